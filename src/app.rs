@@ -122,7 +122,7 @@ impl Services {
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
         let mut config = config;
         let disk = FreeDisk::new(&config.data_dir.0, config.limits.free_disk);
-        let store = Store::of_config(&config, disk.clone())?;
+        let store = Store::from_config(&config, disk.clone())?;
         #[cfg(feature = "cluster")]
         if let Some(objects) = Objects::open(&config.bodies).map_err(|error| StartError::Bodies(error.to_string()))? {
             store.keep_bodies_in(objects);
@@ -276,7 +276,7 @@ impl App {
         let (store, clock, ending) = (services.store.clone(), services.clock.clone(), background.clone());
         background.spawn(async move {
             tokio::select! {
-                () = store.keep_removing_answers(|| clock.now()) => {}
+                () = store.run_idempotency_expiry(|| clock.now()) => {}
                 () = ending.requested() => {}
             }
         });
@@ -285,7 +285,7 @@ impl App {
         let grace = services.config.bodies.grace.0;
         background.spawn(async move {
             tokio::select! {
-                () = store.keep_bodies(grace) => {}
+                () = store.run_body_sweep(grace) => {}
                 () = ending.requested() => {}
             }
         });
@@ -294,7 +294,7 @@ impl App {
         let retention = services.config.store.event_retention.0;
         background.spawn(async move {
             tokio::select! {
-                () = store.keep_events(retention) => {}
+                () = store.run_event_expiry(retention) => {}
                 () = ending.requested() => {}
             }
         });

@@ -219,7 +219,7 @@ pub async fn keep_removing_ended(store: Store, now: impl Fn() -> Timestamp) {
     while store.is_shared() {
         tokio::time::sleep(REMOVE_PAUSE).await;
         loop {
-            match store.rates_remove_ended(now()).await {
+            match store.rates_remove_expired(now()).await {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(StoreError::Closed) => return,
@@ -296,7 +296,7 @@ mod tests {
         }
         assert!(rate.left.lock().unwrap().left.len() <= 130);
         if store.is_shared() {
-            assert!(store.rates_remove_ended(Timestamp::from_millis(count * 60_000)).await.unwrap());
+            assert!(store.rates_remove_expired(Timestamp::from_millis(count * 60_000)).await.unwrap());
         }
     }
 

@@ -23,7 +23,7 @@ use crate::dkim::{Fresh, Provider, ProviderError};
 use crate::events::{Event, Subscription};
 use crate::id::{AccountId, DomainId};
 use crate::rates::{Exceeded, Hourly, Limit, Quota};
-use crate::store::checks::AskError;
+use crate::store::checks::RequestCheckError;
 use crate::store::domains::{CreateDomainError, DomainPatch, DomainRow, NewDomain, PatchDomainError};
 use crate::store::names::NameLimits;
 use crate::store::{Store, StoreError};
@@ -282,12 +282,12 @@ impl Registry {
         let requested = self
             .store
             .for_account(account)
-            .domain_ask(account, id, self.verifier.rules().policy, self.clock.now())
+            .domain_request_check(account, id, self.verifier.rules().policy, self.clock.now())
             .await;
         let row = requested.map_err(|error| match error {
-            AskError::NotFound => VerifyError::NotFound,
-            AskError::TooSoon(TooSoon { retry_after }) => VerifyError::RateLimited { retry_after },
-            AskError::Store(error) => error.into(),
+            RequestCheckError::NotFound => VerifyError::NotFound,
+            RequestCheckError::TooSoon(TooSoon { retry_after }) => VerifyError::RateLimited { retry_after },
+            RequestCheckError::Store(error) => error.into(),
         })?;
         self.verifier.wake();
         let Some((wait, _permit)) = wait.and_then(|wait| Some((wait.min(LONGEST_WAIT), self.waiting.permit(account)?)))

@@ -137,7 +137,7 @@ impl Work for Rotations {
     const ENDS_JOBS_AT_SHUTDOWN: bool = false;
 
     async fn claim(&self, claim: Claim, _at_once: bool) -> Result<Vec<Claimed<DomainId>>, StoreError> {
-        self.store.dkim_let_go(claim.now, self.keys.plan().retire_after).await?;
+        self.store.dkim_remove_retired(claim.now, self.keys.plan().retire_after).await?;
         let job = |(id, account): (DomainId, AccountId)| Claimed {
             key: JobKey::Rotation(id.clone()),
             owner: Owner::Account(account),

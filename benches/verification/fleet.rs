@@ -100,7 +100,7 @@ impl Fleet {
         let (now, step) = (self.clock.now(), (self.size() / checks).max(1));
         for i in 0..checks {
             let (account, id) = &self.domains[(i * step + round) % self.size()];
-            self.store.domain_ask(account, id, Rules::of(&self.config).policy, now).await?;
+            self.store.domain_request_check(account, id, Rules::of(&self.config).policy, now).await?;
         }
         let verifier = self.verifier()?;
         let (mut events, shutdown) = (self.store.events().of_domains(), Shutdown::new());

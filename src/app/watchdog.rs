@@ -37,7 +37,7 @@ fn answers(runtime: &Handle, store: &Store) -> bool {
     let (answer, answered) = mpsc::channel();
     let store = store.clone();
     runtime.spawn(async move {
-        let written = store.writer_answers().await;
+        let written = store.probe_writer().await;
         // A failed commit, on a full disk for example, is a response too.
         let is_open = !matches!(written, Err(crate::store::StoreError::Closed));
         let _ = answer.send(is_open);

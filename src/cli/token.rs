@@ -108,7 +108,7 @@ async fn create(args: &CreateArgs) -> Result<(), Failure> {
 
 async fn create_operator(args: &CreateArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
-    let store = Store::of_config(&config, FreeDisk::new(&config.data_dir.0, 0)).map_err(|error| {
+    let store = Store::from_config(&config, FreeDisk::new(&config.data_dir.0, 0)).map_err(|error| {
         let fix = match error {
             OpenError::InUse { .. } => {
                 "stop the daemon first, or use an existing operator token: only the first is created this way"

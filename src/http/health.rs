@@ -62,7 +62,7 @@ impl Readiness {
         if let Some((_, writes)) = tried.filter(|(at, _)| at.elapsed() < VALID) {
             return writes;
         }
-        let writes = match timeout(STORE_TIMEOUT, self.store.writer_answers()).await {
+        let writes = match timeout(STORE_TIMEOUT, self.store.probe_writer()).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "not ready: the store takes no writes");

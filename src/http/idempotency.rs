@@ -9,7 +9,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::reply::HoldsSecret;
 use crate::auth::token::hash_of;
-use crate::store::idempotency::{Begun, KeptAnswer, KeyedRequest, Outcome};
+use crate::store::idempotency::{Begun, KeyedRequest, Outcome, StoredResponse};
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -76,7 +76,7 @@ async fn once(context: &HttpContext, key: [u8; 32], request: Request, next: Next
     let begun = store.idempotency_begin(keyed.clone(), limits.idempotency_keys, now).await?;
     match begun {
         Begun::New => {}
-        Begun::Answered(answer) => return Ok(again(answer)),
+        Begun::Completed(answer) => return Ok(again(answer)),
         Begun::LimitReached { until } => {
             let detail =
                 format!("{} idempotency keys were used in a day, which is the limit.", limits.idempotency_keys);
@@ -105,33 +105,33 @@ async fn outcome(response: Response) -> (Option<Outcome>, Response) {
         return (None, response);
     }
     let status = response.status().as_u16();
-    if let Some(HoldsSecret(made)) = response.extensions().get() {
-        let made = made.clone();
-        return (Some(Outcome::NotKept { status, made }), response);
+    if let Some(HoldsSecret(created)) = response.extensions().get() {
+        let created = created.clone();
+        return (Some(Outcome::NotStored { status, created }), response);
     }
     let (head, body) = response.into_parts();
     let length = hyper::body::Body::size_hint(&body).exact().and_then(|length| usize::try_from(length).ok());
     if length.is_none_or(|length| length > LARGEST_ANSWER) {
-        let made = head.headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
-        let made = made.and_then(|location| location.rsplit('/').next()).map(str::to_owned);
-        return (Some(Outcome::NotKept { status, made }), Response::from_parts(head, body));
+        let created = head.headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
+        let created = created.and_then(|location| location.rsplit('/').next()).map(str::to_owned);
+        return (Some(Outcome::NotStored { status, created }), Response::from_parts(head, body));
     }
     let octets = match to_bytes(body, LARGEST_ANSWER).await {
         Ok(octets) => octets,
         Err(error) => {
             tracing::error!(listener = "http", %error, "cannot read a response body");
-            return (Some(Outcome::NotKept { status, made: None }), Problem::unavailable().into_response());
+            return (Some(Outcome::NotStored { status, created: None }), Problem::unavailable().into_response());
         }
     };
     let fields: BTreeMap<&str, &str> =
         KEPT_FIELDS.iter().filter_map(|name| Some((name.as_str(), head.headers.get(name)?.to_str().ok()?))).collect();
     let fields = serde_json::to_string(&fields).unwrap_or_default();
-    let kept = KeptAnswer { status, head: fields, body: octets.to_vec() };
-    (Some(Outcome::Kept(kept)), Response::from_parts(head, Body::from(octets)))
+    let kept = StoredResponse { status, head: fields, body: octets.to_vec() };
+    (Some(Outcome::Stored(kept)), Response::from_parts(head, Body::from(octets)))
 }
 
 /// The first answer once more.
-fn again(KeptAnswer { status, head, body }: KeptAnswer) -> Response {
+fn again(StoredResponse { status, head, body }: StoredResponse) -> Response {
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let fields: BTreeMap<String, String> = serde_json::from_str(&head).unwrap_or_default();
@@ -153,24 +153,24 @@ fn conflict(begun: Begun) -> Problem {
             None,
         )
         .retry_after(SOON),
-        Begun::Other => Problem::conflict(
+        Begun::Mismatch => Problem::conflict(
             "idempotency_key_reused",
             "This Idempotency-Key was used for another request in the last 24 hours.",
             "Use a new key for each request, and the same only for its repetition.",
             None,
         ),
-        Begun::CutOff => Problem::conflict(
+        Begun::Interrupted => Problem::conflict(
             "idempotency_outcome_unknown",
             "The first request with this Idempotency-Key was cut off, and its outcome is not known.",
             "Look whether it was done, and send it with a new key if not.",
             None,
         ),
-        Begun::NotKept { made } => Problem::conflict(
+        Begun::NotStored { created } => Problem::conflict(
             "idempotency_answer_not_kept",
             "The first request with this Idempotency-Key was done. Its answer is not kept, since it holds a secret or is large.",
             "Use what `existing_id` names, or delete it and create another one with a new key.",
-            made.as_deref(),
+            created.as_deref(),
         ),
-        Begun::New | Begun::Answered(_) | Begun::LimitReached { .. } => Problem::unavailable(),
+        Begun::New | Begun::Completed(_) | Begun::LimitReached { .. } => Problem::unavailable(),
     }
 }

@@ -9,13 +9,12 @@ use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::store::engine::{Row, params};
 
-/// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     pub id: AccountId,
-    /// What the operator calls it.
+    /// Chosen by the operator, not unique.
     pub name: String,
-    /// Octets of its mail in the queue, at most `limits.queue_size`.
+    /// Octets in the queue; the limit is `limits.queue_size`.
     pub queued: u64,
     pub created_at: Timestamp,
 }
@@ -26,20 +25,18 @@ fn account(row: &Row<'_>) -> Result<Account, StoreError> {
 }
 
 impl Store {
-    /// Makes an account. Names need not differ: the id tells accounts apart.
     pub async fn account_create(&self, name: String, now: Timestamp) -> Result<Account, StoreError> {
         self.write(move |c| {
-            let made = Account { id: AccountId::new(), name: name.clone(), queued: 0, created_at: now };
+            let created = Account { id: AccountId::new(), name: name.clone(), queued: 0, created_at: now };
             c.execute(
                 "INSERT INTO account (id, name, created_at) VALUES (?1, ?2, ?3)",
-                params![made.id, made.name, made.created_at],
+                params![created.id, created.name, created.created_at],
             )?;
-            Ok(made)
+            Ok(created)
         })
         .await
     }
 
-    /// One account.
     pub async fn account_get(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
         let id = id.clone();
         self.read(move |c| {
@@ -49,7 +46,7 @@ impl Store {
         .await
     }
 
-    /// Accounts in the order they were made, from the one after `after` on.
+    /// Accounts after `after`, in the order of creation.
     pub async fn account_list(&self, after: Option<&AccountId>, limit: u32) -> Result<Vec<Account>, StoreError> {
         let after = after.map_or(String::new(), ToString::to_string);
         self.read(move |c| {
@@ -61,7 +58,7 @@ impl Store {
         .await
     }
 
-    /// Whose claim a domain's id means: for operators.
+    /// The account that has the claim `id`. For operators.
     pub async fn account_of_domain(&self, id: &DomainId) -> Result<Option<AccountId>, StoreError> {
         let id = id.clone();
         self.read(move |c| {
@@ -71,12 +68,11 @@ impl Store {
         .await
     }
 
-    /// The platform's own account, made with its inbox `postmaster` when it is missing: the mail that RFC 5321 §4.5.1
-    /// says must be taken lands there.
+    /// Returns the platform's own account, after creating it with its inbox `postmaster` (RFC 5321 §4.5.1) if it does not exist.
     pub async fn ensure_platform_account(&self, now: Timestamp) -> Result<AccountId, StoreError> {
         self.write(move |c| {
             let name = InboxName::postmaster();
-            // By the key that the rows are inserted with: of two daemons that start first, one inserts, and the other is run again.
+            // Reads the key that is inserted below, so that two daemons that start concurrently conflict and one of them retries.
             let sql = "SELECT account_id FROM inbox_name WHERE name = ?1";
             if let Some(found) = c.query_opt(sql, params![&name], |row| row.get(0))? {
                 return Ok(found);
@@ -99,7 +95,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_platform_account_is_made_once() {
+    async fn the_platform_account_is_created_once() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let now = Timestamp::real();

@@ -1,6 +1,6 @@
-//! Aliases: other local parts for an inbox, at one custom domain.
+//! Aliases: additional local parts of an inbox, each at one custom domain.
 //!
-//! Invariant: within an account no alias has the local part of an inbox's name, so an address means one inbox at most.
+//! Invariant: within an account, no alias has the name of an inbox as its local part, so an address belongs to at most one inbox.
 
 use super::{Store, StoreError, Transaction};
 use crate::address::{Address, DomainName, LocalPart};
@@ -8,33 +8,28 @@ use crate::clock::Timestamp;
 use crate::id::{AccountId, AliasId, DomainId, InboxId};
 use crate::store::engine::{Row, params};
 
-/// Another address of an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {
     pub id: AliasId,
-    /// The inbox it opens and feeds.
     pub inbox: InboxId,
-    /// The custom domain it is at.
     pub domain: DomainId,
-    /// The whole address.
     pub address: Address,
-    /// Mail of the inbox leaves under it where the domain is the inbox's default.
+    /// The inbox sends from this address if the domain is its default domain.
     pub is_primary: bool,
     pub created_at: Timestamp,
 }
 
-/// The local part of an alias: lower case, no quotes, no tag.
+/// The local part of an alias: lower case, without quotes and tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AliasName(LocalPart);
 
 impl AliasName {
-    /// Reads one; `None` when it would need quotes, has a tag or more than 64 octets (RFC 5321 §4.5.3.1.1).
+    /// `None` if it would need quotes, has a tag, or has more than 64 octets (RFC 5321 §4.5.3.1.1).
     pub fn parse(text: &str) -> Option<Self> {
         let plain = !text.starts_with('"') && !text.contains('+') && text.len() <= 64;
         LocalPart::parse(&text.to_ascii_lowercase()).ok().filter(|local| plain && !local.is_quoted()).map(Self)
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
@@ -46,7 +41,6 @@ impl From<AliasName> for LocalPart {
     }
 }
 
-/// An alias to make.
 pub(super) struct NewAlias<'a> {
     pub inbox: &'a InboxId,
     pub domain: &'a DomainId,
@@ -54,16 +48,15 @@ pub(super) struct NewAlias<'a> {
     pub is_primary: bool,
 }
 
-/// Why no alias was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateAliasError {
     #[error("the account has no such inbox")]
     UnknownInbox,
     #[error("the account has no such domain")]
     UnknownDomain,
-    #[error("the domain has this alias")]
+    #[error("the domain already has this alias")]
     Exists(AliasId),
-    #[error("an inbox of the account has this name")]
+    #[error("an inbox of the account already has this name")]
     InboxHasName(InboxId),
     #[error("the account has reached its limit of {0} aliases")]
     LimitReached(u32),
@@ -101,18 +94,17 @@ pub(super) fn create(
     }
     let address = Address::new(name.0.clone(), at).map_err(|_| CreateAliasError::TooLong)?;
     let (id, inbox, domain) = (AliasId::new(), inbox.clone(), domain.clone());
-    let made = Alias { id, inbox, domain, address, is_primary, created_at: now };
+    let created = Alias { id, inbox, domain, address, is_primary, created_at: now };
     c.execute(
         "INSERT INTO alias (id, domain_id, local_part, inbox_id, is_primary, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        params![made.id, made.domain, name.as_str(), made.inbox, made.is_primary, made.created_at],
+        params![created.id, created.domain, name.as_str(), created.inbox, created.is_primary, created.created_at],
     )?;
-    Ok(made)
+    Ok(created)
 }
 
-/// A local part in a column.
 pub(super) fn local_part(row: &Row<'_>, column: usize) -> Result<LocalPart, StoreError> {
-    let unreadable = |e: crate::address::AddressError| StoreError::Corrupt(format!("a local part: {e}"));
-    LocalPart::from_unquoted(row.get::<String>(column)?).map_err(unreadable)
+    let corrupt = |e: crate::address::AddressError| StoreError::Corrupt(format!("local part: {e}"));
+    LocalPart::from_unquoted(row.get::<String>(column)?).map_err(corrupt)
 }
 
 fn alias(row: &Row<'_>) -> Result<Alias, StoreError> {
@@ -122,8 +114,7 @@ fn alias(row: &Row<'_>) -> Result<Alias, StoreError> {
 }
 
 impl Store {
-    /// Makes an alias of an inbox at a custom domain of the same account, whatever the domain's status, unless the account
-    /// has `limit` aliases.
+    /// Creates an alias at a custom domain of the same account, of any status. An account may have up to `limit` aliases.
     pub async fn alias_create(
         &self,
         account: &AccountId,
@@ -141,7 +132,7 @@ impl Store {
         .await
     }
 
-    /// The account's claim to a domain name.
+    /// The account's claim to the domain `name`.
     pub async fn domain_of_account(
         &self,
         account: &AccountId,
@@ -155,7 +146,7 @@ impl Store {
         .await
     }
 
-    /// The aliases of an inbox of the account, in the order they were made, from the one after `after` on.
+    /// Aliases of an inbox after `after`, in the order of creation.
     pub async fn alias_list(
         &self,
         account: &AccountId,
@@ -174,7 +165,7 @@ impl Store {
         .await
     }
 
-    /// Deletes an alias of an inbox of the account. False: there is none of this id.
+    /// False if the inbox has no such alias.
     pub async fn alias_delete(&self, account: &AccountId, inbox: &InboxId, id: &AliasId) -> Result<bool, StoreError> {
         let (account, inbox, id) = (account.clone(), inbox.clone(), id.clone());
         self.write(move |c| {
@@ -194,7 +185,7 @@ mod tests {
     use crate::store::names::NameLimits;
 
     #[tokio::test]
-    async fn names_and_aliases_of_an_account_never_meet_and_another_account_sees_nothing() {
+    async fn names_and_aliases_of_an_account_are_distinct_and_invisible_to_other_accounts() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let now = Timestamp::real();
@@ -244,14 +235,14 @@ mod tests {
             Err(I::LimitReached(2))
         ));
 
-        // The name stays with its account after the inbox has gone, and its aliases go with it.
+        // After an inbox is deleted, its name stays reserved for the account; its aliases are deleted.
         assert!(!store.inbox_delete(&theirs, &ann.id).await.unwrap());
         assert!(store.inbox_delete(&ours, &ann.id).await.unwrap());
         assert!(matches!(store.inbox_create(new(&theirs, "ann"), NameLimits::new(2, 4), now).await, Err(I::NameTaken)));
         let back = store.inbox_create(new(&ours, "ann"), NameLimits::new(2, 4), now).await.unwrap();
         assert!(store.alias_list(&ours, &back.id, None, 10).await.unwrap().is_empty());
 
-        // Names that the account has given up count; one of them may be taken again.
+        // Names of deleted inboxes count towards the limit and can be reused by the account.
         let limits = NameLimits::new(2, 4);
         let mut last = back.id;
         for name in ["cyd", "dan"] {

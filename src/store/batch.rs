@@ -1,17 +1,17 @@
-//! How much one transaction changes: some ten milliseconds' worth, so that others write between two of them.
+//! Limits of one transaction: it takes some ten milliseconds, so that others can write between two of them.
 
 /// Messages changed in one transaction.
 pub const BATCH: usize = 500;
-/// Octets of messages removed in one transaction, but for a message that alone has more.
-const OCTETS: i64 = 32 * 1024 * 1024;
+/// A transaction ends with the removed message that reaches this size in total.
+const BATCH_OCTETS: i64 = 32 * 1024 * 1024;
 
-/// How many messages of these sizes, in this order, are removed in one transaction: at least one, where there is any.
+/// The number of messages, of these sizes in this order, to remove in one transaction; 0 only if there are none.
 pub fn fitting(sizes: impl Iterator<Item = i64>) -> usize {
     let (mut count, mut octets) = (0, 0_i64);
     for size in sizes.take(BATCH) {
         count += 1;
         octets = octets.saturating_add(size);
-        if octets >= OCTETS {
+        if octets >= BATCH_OCTETS {
             break;
         }
     }

@@ -1,8 +1,8 @@
-//! Checks of custom domains: which are due, and what they found.
+//! Checks of custom domains: claiming due checks, and recording results.
 //!
-//! Invariant: a check's evidence, the status that follows from it and the event of a change are one transaction, in which
-//! the status is read anew. At most one claim per name is verified: another becomes verified only together with the first
-//! one's failure, on the evidence that the first one's own records are gone.
+//! Invariant: the evidence of a check, the new status and the event of a change are written in one transaction, which reads the
+//! current status. At most one claim per name is verified: another one becomes verified only in the transaction in which the
+//! first one fails, with evidence that the first one's own records are gone.
 
 #[cfg(test)]
 mod model;
@@ -26,30 +26,26 @@ use crate::verification::records::Purpose;
 use crate::verification::status::{Change, Policy, State, TooSoon, VerifiedStatus};
 use serde_json::json;
 
-/// What a check found of a claim.
+/// The result of a check of a claim.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The claim.
     pub domain: DomainId,
-    /// Its records, each with what was found of it.
     pub records: Vec<CheckedRecord>,
 }
 
-/// What came of recording a check.
+/// The effect of recording a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recorded {
     /// The change of the claim's status, if any.
     pub change: Option<Change>,
-    /// The claim that failed because this one took its name over.
+    /// The claim to the same name that failed because this one was verified.
     pub displaced: Option<(AccountId, DomainId)>,
 }
 
-/// Why a check was not asked for.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub enum RequestCheckError {
     #[error("the account has no such domain")]
     NotFound,
-    /// Too soon after the last one.
     #[error(transparent)]
     TooSoon(#[from] TooSoon),
     #[error(transparent)]
@@ -57,11 +53,10 @@ pub enum AskError {
 }
 
 impl Store {
-    /// Takes as many claims whose check is due as there are places for: first those whose owners ask, then at most `scheduled`
-    /// of the others.
+    /// Leases due checks for the free places: first the requested ones, then at most `scheduled` of the others.
     pub async fn domain_claim_due(&self, claim: Claim, scheduled: usize) -> Result<Vec<DomainRow>, StoreError> {
         let (now, lease) = (claim.now, claim.lease.clone());
-        // Choosing only reads: what is due and has no place costs the writer nothing.
+        // Choosing is a read, so due checks without a free place do not load the writer.
         let chosen = self.read(move |c| choose(c, &claim, scheduled)).await?;
         if chosen.is_empty() {
             return Ok(Vec::new());
@@ -70,15 +65,14 @@ impl Store {
         self.write_in_turn(&turn, move |c| take(c, now, &lease, &chosen)).await
     }
 
-    /// Spreads verified claims whose check is overdue evenly over the time that so many checks per second take: for the
-    /// start after a pause, when a whole fleet may be due. Checks that were cut off or asked for keep their place, and so
-    /// do pending claims: somebody waits for them. Returns how many were moved.
+    /// Spreads the overdue checks of verified claims evenly over the time that they take at `per_second`. To be called at
+    /// startup, when the checks of many domains may be overdue. Interrupted and requested checks, and those of pending claims,
+    /// are not delayed. Returns the number of checks that were rescheduled.
     pub async fn domain_spread_overdue(&self, now: Timestamp, per_second: u32) -> Result<usize, StoreError> {
         self.write(move |c| claim_rows::spread(c, now, per_second)).await
     }
 
-    /// When the next check may begin, those of accounts left out that have their share of the places. One that runs may begin
-    /// again when its lease ends.
+    /// When the next check is due, of accounts that have a free place. A running check is due when its lease expires.
     pub async fn domain_next_due(&self, places: Places) -> Result<Option<Timestamp>, StoreError> {
         self.read(move |c| {
             let requested = jobs::next_due(c, Kind::RequestedCheck, &places)?;
@@ -87,21 +81,21 @@ impl Store {
         .await
     }
 
-    /// The owner asks for a check of a claim of the account.
-    pub async fn domain_ask(
+    /// Requests a check on behalf of the owner.
+    pub async fn domain_request_check(
         &self,
         account: &AccountId,
         id: &DomainId,
         policy: Policy,
         now: Timestamp,
-    ) -> Result<DomainRow, AskError> {
+    ) -> Result<DomainRow, RequestCheckError> {
         let (account, id) = (account.clone(), id.clone());
         self.write(move |c| {
             let found = find(c, "id = ?1 AND account_id = ?2", params![id, account])?;
-            let mut row = found.ok_or(AskError::NotFound)?;
+            let mut row = found.ok_or(RequestCheckError::NotFound)?;
             let (state, change) = row.state.verify_requested(now, &policy)?;
             claim_rows::set_state(c, &row, &state, now, change.is_some())?;
-            claim_rows::ask(c, &row, now)?;
+            claim_rows::request_check(c, &row, now)?;
             if let Some(change) = &change {
                 write_change(c, (&row.account, &row.id), change, now, &[])?;
                 row.updated_at = now;
@@ -113,14 +107,14 @@ impl Store {
         .await
     }
 
-    /// The verified claim to the same name that is not this one.
+    /// The verified claim of another account to the same name.
     pub async fn domain_rival(&self, row: &DomainRow) -> Result<Option<DomainRow>, StoreError> {
         let (name, id) = (row.name.clone(), row.id.clone());
         self.read(move |c| find(c, RIVAL, params![name, id])).await
     }
 
-    /// Records what the runner's check found, and of the `rival` that stood in its way. `None` when the claim has been deleted, or
-    /// the lease ended and another runner has taken the check over.
+    /// Records the results for the claim, and for its `rival` if that was checked too. `None` if the claim was deleted, or the
+    /// lease has expired and another runner has leased the check.
     pub async fn domain_record_check(
         &self,
         runner: RunnerId,
@@ -143,11 +137,13 @@ impl Store {
 
 const RIVAL: &str = "name = ?1 AND id <> ?2 AND status = 'verified'";
 
-/// The claims of an account whose owners ask for a check that may begin, and the others whose check may.
+/// Requested checks of an account that are due.
 const REQUESTED: &str =
     "SELECT id FROM custom_domain WHERE account_id = ?1 AND asked_ready_at <= ?2 ORDER BY asked_ready_at LIMIT ?3";
+/// Scheduled checks of an account that are due.
 const DUE: &str = "SELECT id FROM custom_domain WHERE account_id = ?1 AND ready_at <= ?2 ORDER BY ready_at LIMIT ?3";
-/// The claims whose checks begin, in their order.
+
+/// The checks to lease, in order.
 fn choose(c: &Transaction<'_>, claim: &Claim, scheduled: usize) -> Result<Vec<(Kind, DomainId)>, StoreError> {
     let (now, key) = (claim.now, |id: &DomainId| JobKey::Check(id.clone()));
     let mut line = jobs::line(c, Kind::RequestedCheck, now, claim.places.clone())?;
@@ -158,7 +154,7 @@ fn choose(c: &Transaction<'_>, claim: &Claim, scheduled: usize) -> Result<Vec<(K
     Ok(requested.chain(due.into_iter().map(|id| (Kind::Check, id))).collect())
 }
 
-/// Leases those of the claims that are still due.
+/// Leases those of the checks that are still due.
 fn take(
     c: &Transaction<'_>,
     now: Timestamp,
@@ -190,7 +186,7 @@ fn record(
         VerifiedStatus::Pending => find(c, RIVAL, params![row.name, row.id])?,
         VerifiedStatus::Verified | VerifiedStatus::Failed => None,
     };
-    // Without fresh evidence that the verified claim's own records are gone, this one waits.
+    // Without evidence from this check that the verified claim's own records are gone, this claim stays pending.
     let gone = |standing: &DomainRow| rival.filter(|r| r.domain == standing.id && is_gone(&r.records));
     let yielding = standing.as_ref().and_then(|standing| gone(standing).map(|evidence| (standing, evidence)));
     found.held_back = standing.is_some() && yielding.is_none();
@@ -204,7 +200,7 @@ fn record(
     claim_rows::set_state(c, &row, &state, now, change.is_some())?;
     claim_rows::end_check(c, &row, receiving(report, row.receiving), now)?;
     if let Some(right) = return_path(report, &row) {
-        // Where Amazon SES has it, bounces come back to SES.
+        // If Amazon SES uses the return path, bounces are sent to SES.
         let sql = "UPDATE custom_domain SET return_path_ok = CASE WHEN ?2 = 1
                        AND NOT EXISTS (SELECT 1 FROM ses_identity s WHERE s.name = custom_domain.name) THEN 1 ELSE 0 END WHERE id = ?1";
         c.execute(sql, params![row.id, right])?;
@@ -217,7 +213,7 @@ fn record(
     Ok(Some(Recorded { change, displaced }))
 }
 
-/// A verified claim has its first fault of a required record, or none any more.
+/// Publishes that a verified claim became degraded, or recovered.
 fn publish_faults(c: &Transaction<'_>, before: &DomainRow, now: &State) -> Result<(), StoreError> {
     let domain_id = before.id.clone();
     match (before.state.degraded_since(), now.degraded_since()) {
@@ -227,8 +223,8 @@ fn publish_faults(c: &Transaction<'_>, before: &DomainRow, now: &State) -> Resul
     }
 }
 
-/// The name is now this claim's alone: the verified one that yields fails on the evidence, and the claim that received its mail
-/// takes none. Returns the claim that failed.
+/// Takes the name from the other claims: the verified one, `yielding`, fails with its evidence, and none of them receives mail.
+/// Returns the claim that failed.
 fn displace(
     c: &Transaction<'_>,
     winner: &DomainRow,
@@ -250,7 +246,7 @@ fn displace(
     Ok(yielding.map(|(standing, _)| (standing.account.clone(), standing.id.clone())))
 }
 
-/// Whether the MX leads here; unchanged without a definite answer.
+/// Whether the MX record points to this daemon; unchanged without a definite answer.
 fn receiving(report: &Report, before: bool) -> bool {
     let mx = report.records.iter().find(|record| record.expected.purpose == Purpose::Mx);
     match mx.map(|record| record.evidence.status) {
@@ -260,8 +256,8 @@ fn receiving(report: &Report, before: bool) -> bool {
     }
 }
 
-/// Whether the claim's return path leads here, SPF and all; nothing where there is none, or no definite answer. It may have
-/// become another one while the check ran.
+/// Whether the records of the claim's return path are valid; `None` without a return path or a definite answer, or if the return
+/// path was changed while the check ran.
 fn return_path(report: &Report, row: &DomainRow) -> Option<bool> {
     let name = format!("{}.{}", row.return_path.as_ref()?, row.name);
     let is_its = |r: &&CheckedRecord| r.expected.purpose.is_return_path() && r.expected.name == name;
@@ -275,7 +271,7 @@ fn return_path(report: &Report, row: &DomainRow) -> Option<bool> {
     }
 }
 
-/// Puts what a check found in the place of what the one before did: a record that is no longer asked for leaves nothing behind.
+/// Replaces the evidence of the previous check, including that of records that are not required any more.
 fn write_evidence(c: &Transaction<'_>, report: &Report, state: &State, now: Timestamp) -> Result<(), StoreError> {
     c.execute("DELETE FROM domain_record WHERE domain_id = ?1", params![&report.domain])?;
     for CheckedRecord { expected, evidence } in &report.records {

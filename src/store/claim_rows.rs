@@ -1,8 +1,8 @@
-//! Rows of `custom_domain`, and what follows from a change of them.
+//! The table `custom_domain`, and the changes that follow from changes of it.
 //!
-//! Invariant: only this file makes and removes claims and changes when their checks are due, their status and their return path. In the same transaction it
-//! says when the account's checks are ready ([`due`]), that Amazon SES has to follow ([`ses::claims_changed`]), and what becomes of
-//! the claim's keys ([`keys::remove`]).
+//! Invariant: only this file creates and removes claims, and changes their status, their return path and when their checks are
+//! due. In the same transaction it updates the due times of the account ([`due`]), the identity at Amazon SES
+//! ([`ses::claims_changed`]), and the claim's keys ([`keys::remove`]).
 
 use super::domains::{DomainRow, NewDomain};
 use super::due::{self, Kind};
@@ -15,13 +15,12 @@ use crate::store::engine::{Params, params};
 use crate::verification::status::State;
 use std::collections::BTreeSet;
 
-/// The checks of an account are ready at other times.
+/// Updates the due times of an account's checks.
 fn checks_changed(c: &Transaction<'_>, account: &AccountId) -> Result<(), StoreError> {
     due::changed(c, Kind::Check, account)?;
     due::changed(c, Kind::RequestedCheck, account)
 }
 
-/// Makes a claim.
 pub(super) fn insert(
     c: &Transaction<'_>,
     id: &DomainId,
@@ -51,7 +50,7 @@ pub(super) fn insert(
     due::changed(c, Kind::Check, &new.account)
 }
 
-/// Removes a claim of the account with all that is the claim's alone. False when there is none.
+/// Removes a claim and everything that belongs only to it. False if the account has no such claim.
 pub(super) fn delete(
     c: &Transaction<'_>,
     account: &AccountId,
@@ -75,7 +74,7 @@ pub(super) fn delete(
     Ok(true)
 }
 
-/// Gives a claim another state. `changed`: the owner sees it as another one.
+/// Sets the state of a claim. `changed` is true if the API shows a difference, which updates `updated_at`.
 pub(super) fn set_state(
     c: &Transaction<'_>,
     row: &DomainRow,
@@ -110,14 +109,14 @@ pub(super) fn set_state(
     queue::wake_held(c, &row.id, now)
 }
 
-/// The owner asks for a check.
-pub(super) fn ask(c: &Transaction<'_>, row: &DomainRow, now: Timestamp) -> Result<(), StoreError> {
+/// Records that the owner has requested a check.
+pub(super) fn request_check(c: &Transaction<'_>, row: &DomainRow, now: Timestamp) -> Result<(), StoreError> {
     c.execute("UPDATE custom_domain SET asked_at = ?2 WHERE id = ?1", params![row.id, now])?;
     checks_changed(c, &row.account)
 }
 
-/// A check has ended, after [`set_state`]. Asked for while it ran, another one follows: this one may have looked before the records
-/// were repaired.
+/// Ends a check, after [`set_state`]. If a check was requested meanwhile, it is due at once: this one may have missed the owner's
+/// changes.
 pub(super) fn end_check(
     c: &Transaction<'_>,
     row: &DomainRow,
@@ -130,7 +129,8 @@ pub(super) fn end_check(
     checks_changed(c, &row.account)
 }
 
-/// Another return path has to be seen in the DNS before it is used; what was seen of the one before says nothing of it.
+/// Sets the return path. A new one is not used until a check has found its records valid; the evidence of the previous one is
+/// removed.
 pub(super) fn set_return_path(
     c: &Transaction<'_>,
     id: &DomainId,
@@ -146,7 +146,7 @@ pub(super) fn set_return_path(
     ses::claims_changed(c, name)
 }
 
-/// Leases the check of a claim. False when it is not due.
+/// Leases the check of a claim. False if it is not due.
 pub(super) fn lease(c: &Transaction<'_>, id: &DomainId, now: Timestamp, lease: &Lease) -> Result<bool, StoreError> {
     let sql = "UPDATE custom_domain SET lease_until = ?2, lease_owner = ?3, check_started_at = ?4, asked_at = NULL
                WHERE id = ?1 AND coalesce(asked_ready_at, ready_at) <= ?4 RETURNING account_id";
@@ -154,7 +154,7 @@ pub(super) fn lease(c: &Transaction<'_>, id: &DomainId, now: Timestamp, lease: &
     account.map(|account| checks_changed(c, &account)).transpose().map(|leased| leased.is_some())
 }
 
-/// Renews the owner's leases.
+/// Renews those of the leases that the runner still owns.
 pub(super) fn renew<'a>(
     c: &Transaction<'_>,
     claims: impl Iterator<Item = &'a DomainId>,
@@ -168,9 +168,9 @@ pub(super) fn renew<'a>(
     accounts.iter().try_for_each(|account| checks_changed(c, account))
 }
 
-/// Ends all leases, or those of owners from ?1 to before ?2; returns how many there were.
+/// Releases all leases, or those of owners from ?1 up to but excluding ?2. Returns their number.
 pub(super) fn end_leases(c: &Transaction<'_>, of: Params<'_>) -> Result<usize, StoreError> {
-    // Not NULL: a check that was cut off keeps its place when those that are overdue are spread.
+    // 0 rather than NULL marks an interrupted check, which is not delayed by [`spread`].
     let sql = "UPDATE custom_domain SET lease_until = 0, lease_owner = NULL WHERE lease_until > 0
                    AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))";
     let ended = c.execute(sql, of)?;
@@ -189,7 +189,7 @@ pub(super) const SPREAD: &str = "UPDATE custom_domain SET next_check_at = ?1 + s
                           WHERE next_check_at < ?1 AND status = 'verified' AND asked_at IS NULL AND lease_until IS NULL) spread
                       WHERE custom_domain.id = spread.id";
 
-/// Spreads overdue checks of verified claims over time, at a constant rate per second. Returns how many there are.
+/// Reschedules overdue checks of verified claims at a constant rate. Returns their number.
 pub(super) fn spread(c: &Transaction<'_>, now: Timestamp, per_second: u32) -> Result<usize, StoreError> {
     let overdue: i64 = c.query_row(OVERDUE, params![now], |row| row.get(0))?;
     let span = overdue.saturating_mul(1000) / i64::from(per_second.max(1));

@@ -1,6 +1,6 @@
-//! Message bytes: a body once, and a header block before it for each form the message has.
+//! Contents: a header block with a reference to a body, which several contents may share.
 //!
-//! Invariant: no content stays without a reference. Bodies go later ([`bodies::release`]).
+//! Invariant: unreferenced contents are deleted in the same transaction; their bodies are deleted later ([`bodies::release`]).
 
 use super::bodies::Piece;
 use super::{Store, StoreError, Transaction, bodies};
@@ -9,17 +9,15 @@ use crate::store::engine::{List, Octets, Row, params};
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// A message's bytes as they are stored: header block (with the empty line that ends it) and body.
+/// The octets of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredMessage {
-    /// The header block, the empty line included.
+    /// The header block, with the empty line.
     pub header: Vec<u8>,
-    /// All that follows it.
     pub body: Vec<u8>,
 }
 
 impl StoredMessage {
-    /// Both together, as one message.
     pub fn into_bytes(self) -> Vec<u8> {
         let mut bytes = self.header;
         bytes.extend_from_slice(&self.body);
@@ -27,7 +25,7 @@ impl StoredMessage {
     }
 }
 
-/// Stores a header block before a stored body of `body_size` octets.
+/// Stores a header block for a stored body of `body_size` octets.
 pub(super) fn insert_content(
     connection: &Transaction<'_>,
     header: &[u8],
@@ -39,8 +37,7 @@ pub(super) fn insert_content(
     connection.query_row(sql, params![header, body_id, size], |row| row.get(0))
 }
 
-/// Removes those of the contents that no message and no submission has any more, and lets the sweep look whether their bodies
-/// are needed.
+/// Removes those of the contents that no message and no submission refers to, and releases their bodies.
 pub(super) fn remove_unreferenced(
     connection: &Transaction<'_>,
     contents: impl IntoIterator<Item = ContentId>,
@@ -57,13 +54,12 @@ pub(super) fn remove_unreferenced(
     bodies::release(connection, bodies)
 }
 
-/// A message whose body may have to be read from the object store.
+/// A message whose body may still have to be read from the object store.
 pub(super) struct FoundMessage {
     header: Vec<u8>,
     body: Piece,
 }
 
-/// The bytes of a content row.
 pub(super) fn load(connection: &Transaction<'_>, content_id: ContentId) -> Result<FoundMessage, StoreError> {
     let sql = "SELECT header, body_id FROM content WHERE id = ?1";
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
@@ -72,8 +68,8 @@ pub(super) fn load(connection: &Transaction<'_>, content_id: ContentId) -> Resul
     Ok(FoundMessage { header, body })
 }
 
-/// Octets of a content row, counted from the beginning of its header block; fewer at its end. With them, how many there
-/// are in all. The others are not brought into memory.
+/// The total length of a content, header block included, and the octets of `range`, clipped to it. Octets outside the range are
+/// not read.
 pub(super) fn load_range(
     connection: &Transaction<'_>,
     content_id: ContentId,
@@ -92,7 +88,7 @@ impl Store {
         Ok(StoredMessage { header: found.header, body: self.fetch_body(found.body).await? })
     }
 
-    /// Some octets of the body of a submission; fewer at its end. Fails when it has been dropped from the queue.
+    /// A range of the body of a submission, clipped to it. Fails if the submission was dropped.
     pub async fn submission_body_range(&self, id: &SubmissionId, range: Range<usize>) -> Result<Vec<u8>, StoreError> {
         let id = id.clone();
         let found = self.read(move |connection| {
@@ -104,7 +100,6 @@ impl Store {
         self.fetch_body(piece).await
     }
 
-    /// The bytes of a content row.
     pub async fn content(&self, content_id: ContentId) -> Result<StoredMessage, StoreError> {
         let found = self.read(move |connection| load(connection, content_id)).await?;
         self.fetch_message(found).await

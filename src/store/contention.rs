@@ -1,4 +1,4 @@
-//! Two daemons on one PostgreSQL database: their writes take turns where they would otherwise fail each other, and they share one queue.
+//! Concurrent writes of two daemons on one PostgreSQL database: conflicts, turns, and a shared queue.
 
 use super::deliver::LocalDelivery;
 use super::engine::postgres::testing::cluster;
@@ -37,7 +37,7 @@ impl Pair {
                 let data_dir = DataDir(directory.path().to_owned());
                 let store = crate::config::Store { write_connections: 8, ..settings.clone() };
                 let config = Config { data_dir, store, ..Config::default() };
-                Store::of_config(&config, FreeDisk::new(directory.path(), 0)).unwrap()
+                Store::from_config(&config, FreeDisk::new(directory.path(), 0)).unwrap()
             });
             Self { _directories: directories, stores }
         })
@@ -68,7 +68,7 @@ impl Pair {
     }
 }
 
-/// Delivers a message, and counts how often the verb is run. Returns the UID.
+/// Delivers a message, and counts the runs of the verb. Returns the UID.
 async fn deliver(store: &Store, name: &str, takes_turns: bool, runs: &Arc<AtomicUsize>) -> u32 {
     let platform = DomainName::parse("inboxlayer.dev").unwrap();
     let address: Address = format!("{name}@inboxlayer.dev").parse().unwrap();
@@ -97,7 +97,7 @@ fn message(account: &AccountId, inbox: &InboxId, rcpt_to: &str) -> NewSubmission
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_others_run_into_each_time_is_done_all_the_same() {
+async fn a_write_that_always_conflicts_with_others_succeeds() {
     let pair = Pair::open().await;
     let owner = account(&pair.stores[0]).await;
     let busy = Arc::new(AtomicUsize::new(0));
@@ -110,7 +110,7 @@ async fn a_write_that_others_run_into_each_time_is_done_all_the_same() {
                     let count = move |c: &Transaction<'_>| {
                         c.execute("UPDATE account SET queued = queued + 1 WHERE id = ?1", params![owner])
                     };
-                    // Where it fails, it has been run again for long.
+                    // Fails only after all retries.
                     store.write::<_, StoreError, _>(count).await.unwrap();
                     busy.fetch_add(1, Ordering::Relaxed);
                 }
@@ -124,7 +124,7 @@ async fn a_write_that_others_run_into_each_time_is_done_all_the_same() {
             counted.fetch_add(1, Ordering::Relaxed);
             let sql = "SELECT queued FROM account WHERE id = ?1";
             let queued: i64 = c.query_row(sql, params![owner], |row| row.get(0))?;
-            // Meanwhile others have changed it.
+            // Meanwhile others change the row.
             std::thread::sleep(Duration::from_millis(100));
             c.execute("UPDATE account SET queued = ?2 WHERE id = ?1", params![owner, queued + 1])
         };
@@ -135,12 +135,12 @@ async fn a_write_that_others_run_into_each_time_is_done_all_the_same() {
         other.abort();
     }
     let (runs, busy) = (runs.load(Ordering::Relaxed), busy.load(Ordering::Relaxed));
-    println!("a slow write was run {} times, beside {busy} short ones", runs as f64 / 5.0);
+    println!("a slow write was run {} times, concurrently with {busy} short ones", runs as f64 / 5.0);
     assert!(busy > 0 && runs <= 5 * 8, "{runs} runs of 5 writes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn writes_of_one_account_that_run_into_one_another_hold_up_no_other_account() {
+async fn conflicting_writes_of_one_account_do_not_block_another_account() {
     let pair = Pair::open().await;
     let (noisy, quiet) = (account(&pair.stores[0]).await, account(&pair.stores[0]).await);
     let slow = |store: Store, owner: AccountId| async move {
@@ -153,10 +153,10 @@ async fn writes_of_one_account_that_run_into_one_another_hold_up_no_other_accoun
         };
         store.for_account(&owner).write::<_, StoreError, _>(slow).await
     };
-    // With as many at a time that need 50 ms each, some are run more than ten times or wait for the others.
+    // With this many concurrent writes of 50 ms, some are run more than ten times or wait for the others.
     let writers: Vec<_> = (0..12).map(|n| tokio::spawn(slow(pair.stores[n % 2].clone(), noisy.clone()))).collect();
-    let alone = |c: &Transaction<'_>| {
-        // ALL_WRITES: `writes` as octets.
+    let exclusive = |c: &Transaction<'_>| {
+        // The lock ALL_WRITES: `writes` in ASCII.
         let sql = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
                    WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.mode = 'ExclusiveLock'
                        AND CAST(l.classid AS BIGINT) = 30578 AND CAST(l.objid AS BIGINT) = 1769235827";
@@ -164,7 +164,7 @@ async fn writes_of_one_account_that_run_into_one_another_hold_up_no_other_accoun
     };
     let mut written = 0;
     while writers.iter().any(|writer| !writer.is_finished()) {
-        assert_eq!(pair.stores[0].read::<_, StoreError, _>(alone).await.unwrap(), 0, "a write waits for all others");
+        assert_eq!(pair.stores[0].read::<_, StoreError, _>(exclusive).await.unwrap(), 0, "a write excludes all others");
         let of = quiet.clone();
         let count =
             move |c: &Transaction<'_>| c.execute("UPDATE account SET queued = queued + 1 WHERE id = ?1", params![of]);
@@ -174,13 +174,14 @@ async fn writes_of_one_account_that_run_into_one_another_hold_up_no_other_accoun
     for writer in writers {
         writer.await.unwrap().unwrap();
     }
-    println!("12 writes of one account ran into one another; {written} of another were made meanwhile");
+    println!("{written} writes of another account during 12 conflicting writes");
     assert!(written > 12, "{written}");
 }
 
 const MESSAGES: usize = 200;
 
-/// Delivers [`MESSAGES`] messages to `mailboxes` mailboxes, sixteen at a time. Returns the number of runs of the verb, and the UIDs.
+/// Delivers [`MESSAGES`] messages to `mailboxes` mailboxes, sixteen at a time. Returns the number of runs of the verb, and the
+/// UIDs.
 async fn deliveries(pair: &Pair, mailboxes: usize, takes_turns: bool) -> (usize, Vec<u32>) {
     for number in 0..mailboxes {
         let owner = account(&pair.stores[0]).await;
@@ -204,20 +205,20 @@ async fn deliveries(pair: &Pair, mailboxes: usize, takes_turns: bool) -> (usize,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn deliveries_of_two_daemons_to_one_mailbox_wait_for_each_other_and_none_is_run_again() {
+async fn with_turns_deliveries_of_two_daemons_to_one_mailbox_conflict_less() {
     let pair = Pair::open().await;
     let all: Vec<u32> = (1..).take(MESSAGES).collect();
     let (without, uids) = deliveries(&pair, 1, false).await;
     assert_eq!(uids, all);
     let (runs, uids) = deliveries(&pair, 1, true).await;
     assert_eq!(uids, all);
-    assert!(without > runs, "without turns some fail: {without} runs");
+    assert!(without > runs, "without turns: {without} runs, with turns: {runs}");
     deliveries(&pair, 16, false).await;
     deliveries(&pair, 16, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_one_account_submits_at_the_same_time_is_all_queued() {
+async fn concurrent_submissions_of_one_account_are_all_queued() {
     let pair = Pair::open().await;
     let owner = account(&pair.stores[0]).await;
     let hello = inbox(&pair.stores[0], &owner, "hello").await;
@@ -232,7 +233,7 @@ async fn what_one_account_submits_at_the_same_time_is_all_queued() {
     assert_due(&pair.stores[1]).await;
 }
 
-/// Takes what is due and settles it, until nothing waits. What was taken.
+/// Claims and settles due deliveries until the queue is empty. Returns them.
 async fn empty_queue(store: Store) -> Vec<DeliveryId> {
     let (now, mut taken) = (Timestamp::from_millis(1000), Vec::new());
     loop {
@@ -278,7 +279,7 @@ async fn empty_queue(store: Store) -> Vec<DeliveryId> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn two_daemons_share_one_queue_and_each_delivery_is_taken_by_one() {
+async fn each_delivery_is_claimed_by_one_of_two_daemons() {
     let pair = Pair::open().await;
     for daemons in [1, 2] {
         for number in 0..6 {
@@ -297,8 +298,8 @@ async fn two_daemons_share_one_queue_and_each_delivery_is_taken_by_one() {
         }
         println!("240 deliveries by {daemons}: {:?}", start.elapsed());
         assert_eq!(taken.iter().map(Vec::len).sum::<usize>(), 240, "each is settled once");
-        assert_eq!(taken.iter().flatten().collect::<BTreeSet<_>>().len(), 240, "none is taken twice");
-        assert!(taken.iter().all(|of_one| !of_one.is_empty()), "both have work");
+        assert_eq!(taken.iter().flatten().collect::<BTreeSet<_>>().len(), 240, "none is claimed twice");
+        assert!(taken.iter().all(|of_one| !of_one.is_empty()), "both daemons claim deliveries");
         assert_due(&pair.stores[0]).await;
     }
 }

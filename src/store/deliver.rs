@@ -1,6 +1,6 @@
-//! Putting a message into the INBOX of its recipients.
+//! Delivery into the INBOX of local recipients.
 //!
-//! Invariant: the bytes are stored once, however many inboxes get the message.
+//! Invariant: the content is stored once for all inboxes.
 
 use super::bodies::NewObject;
 use super::message_rows::{self, Delivered, NewMessage};
@@ -17,39 +17,38 @@ use crate::message::threading::Threading;
 use bytes::Bytes;
 use std::collections::HashSet;
 
-/// Copies of a message for INBOX of each recipient, one for each inbox. The body is the message's.
+/// The delivery of a message, without its body, to the INBOX of each recipient.
 #[derive(Clone, Debug)]
 pub struct LocalDelivery {
     /// The envelope sender.
     pub mail_from: ReversePath,
-    /// The recipients; an inbox that is named twice gets one copy.
+    /// An inbox with several addresses among them gets one copy.
     pub recipients: Recipients<LocalRecipient>,
-    /// Header block as stored, with the empty line that ends it.
+    /// The header block, with the empty line.
     pub header: Vec<u8>,
-    /// INTERNALDATE: real time.
+    /// INTERNALDATE, real time.
     pub received_at: Timestamp,
 }
 
 impl LocalDelivery {
-    fn of_each_inbox(&self) -> impl Iterator<Item = &LocalRecipient> {
-        let mut served = HashSet::new();
-        self.recipients.as_slice().iter().filter(move |recipient| served.insert(recipient.inbox()))
+    fn unique_inboxes(&self) -> impl Iterator<Item = &LocalRecipient> {
+        let mut seen = HashSet::new();
+        self.recipients.as_slice().iter().filter(move |recipient| seen.insert(recipient.inbox()))
     }
 
-    /// The octets that each inbox gets, for [`room::check`].
+    /// The octets added to each inbox, for [`room::check`].
     pub(super) fn octets(&self, body_size: usize) -> impl Iterator<Item = (&InboxId, u64)> {
         let size = room::octets(self.header.len(), body_size);
-        self.of_each_inbox().map(move |recipient| (recipient.inbox(), size))
+        self.unique_inboxes().map(move |recipient| (recipient.inbox(), size))
     }
 
-    /// The inboxes that change.
     pub(super) fn turns(&self) -> Vec<Turn> {
         self.recipients.as_slice().iter().map(|recipient| Turn::Inbox(recipient.inbox().clone())).collect()
     }
 
-    /// Puts the copies there, before a body that is stored.
+    /// Stores the copies, for a stored body.
     ///
-    /// An inbox that was deleted since its address was resolved fails the transaction: the next try is refused.
+    /// Fails with [`StoreError::InboxDeleted`] if an inbox was deleted after its address was resolved; a retry is then refused.
     pub(super) fn deliver(
         &self,
         transaction: &Transaction<'_>,
@@ -74,7 +73,7 @@ impl LocalDelivery {
             };
             message_rows::insert(transaction, &new)
         };
-        self.of_each_inbox().map(deliver).collect()
+        self.unique_inboxes().map(deliver).collect()
     }
 }
 
@@ -84,7 +83,7 @@ pub(super) fn inbox_mailbox(connection: &Transaction<'_>, inbox: &InboxId) -> Re
 }
 
 impl Store {
-    /// Delivers a message with this body. All of the recipients get it, or none.
+    /// Delivers a message to all recipients or to none.
     pub(crate) async fn message_deliver(
         &self,
         delivery: LocalDelivery,
@@ -112,7 +111,7 @@ mod tests {
     use crate::store::testing::{inbox, store_with_account};
 
     #[tokio::test]
-    async fn one_body_one_row_per_inbox_and_uids_that_rise() {
+    async fn a_delivery_stores_one_body_and_one_message_per_inbox_with_ascending_uids() {
         let (_dir, store, account) = store_with_account().await;
         let (one, two) = (inbox(&store, &account, "one").await, inbox(&store, &account, "two").await);
         let platform = DomainName::parse("inboxlayer.dev").unwrap();

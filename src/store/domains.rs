@@ -1,7 +1,7 @@
-//! Custom domains: claims of accounts to names.
+//! Custom domains: claims of accounts to domain names.
 //!
-//! Invariant: an account claims a name once; its default domain is one; a catch-all inbox is the account's own.
-//! What checks do to a claim is in [`super::checks`].
+//! Invariant: an account has at most one claim to a name and at most one default domain; a catch-all inbox belongs to the same
+//! account. Checks are in [`super::checks`].
 
 use super::names::NameLimits;
 use super::ownership::{Ownership, contest};
@@ -18,107 +18,87 @@ use crate::verification::status::{FaultRun, OnUnverified, State};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-/// A claim as the store has it.
+/// A claim, with the evidence of its last check.
 #[derive(Clone, Debug)]
 pub struct DomainRow {
-    /// Its id.
     pub id: DomainId,
-    /// Whose it is.
     pub account: AccountId,
-    /// The name.
     pub name: DomainName,
-    /// What the machine keeps.
     pub state: State,
-    /// Its MX leads here, as last seen.
+    /// The MX record pointed to this daemon at the last check with a definite answer.
     pub receiving: bool,
     /// The three DKIM tokens.
     pub tokens: [String; 3],
-    /// The value asked for at `_inboxlayer.<domain>`, where one is.
+    /// The required value of the TXT record `_inboxlayer.<domain>`, if any.
     pub ownership_secret: Option<String>,
-    /// Since when another account has claimed the name too, or it has to show whose it is for another reason.
+    /// Since when the record of ownership is required, for example because another account has claimed the name.
     pub contested_at: Option<Timestamp>,
-    /// Its owner has asked for a check that has not begun yet.
+    /// The owner has requested a check that has not started.
     pub verify_requested: bool,
-    /// The label of the subdomain that bounces come back to.
+    /// The label of the subdomain for bounces.
     pub return_path: Option<String>,
-    /// Takes mail for local parts that do not exist.
+    /// Receives mail for local parts that do not exist.
     pub catch_all: Option<InboxId>,
-    /// The account's default domain.
+    /// This is the account's default domain.
     pub is_default: bool,
-    /// What happens to mail while it is not verified.
+    /// How mail is sent while the domain is not verified.
     pub on_unverified: OnUnverified,
-    /// When the last check settled.
     pub last_checked_at: Option<Timestamp>,
-    /// When it was claimed.
     pub created_at: Timestamp,
-    /// When it changed last.
+    /// The version for If-Match.
     pub updated_at: Timestamp,
-    /// The newest evidence of each record, and when it was found.
+    /// The newest evidence of each record, and its time.
     pub evidence: BTreeMap<RecordKey, (Evidence, Timestamp)>,
 }
 
-/// A claim to make.
 #[derive(Clone, Debug)]
 pub struct NewDomain {
-    /// Whose.
     pub account: AccountId,
-    /// The name.
     pub name: DomainName,
-    /// Its tokens.
+    /// The three DKIM tokens.
     pub tokens: [String; 3],
-    /// When its record of ownership is asked for.
+    /// When the record of ownership is required.
     pub ownership: Ownership,
-    /// Where the machine begins.
     pub state: State,
-    /// The client's own name for it, unique in the account.
+    /// Chosen by the client, unique in the account.
     pub client_id: Option<String>,
 }
 
-/// Why no claim was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateDomainError {
-    /// The account claims this name already.
-    #[error("the account claims this name already")]
+    #[error("the account has already claimed this name")]
     Exists(DomainId),
-    /// The account has as many as it may.
-    #[error("the account has as many domains as it may")]
+    #[error("the account has reached its limit of custom domains")]
     Full,
-    /// The account has claimed as many names as it ever may.
-    #[error("the account has claimed as many names as it ever may")]
+    /// Names of deleted claims count too.
+    #[error("the account has reached its limit of names ever claimed")]
     NamesUsedUp,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What to change. `None` leaves a field as it is.
+/// A change of a claim; `None` keeps a field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DomainPatch {
-    /// The catch-all inbox, or that there be none.
+    /// `Some(None)` removes the catch-all inbox.
     pub catch_all: Option<Option<InboxId>>,
-    /// Make it the account's default domain, or no longer.
     pub is_default: Option<bool>,
-    /// What happens to mail while it is not verified.
     pub on_unverified: Option<OnUnverified>,
-    /// The label of the return path, or that there be none.
+    /// The label of the return path; `Some(None)` removes it.
     pub return_path: Option<Option<String>>,
-    /// The times of change that it is meant for; `None`: any.
+    /// The versions (`updated_at`) that the change applies to; `None` for any.
     pub versions: Option<Vec<Timestamp>>,
 }
 
-/// Why nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum PatchDomainError {
-    /// The account has no such domain.
     #[error("the account has no such domain")]
     NotFound,
-    /// The account has no such inbox.
     #[error("the account has no such inbox")]
     UnknownInbox,
-    /// It has another version than the change is meant for.
+    /// Its version is not one of [`DomainPatch::versions`].
     #[error("the domain has changed")]
     Changed,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -168,18 +148,18 @@ fn domain(row: &Row<'_>) -> Result<DomainRow, StoreError> {
     })
 }
 
-/// The query for the claims that `condition` picks.
+/// The query for the claims that match `condition`.
 pub(super) fn selected(condition: &str) -> String {
     format!("SELECT {COLUMNS} FROM custom_domain WHERE {condition}")
 }
 
-/// One claim that `condition` picks, with its evidence.
+/// The first claim that matches `condition`, with its evidence.
 pub(super) fn find(c: &Transaction<'_>, condition: &str, with: Params<'_>) -> Result<Option<DomainRow>, StoreError> {
     let found = c.query_opt(&selected(condition), with, domain)?;
     found.map(|row| with_evidence(c, row)).transpose()
 }
 
-/// The claims that `condition` picks, with their evidence.
+/// The claims that match `condition`, with their evidence.
 pub(super) fn find_all(c: &Transaction<'_>, condition: &str, with: Params<'_>) -> Result<Vec<DomainRow>, StoreError> {
     let found: Vec<DomainRow> = c.query(&selected(condition), with, domain)?;
     found.into_iter().map(|row| with_evidence(c, row)).collect()
@@ -214,7 +194,7 @@ fn corrupt(error: serde_json::Error) -> StoreError {
     StoreError::Corrupt(format!("evidence of a record: {error}"))
 }
 
-/// Whether the account may claim this name now.
+/// Fails if the account cannot claim the name now.
 fn may_create(
     c: &Transaction<'_>,
     account: &AccountId,
@@ -252,8 +232,7 @@ fn create(
     claim_rows::insert(c, &id, new, contested, now)?;
     super::history::write_created(c, &id, new.state.status, now)?;
     c.publish(&new.account, Event::DomainCreated { domain_id: id.clone(), domain: new.name.clone() })?;
-    find(c, "id = ?1", params![id])?
-        .ok_or_else(|| StoreError::Corrupt("a claim that was just made is gone".into()).into())
+    find(c, "id = ?1", params![id])?.ok_or_else(|| StoreError::Corrupt("a created claim was not found".into()).into())
 }
 
 fn patch(
@@ -280,7 +259,7 @@ fn patch(
     }
     if let Some(is_default) = patch.is_default {
         if is_default {
-            // It moves here: an index of the schema holds that there is one.
+            // The previous default loses the flag first: a unique index allows only one.
             let sql = "UPDATE custom_domain SET is_default = 0, updated_at = ?2
                        WHERE account_id = ?1 AND is_default = 1 AND id <> ?3";
             c.execute(sql, params![account, now, id])?;
@@ -304,7 +283,7 @@ fn patch(
 }
 
 impl Store {
-    /// Whether [`Store::domain_create`] would make this claim: to ask before something is spent on it.
+    /// Fails if [`Store::domain_create`] would fail, to check before expensive work is done for it.
     pub async fn domain_may_create(
         &self,
         account: &AccountId,
@@ -315,7 +294,6 @@ impl Store {
         self.read(move |c| may_create(c, &account, &name, limits)).await
     }
 
-    /// Makes a claim, unless the account has it already, or as many others as it may.
     pub async fn domain_create(
         &self,
         new: NewDomain,
@@ -325,19 +303,17 @@ impl Store {
         self.write(move |c| create(c, &new, limits, now)).await
     }
 
-    /// A claim of the account.
     pub async fn domain_get(&self, account: &AccountId, id: &DomainId) -> Result<Option<DomainRow>, StoreError> {
         let (account, id) = (account.clone(), id.clone());
         self.read(move |c| find(c, "id = ?1 AND account_id = ?2", params![id, account])).await
     }
 
-    /// A claim, whosever it is.
+    /// A claim of any account.
     pub async fn domain_of_anyone(&self, id: &DomainId) -> Result<Option<DomainRow>, StoreError> {
         let id = id.clone();
         self.read(move |c| find(c, "id = ?1", params![id])).await
     }
 
-    /// The claim that the account has made under this client id.
     pub async fn domain_by_client_id(
         &self,
         account: &AccountId,
@@ -347,7 +323,7 @@ impl Store {
         self.read(move |c| find(c, "account_id = ?1 AND client_id = ?2", params![account, client_id])).await
     }
 
-    /// The claims of the account in the order they were made, from the one after `after` on.
+    /// Claims of the account after `after`, in the order of creation.
     pub async fn domain_list(
         &self,
         account: &AccountId,
@@ -359,7 +335,6 @@ impl Store {
         self.read(move |c| find_all(c, condition, params![account, after, limit])).await
     }
 
-    /// Changes a claim of the account.
     pub async fn domain_patch(
         &self,
         account: &AccountId,
@@ -371,7 +346,7 @@ impl Store {
         self.write(move |c| patch(c, &account, &id, &change, now)).await
     }
 
-    /// Ends a claim of the account, with its aliases and keys. False when there was none.
+    /// Deletes a claim with its aliases and keys. False if the account has no such claim.
     pub async fn domain_delete(&self, account: &AccountId, id: &DomainId, now: Timestamp) -> Result<bool, StoreError> {
         let (account, id) = (account.clone(), id.clone());
         self.write(move |transaction| {
@@ -384,7 +359,7 @@ impl Store {
         .await
     }
 
-    /// What the outbound From needs to know of a claim, read now. `None` when it has been deleted.
+    /// The current state of a claim, to choose the identity of outgoing mail. `None` if it was deleted.
     pub async fn claim_for_identity(&self, id: &DomainId) -> Result<Option<Claim>, StoreError> {
         let id = id.clone();
         self.read(move |connection| {
@@ -394,7 +369,7 @@ impl Store {
         .await
     }
 
-    /// The default domain of an inbox, or else of its account, whatever its status.
+    /// The default domain of an inbox, or else of its account, of any status.
     pub async fn default_claim(&self, inbox: &InboxId) -> Result<Option<Claim>, StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| {

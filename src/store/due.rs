@@ -1,24 +1,24 @@
-//! Whose work is due: for each account and kind of work, when its first job is.
+//! The table `due_account`: when the first job of each account and kind is due.
 //!
-//! Invariant: `due_account.due_at` is the first `ready_at` of the account's jobs of the kind, NULL where none waits. The files that change
-//! rows of jobs (`queue/rows.rs`, `claim_rows.rs`, `rotation.rs`) say so here, in the same transaction.
+//! Invariant: `due_account.due_at` is the minimum of `ready_at` of the account's jobs of the kind, or NULL if there is none. The
+//! files that change rows of jobs (`queue/rows.rs`, `claim_rows.rs`, `rotation.rs`) call these functions in the same transaction.
 
 use super::{StoreError, Transaction};
 use crate::clock::Timestamp;
 use crate::id::AccountId;
 use crate::store::engine::params;
 
-/// A kind of work whose accounts wait in `due_account`.
+/// A kind of job in `due_account`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Delivery,
-    /// A check that its owner asks for.
+    /// A check requested by the owner of the claim.
     RequestedCheck,
     Check,
     Rotation,
 }
 
-/// The statements of a kind, from the query for the first moment, which ends where the account follows.
+/// The statements of a kind; `$first` selects the minimum of `ready_at` of an account and ends before the account's ID.
 macro_rules! statements {
     ($first:literal) => {
         Statements {
@@ -74,7 +74,7 @@ impl Kind {
     }
 }
 
-/// Jobs of an account are ready at `at`. Others stay as they were.
+/// Jobs of an account were added that are due at `at`.
 pub(super) fn added(c: &Transaction<'_>, kind: Kind, account: &AccountId, at: Timestamp) -> Result<(), StoreError> {
     let sql = "INSERT INTO due_account (kind, account_id, due_at) VALUES (?1, ?2, ?3)
                ON CONFLICT (kind, account_id) DO UPDATE SET due_at = excluded.due_at
@@ -83,19 +83,19 @@ pub(super) fn added(c: &Transaction<'_>, kind: Kind, account: &AccountId, at: Ti
     Ok(())
 }
 
-/// Jobs of an account are ready at another time, or gone.
+/// Jobs of an account were rescheduled or removed.
 pub(super) fn changed(c: &Transaction<'_>, kind: Kind, account: &AccountId) -> Result<(), StoreError> {
     c.execute(kind.statements().changed, params![kind.as_str(), account])?;
     Ok(())
 }
 
-/// The same, and one of them begins.
+/// A job of an account was leased at `now`.
 pub(super) fn served(c: &Transaction<'_>, kind: Kind, account: &AccountId, now: Timestamp) -> Result<(), StoreError> {
     c.execute(kind.statements().served, params![kind.as_str(), account, now])?;
     Ok(())
 }
 
-/// Jobs of many accounts are ready at another time.
+/// Jobs of many accounts were rescheduled.
 pub(super) fn all_changed(c: &Transaction<'_>, kind: Kind) -> Result<(), StoreError> {
     c.execute(kind.statements().all_changed, params![kind.as_str()])?;
     Ok(())

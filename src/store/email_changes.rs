@@ -1,7 +1,7 @@
-//! Changes of one message by its id, wherever in its inbox it is: its flags, its keywords and its mailbox, together.
+//! Changes of one message by its ID, in any mailbox of an inbox: its flags, keywords and mailbox together.
 //!
-//! Invariant: every verb asks for the inbox. What it changes, it changes in the transaction that found the message, and as the verbs of
-//! IMAP's commands do: sessions see it.
+//! Invariant: every verb takes the inbox, and changes the message in the transaction that finds it, by the same functions as the
+//! IMAP commands, so sessions are notified.
 
 use super::bodies::{NewBody, NewObject};
 use super::keywords::{FlagError, InboxLimits};
@@ -22,37 +22,34 @@ use crate::message::threading::Threading;
 use crate::store::engine::{Row, params};
 use bytes::Bytes;
 
-/// Where a message goes.
+/// The mailbox to move a message to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// To the mailbox of this kind, which is made where there is none.
+    /// Created if it does not exist.
     Kind(MailboxKind),
-    /// To the mailbox of this name.
     Named(String),
-    /// Out of Trash, Junk or Archive: a draft to Drafts, what the inbox has sent to Sent, the rest to INBOX.
+    /// Out of Trash, Junk or Archive: drafts to Drafts, sent messages to Sent, others to INBOX.
     Origin,
 }
 
-/// A change of one message.
 #[derive(Clone, Debug, Default)]
 pub struct EmailChange {
-    /// Flags that are set, and those that are not set.
     pub set: Flags,
     pub unset: Flags,
-    /// Keywords that it gets, and loses.
+    /// Keywords to add.
     pub add: Vec<String>,
+    /// Keywords to remove.
     pub remove: Vec<String>,
-    /// It loses all keywords that it is not given.
+    /// Removes all keywords that are not in `add`.
     pub replaces_keywords: bool,
     pub to: Option<Target>,
 }
 
-/// Why a message was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EmailError {
-    #[error("there is no email of this id")]
+    #[error("the inbox has no email with this id")]
     NoSuchEmail,
-    #[error("the inbox has no mailbox of the name {0:?}")]
+    #[error("the inbox has no mailbox {0:?}")]
     NoSuchMailbox(String),
     #[error(transparent)]
     Flags(#[from] FlagError),
@@ -64,28 +61,27 @@ pub enum EmailError {
     Store(#[from] StoreError),
 }
 
-/// What became of a message that was deleted.
+/// The effect of deleting a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deleted {
-    /// It is in Trash.
+    /// Moved to Trash.
     ToTrash,
-    /// It was in Trash, and is gone.
+    /// Removed permanently, because it was in Trash.
     ForGood,
 }
 
-/// Where a message is.
-struct Place {
-    /// The mailbox.
+/// The location of a message.
+struct Location {
     mailbox: MailboxId,
     kind: Option<MailboxKind>,
-    /// As clients see it.
+    /// The UID in the mailbox, as opposed to that in the part.
     uid: u32,
     part: Part,
     flags: Flags,
     was_sent: bool,
 }
 
-fn find(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Place, EmailError> {
+fn find(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Location, EmailError> {
     let sql =
         "SELECT b.id, b.name, b.special_use, m.uid + p.uid_offset, p.id, m.flags, m.mail_from <> '' AND m.rcpt_to = ''
                FROM message m JOIN mailbox p ON p.id = m.mailbox_id
@@ -100,7 +96,7 @@ fn find(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result
     let (mailbox, kind, uid, row, flags, was_sent) = found.ok_or(EmailError::NoSuchEmail)?;
     let part = parts::of(connection, inbox, mailbox)?.into_iter().find(|part| part.id == row);
     let part = part.ok_or(EmailError::NoSuchEmail)?;
-    Ok(Place { mailbox, kind, uid, part, flags, was_sent })
+    Ok(Location { mailbox, kind, uid, part, flags, was_sent })
 }
 
 impl EmailChange {
@@ -124,11 +120,11 @@ impl EmailChange {
     }
 }
 
-/// Moves a message, where it is not there yet.
+/// Moves a message, unless it is already in the target.
 fn move_to(
     connection: &Transaction<'_>,
     inbox: &InboxId,
-    place: &Place,
+    at: &Location,
     target: &Target,
     limits: InboxLimits,
 ) -> Result<(), EmailError> {
@@ -136,27 +132,27 @@ fn move_to(
         Target::Named(name) => {
             let found = mailboxes::find(connection, inbox, name)?;
             return match found {
-                Some(found) if found == place.mailbox => Ok(()),
-                Some(_) => transfer(connection, inbox, place, name.clone(), limits),
+                Some(found) if found == at.mailbox => Ok(()),
+                Some(_) => transfer(connection, inbox, at, name.clone(), limits),
                 None => Err(EmailError::NoSuchMailbox(name.clone())),
             };
         }
-        Target::Origin => match place.kind {
-            Some(MailboxKind::Trash | MailboxKind::Junk | MailboxKind::Archive) => origin(place),
+        Target::Origin => match at.kind {
+            Some(MailboxKind::Trash | MailboxKind::Junk | MailboxKind::Archive) => origin(at),
             _ => return Ok(()),
         },
         Target::Kind(kind) => *kind,
     };
     let target = mailboxes::of_kind(connection, inbox, kind)?;
-    if target == place.mailbox {
+    if target == at.mailbox {
         return Ok(());
     }
     let name = connection.query_row("SELECT name FROM mailbox WHERE id = ?1", params![target], |row| row.get(0))?;
-    transfer(connection, inbox, place, name, limits)
+    transfer(connection, inbox, at, name, limits)
 }
 
-fn origin(place: &Place) -> MailboxKind {
-    match (place.flags.contains(Flags::DRAFT), place.was_sent) {
+fn origin(at: &Location) -> MailboxKind {
+    match (at.flags.contains(Flags::DRAFT), at.was_sent) {
         (true, _) => MailboxKind::Drafts,
         (false, true) => MailboxKind::Sent,
         (false, false) => MailboxKind::Inbox,
@@ -166,31 +162,31 @@ fn origin(place: &Place) -> MailboxKind {
 fn transfer(
     connection: &Transaction<'_>,
     inbox: &InboxId,
-    place: &Place,
+    at: &Location,
     to: String,
     limits: InboxLimits,
 ) -> Result<(), EmailError> {
-    let (from, keywords) = (place.mailbox, limits.keywords.per_mailbox);
+    let (from, keywords) = (at.mailbox, limits.keywords.per_mailbox);
     let transfer = Transfer { inbox: inbox.clone(), from, to, kind: Kind::Move, keywords };
-    transfer::at_once(connection, &transfer, &[place.uid])?;
+    transfer::at_once(connection, &transfer, &[at.uid])?;
     Ok(())
 }
 
-/// Removes a message for good.
-fn remove(connection: &Transaction<'_>, inbox: &InboxId, place: &Place) -> Result<(), StoreError> {
+/// Removes a message permanently.
+fn remove(connection: &Transaction<'_>, inbox: &InboxId, at: &Location) -> Result<(), StoreError> {
     message_rows::remove(
         connection,
         inbox,
-        place.part.id,
+        at.part.id,
         "mailbox_id = ?1 AND uid = ?2",
-        params![place.part.id, place.part.stored(place.uid)],
+        params![at.part.id, at.part.stored(at.uid)],
     )?;
-    let modseq = expunged::note(connection, place.mailbox, std::iter::once(place.uid))?;
-    let event = Event::MessagesRemoved { inbox_id: inbox.clone(), mailbox: place.mailbox, modseq };
+    let modseq = expunged::note(connection, at.mailbox, std::iter::once(at.uid))?;
+    let event = Event::MessagesRemoved { inbox_id: inbox.clone(), mailbox: at.mailbox, modseq };
     connection.publish_of_inbox(inbox, event)
 }
 
-/// Puts a draft into Drafts, with the id of the one that it replaces.
+/// Stores a draft in Drafts. It replaces the draft `replaces`, whose ID it gets.
 fn put_draft(
     connection: &Transaction<'_>,
     inbox: &InboxId,
@@ -200,11 +196,11 @@ fn put_draft(
     limits: InboxLimits,
 ) -> Result<MessageId, EmailError> {
     if let Some(id) = replaces {
-        let place = find(connection, inbox, id)?;
-        if place.kind != Some(MailboxKind::Drafts) || !place.flags.contains(Flags::DRAFT) {
+        let at = find(connection, inbox, id)?;
+        if at.kind != Some(MailboxKind::Drafts) || !at.flags.contains(Flags::DRAFT) {
             return Err(EmailError::NoSuchEmail);
         }
-        remove(connection, inbox, &place)?;
+        remove(connection, inbox, &at)?;
     }
     let octets = room::octets(header.len(), body.len());
     room::check(connection, std::iter::once((inbox, octets)), limits.quota).map_err(FlagError::from)?;
@@ -225,7 +221,7 @@ fn put_draft(
 }
 
 impl Store {
-    /// Puts a draft into Drafts, in the place of the one that it replaces. Returns its id.
+    /// Stores a draft in Drafts. It replaces the draft `replaces`, whose ID it gets. Returns the ID.
     pub async fn draft_put(
         &self,
         inbox: &InboxId,
@@ -244,17 +240,16 @@ impl Store {
         stored.await.inspect(|_| object.iter().for_each(NewObject::committed))
     }
 
-    /// Removes a message for good, wherever it is.
+    /// Removes a message permanently, from any mailbox.
     pub async fn email_remove(&self, inbox: &InboxId, id: &MessageId) -> Result<(), EmailError> {
         let (turn, inbox, id) = ([Turn::Inbox(inbox.clone())], inbox.clone(), id.clone());
         self.write_in_turn(&turn, move |connection| {
-            let place = find(connection, &inbox, &id)?;
-            Ok(remove(connection, &inbox, &place)?)
+            let at = find(connection, &inbox, &id)?;
+            Ok(remove(connection, &inbox, &at)?)
         })
         .await
     }
 
-    /// Changes one message.
     pub async fn email_change(
         &self,
         inbox: &InboxId,
@@ -264,20 +259,20 @@ impl Store {
     ) -> Result<(), EmailError> {
         let (turn, inbox, id) = ([Turn::Inbox(inbox.clone())], inbox.clone(), id.clone());
         self.write_in_turn(&turn, move |connection| {
-            let place = find(connection, &inbox, &id)?;
+            let at = find(connection, &inbox, &id)?;
             if change.has_flags() {
-                let (uids, update) = ([place.uid], |before: &MessageFlags| change.apply(before));
-                mailbox_changes::flag(connection, &inbox, place.mailbox, &uids, &change.add, limits, update)?;
+                let (uids, update) = ([at.uid], |before: &MessageFlags| change.apply(before));
+                mailbox_changes::flag(connection, &inbox, at.mailbox, &uids, &change.add, limits, update)?;
             }
             match &change.to {
-                Some(target) => move_to(connection, &inbox, &place, target, limits),
+                Some(target) => move_to(connection, &inbox, &at, target, limits),
                 None => Ok(()),
             }
         })
         .await
     }
 
-    /// Moves a message to Trash, or removes one that is there.
+    /// Moves a message to Trash, or removes it permanently if it is in Trash.
     pub async fn email_delete(
         &self,
         inbox: &InboxId,
@@ -286,12 +281,12 @@ impl Store {
     ) -> Result<Deleted, EmailError> {
         let (turn, inbox, id) = ([Turn::Inbox(inbox.clone())], inbox.clone(), id.clone());
         self.write_in_turn(&turn, move |connection| {
-            let place = find(connection, &inbox, &id)?;
-            if place.kind == Some(MailboxKind::Trash) {
-                remove(connection, &inbox, &place)?;
+            let at = find(connection, &inbox, &id)?;
+            if at.kind == Some(MailboxKind::Trash) {
+                remove(connection, &inbox, &at)?;
                 return Ok(Deleted::ForGood);
             }
-            move_to(connection, &inbox, &place, &Target::Kind(MailboxKind::Trash), limits)?;
+            move_to(connection, &inbox, &at, &Target::Kind(MailboxKind::Trash), limits)?;
             Ok(Deleted::ToTrash)
         })
         .await

@@ -1,7 +1,7 @@
 //! Lists of messages over all mailboxes of inboxes, the newest first.
 //!
-//! Invariant: one call looks at [`SCANNED`] messages of an inbox at most; where it stops before the end, the answer says from where to go on.
-//! Ids rise with time, so the order, the cursor and the bounds of time are all ranges of ids.
+//! Invariant: one call scans at most [`SCANNED`] messages; if it stops before the end, the result has the ID to continue from.
+//! IDs ascend with time, so the order, the cursor and time bounds are ranges of IDs.
 
 use super::{Store, StoreError, Transaction};
 use crate::id::{AccountId, InboxId, MessageId, ThreadId};
@@ -10,49 +10,47 @@ use crate::store::mailboxes::MailboxKind;
 use crate::store::messages::Flags;
 use std::collections::BTreeSet;
 
-/// Messages that one call looks at.
+/// Messages scanned by one call.
 pub const SCANNED: usize = 10_000;
-/// Messages of an inbox that are looked at together, where there are many inboxes.
-const FEWEST: usize = 20;
+/// The minimum of messages scanned per inbox, with many inboxes.
+const MIN_SCANNED: usize = 20;
 
-/// Which messages are wanted. What is not given is not asked for.
+/// Conditions on messages; empty ones match all.
 #[derive(Clone, Debug, Default)]
 pub struct EmailFilter {
     pub mailboxes: Vec<MailboxKind>,
     pub thread: Option<ThreadId>,
-    /// Flags that are set.
     pub set: Flags,
-    /// Flags that are not set.
     pub unset: Flags,
     /// In lower case.
     pub keywords: Vec<String>,
-    /// From this id on.
+    /// The lowest ID, inclusive.
     pub from: Option<MessageId>,
-    /// Below this id.
+    /// The highest ID, exclusive.
     pub below: Option<MessageId>,
 }
 
 impl EmailFilter {
-    /// True if any message is wanted, but for its id.
-    fn is_open(&self) -> bool {
+    /// True if every message in the range of IDs matches.
+    fn matches_all(&self) -> bool {
         self.mailboxes.is_empty() && self.set.is_empty() && self.unset.is_empty() && self.keywords.is_empty()
     }
 }
 
-/// Some of the messages that are wanted.
+/// A page of matching messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The newest first.
     pub ids: Vec<MessageId>,
-    /// There may be more below this id.
+    /// If set, there may be more matches with lower IDs.
     pub rest: Option<MessageId>,
 }
 
 impl Store {
-    /// The newest messages of the inboxes that are wanted, `limit` at most.
+    /// Up to `limit` matching messages of the inboxes, the newest first.
     pub async fn emails(&self, inboxes: Vec<InboxId>, filter: EmailFilter, limit: usize) -> Result<Found, StoreError> {
         self.read(move |connection| {
-            let scanned = (SCANNED / inboxes.len().max(1)).max(FEWEST);
+            let scanned = (SCANNED / inboxes.len().max(1)).max(MIN_SCANNED);
             let mut found = Vec::with_capacity(inboxes.len());
             for inbox in &inboxes {
                 found.push(of_inbox(connection, inbox, &filter, limit, scanned)?);
@@ -62,7 +60,6 @@ impl Store {
         .await
     }
 
-    /// The inboxes of an account.
     pub async fn inbox_ids(&self, account: &AccountId) -> Result<Vec<InboxId>, StoreError> {
         let account = account.clone();
         self.read(move |connection| {
@@ -73,7 +70,7 @@ impl Store {
     }
 }
 
-/// Joins what was found in each inbox. What is older than the point where some inbox was left is left too.
+/// Merges the pages of inboxes. Messages older than the end of an incomplete page are left for the next call.
 fn merged(found: Vec<Found>, limit: usize) -> Found {
     let rest = found.iter().filter_map(|of_inbox| of_inbox.rest.clone()).max();
     let all: BTreeSet<MessageId> = found.into_iter().flat_map(|of_inbox| of_inbox.ids).collect();
@@ -96,9 +93,9 @@ fn of_inbox(
     let from = filter.from.as_ref().map_or("", MessageId::as_str);
     // `~` sorts after every id.
     let below = filter.below.as_ref().map_or("~", MessageId::as_str);
-    let scanned = if filter.is_open() { limit.saturating_add(1) } else { scanned };
+    let scanned = if filter.matches_all() { limit.saturating_add(1) } else { scanned };
     let scanned = i64::try_from(scanned).unwrap_or(i64::MAX);
-    // A thread has an index of its own.
+    // There is an index by thread.
     let thread = if filter.thread.is_some() { "AND thread_id = ?5" } else { "AND CAST(?5 AS TEXT) IS NULL" };
     let range = format!(
         "SELECT id, mailbox_id, flags, keywords FROM message
@@ -130,7 +127,7 @@ fn of_inbox(
     Ok(Found { ids, rest })
 }
 
-/// A condition for each of the mailboxes: the one with the special use, or with the name where that has none.
+/// Conditions on the mailbox: its special use, or its name if it has none.
 fn mailboxes(kinds: &[MailboxKind]) -> String {
     let of = |kind: &MailboxKind| {
         let (name, special_use) = (kind.name(), kind.special_use());
@@ -139,7 +136,7 @@ fn mailboxes(kinds: &[MailboxKind]) -> String {
     kinds.iter().map(of).collect::<Vec<_>>().join(" ")
 }
 
-/// A condition for each of the keywords, which are the values from the ninth on.
+/// Conditions on keywords, which are the parameters from `?9` on.
 fn keywords(keywords: &[String]) -> String {
     let of = |(at, _): (usize, &String)| {
         let value = at + 9;

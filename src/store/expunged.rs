@@ -1,16 +1,16 @@
-//! Notes of what went out of a mailbox, for the sessions that have it open.
+//! The table `expunged`: UIDs of expunged messages, for sessions that have selected the mailbox.
 //!
-//! Invariant: a mailbox has at most twice [`KEPT`] notes. What is older is forgotten, and the mailbox remembers up to which
-//! change: a client with an older state has to read the whole mailbox ([`forgotten`]).
+//! Invariant: a mailbox has at most twice [`KEPT`] rows. Older rows are removed, and the mailbox stores the highest mod-sequence
+//! removed: a session with an older state must reload the mailbox ([`forgotten`]).
 
 use super::{StoreError, Transaction, mailboxes};
 use crate::id::MailboxId;
 use crate::store::engine::{List, params};
 
-/// Notes that a mailbox keeps at least, if it ever had as many: some hundred KiB.
+/// Rows that remain per mailbox when older ones are removed: some hundred KiB.
 const KEPT: u32 = 10_000;
 
-/// Leaves a note of messages that are gone. Returns the modification number of that.
+/// Records expunged messages. Returns the mod-sequence of the change.
 pub(super) fn note(
     connection: &Transaction<'_>,
     mailbox: MailboxId,
@@ -27,34 +27,35 @@ pub(super) fn note(
     Ok(modseq)
 }
 
-/// The same for more than are recorded one by one: open sessions read the whole mailbox.
+/// Records a change that is too large for rows of its own: sessions must reload the mailbox. Returns the mod-sequence of the
+/// change.
 pub(super) fn note_many(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<i64, StoreError> {
     let modseq = mailboxes::next_uids(connection, mailbox, 0)?.modseq;
     connection.execute("UPDATE mailbox SET forgotten = ?2 WHERE id = ?1", params![mailbox, modseq])?;
     Ok(modseq)
 }
 
-/// Up to which change the notes of a mailbox are forgotten.
+/// The highest mod-sequence whose rows were removed.
 pub(super) fn forgotten(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<i64, StoreError> {
     let sql = "SELECT forgotten FROM mailbox WHERE id = ?1";
     connection.query_row(sql, params![mailbox], |row| row.get(0))
 }
 
-/// Counts; once there are twice as many as are kept, half of them go: a note costs little on the average.
+/// Updates the number of rows, and removes old ones once there are more than twice [`KEPT`], so that the amortized cost is low.
 fn count(connection: &Transaction<'_>, mailbox: MailboxId, added: u32) -> Result<(), StoreError> {
     let sql = "UPDATE mailbox SET note_count = note_count + ?2 WHERE id = ?1 RETURNING note_count";
     let notes: u32 = connection.query_row(sql, params![mailbox, added], |row| row.get(0))?;
     if notes <= KEPT * 2 { Ok(()) } else { forget(connection, mailbox) }
 }
 
-/// Drops all but the newest. Notes of one change go together, so there may be fewer left than were to be kept.
+/// Removes all but the newest rows. Rows of one change are removed together, so fewer than [`KEPT`] may remain.
 fn forget(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<(), StoreError> {
     let sql = "SELECT modseq FROM expunged WHERE mailbox_id = ?1 ORDER BY modseq DESC LIMIT 1 OFFSET ?2";
     let oldest: Option<i64> = connection.query_opt(sql, params![mailbox, KEPT], |row| row.get(0))?;
-    let upto = forgotten(connection, mailbox)?.max(oldest.unwrap_or(0));
-    connection.execute("UPDATE mailbox SET forgotten = ?2 WHERE id = ?1", params![mailbox, upto])?;
+    let last = forgotten(connection, mailbox)?.max(oldest.unwrap_or(0));
+    connection.execute("UPDATE mailbox SET forgotten = ?2 WHERE id = ?1", params![mailbox, last])?;
     let sql = "DELETE FROM expunged WHERE mailbox_id = ?1 AND modseq <= ?2";
-    connection.execute(sql, params![mailbox, upto])?;
+    connection.execute(sql, params![mailbox, last])?;
     let sql = "UPDATE mailbox SET note_count = (SELECT count(*) FROM expunged WHERE mailbox_id = ?1) WHERE id = ?1";
     connection.execute(sql, params![mailbox])?;
     Ok(())
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_notes_are_bounded_and_whoever_has_seen_less_reads_it_all() {
+    async fn old_rows_are_removed_and_sessions_with_an_older_state_reload_the_mailbox() {
         let (_dir, store, account) = store_with_account().await;
         let inbox = inbox(&store, &account, "one").await;
         let mailbox = put(&store, &inbox, b"Subject: x\r\n\r\n").await.mailbox;
@@ -97,7 +98,7 @@ mod tests {
         notes(&store, mailbox, 100_000, 100_000 + KEPT).await;
         assert_eq!(counts(&store, mailbox).await, (2 * KEPT, 2 * KEPT));
         notes(&store, mailbox, 7, 8).await;
-        // The last note alone, since those of one change go together.
+        // Only the last row, since the rows of one change are removed together.
         assert_eq!(counts(&store, mailbox).await, (1, 1));
         for seen in [start, middle.seen.modseq] {
             let news = since(&store, &inbox, mailbox, seen).await;
@@ -108,14 +109,14 @@ mod tests {
         assert!(!last.is_whole && last.changed.is_empty());
         assert_eq!(last.expunged, [7]);
         assert!(!since(&store, &inbox, mailbox, last.seen.modseq).await.is_whole);
-        // One change with more than are kept at all.
+        // One change with more rows than are kept.
         notes(&store, mailbox, 200_000, 200_000 + 2 * KEPT).await;
         assert_eq!(counts(&store, mailbox).await, (0, 0));
         assert!(since(&store, &inbox, mailbox, last.seen.modseq).await.is_whole);
     }
 
     #[tokio::test]
-    async fn every_way_out_of_a_mailbox_is_counted() {
+    async fn expunge_move_and_rename_record_expunged_messages() {
         let (_dir, store, account) = store_with_account().await;
         let inbox = inbox(&store, &account, "one").await;
         let mailboxes = MailboxService::new(store.clone(), limits(u64::MAX));

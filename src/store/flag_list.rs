@@ -1,13 +1,13 @@
-//! Flags of many messages: some 5 octets for each, and 2 more for each keyword, however long the keywords are.
+//! A compact list of message flags: about 5 octets per message, and 2 more per keyword of a message.
 
 use super::messages::Flags;
 use super::open_mailbox::MessageFlags;
 use std::collections::HashMap;
 
-/// Names that are no message's any more are dropped once there are so many, or twice as many as are used.
-const NAMES: usize = 1024;
+/// Unused names are removed once there are this many names, or twice as many as are used.
+const COMPACT_AT: usize = 1024;
 
-/// The keywords of messages: each name is kept once, without regard to case.
+/// The keywords of messages. Each name is stored once; names are compared without regard to case.
 #[derive(Clone, Debug, Default)]
 pub struct KeywordTable {
     names: Vec<Box<str>>,
@@ -19,14 +19,14 @@ pub struct KeywordTable {
 }
 
 impl KeywordTable {
-    /// The keywords of a message, space between.
+    /// The keywords of a message, separated by spaces.
     pub fn get(&self, uid: u32) -> String {
         let numbers = self.of.get(&uid).map_or(&[][..], |numbers| numbers);
         let names: Vec<&str> = numbers.iter().filter_map(|number| self.name(*number)).collect();
         names.join(" ")
     }
 
-    /// True when the message has just these, in this order.
+    /// True if the message has exactly these keywords, in this order.
     pub fn is(&self, uid: u32, keywords: &str) -> bool {
         let numbers = self.of.get(&uid).map_or(&[][..], |numbers| numbers);
         let names = numbers.iter().map(|number| self.name(*number).unwrap_or_default());
@@ -35,7 +35,6 @@ impl KeywordTable {
             && given.next().is_none()
     }
 
-    /// Sets the keywords of a message.
     pub fn set(&mut self, uid: u32, keywords: &str) {
         if keywords.is_empty() {
             self.of.remove(&uid);
@@ -45,12 +44,10 @@ impl KeywordTable {
         }
     }
 
-    /// Forgets a message.
     pub fn remove(&mut self, uid: u32) {
         self.of.remove(&uid);
     }
 
-    /// The names there are.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(|name| &**name)
     }
@@ -59,13 +56,13 @@ impl KeywordTable {
         self.names.get(usize::from(number)).map(|name| &**name)
     }
 
-    /// The number of a name. More names than there are numbers no mailbox has: one beyond is left out.
+    /// The number of a name; `None` after 65,536 names, more than a mailbox can have.
     fn number(&mut self, name: &str) -> Option<u16> {
         let key = name.to_ascii_lowercase().into_boxed_str();
         if let Some(number) = self.numbers.get(&key) {
             return Some(*number);
         }
-        if self.names.len() >= self.compact_at.max(NAMES) {
+        if self.names.len() >= self.compact_at.max(COMPACT_AT) {
             self.compact();
         }
         let number = u16::try_from(self.names.len()).ok()?;
@@ -74,7 +71,7 @@ impl KeywordTable {
         Some(number)
     }
 
-    /// Drops the names that no message has.
+    /// Removes unused names.
     fn compact(&mut self) {
         let old = std::mem::take(&mut self.names);
         self.numbers.clear();
@@ -93,18 +90,17 @@ impl KeywordTable {
     }
 }
 
-/// Flags and keywords of messages, UIDs rising.
+/// Flags and keywords of messages, UIDs ascending.
 #[derive(Clone, Debug, Default)]
 pub struct FlagList {
     pub uids: Vec<u32>,
-    /// Their system flags, at the same places.
+    /// System flags, by the index in `uids`.
     pub flags: Vec<Flags>,
-    /// Their keywords.
     pub keywords: KeywordTable,
 }
 
 impl FlagList {
-    /// One more message, in any order: [`Self::sort`] puts them right.
+    /// Adds a message. Unless UIDs ascend, [`Self::sort`] must be called afterwards.
     pub fn push(&mut self, uid: u32, flags: Flags, keywords: &str) {
         self.uids.push(uid);
         self.flags.push(flags);
@@ -113,7 +109,7 @@ impl FlagList {
         }
     }
 
-    /// Puts them in order.
+    /// Sorts by UID.
     pub fn sort(&mut self) {
         if self.uids.is_sorted() {
             return;
@@ -123,17 +119,14 @@ impl FlagList {
         (self.uids, self.flags) = both.into_iter().unzip();
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.uids.len()
     }
 
-    /// True when there is none.
     pub fn is_empty(&self) -> bool {
         self.uids.is_empty()
     }
 
-    /// One after the other.
     pub fn iter(&self) -> impl Iterator<Item = MessageFlags> {
         let all = self.uids.iter().zip(&self.flags);
         all.map(|(uid, flags)| MessageFlags { uid: *uid, flags: *flags, keywords: self.keywords.get(*uid).into() })
@@ -143,8 +136,8 @@ impl FlagList {
 impl FromIterator<MessageFlags> for FlagList {
     fn from_iter<I: IntoIterator<Item = MessageFlags>>(all: I) -> Self {
         let mut list = Self::default();
-        for marks in all {
-            list.push(marks.uid, marks.flags, &marks.keywords);
+        for message in all {
+            list.push(message.uid, message.flags, &message.keywords);
         }
         list
     }
@@ -155,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_keyword_is_kept_once_however_many_messages_have_it() {
+    fn a_keyword_is_stored_once_for_all_messages() {
         let names: Vec<String> = (0..64).map(|n| format!("{n:02}{}", "k".repeat(62))).collect();
         let mut list = FlagList::default();
         for uid in 1..=5000_u32 {
@@ -171,22 +164,22 @@ mod tests {
     }
 
     #[test]
-    fn names_that_nobody_has_any_more_are_dropped() {
+    fn unused_names_are_removed() {
         let mut table = KeywordTable::default();
         table.set(1, "stays");
         for n in 0..100_000 {
             table.set(2, &format!("k{n} stays"));
-            assert!(table.names.len() <= 2 * NAMES);
+            assert!(table.names.len() <= 2 * COMPACT_AT);
         }
         assert_eq!((table.get(1).as_str(), table.get(2).as_str()), ("stays", "k99999 stays"));
         assert!(!table.is(2, "k99999") && !table.is(2, "k99999 stays on") && table.is(3, ""));
     }
 
     #[test]
-    fn parts_of_a_mailbox_come_in_order() {
-        let marks = |uid: u32, keywords: &str| MessageFlags { uid, flags: Flags::SEEN, keywords: keywords.into() };
-        let mut list: FlagList = [marks(3, "c"), marks(1, "a"), marks(2, "")].into_iter().collect();
+    fn messages_are_sorted_by_uid() {
+        let message = |uid: u32, keywords: &str| MessageFlags { uid, flags: Flags::SEEN, keywords: keywords.into() };
+        let mut list: FlagList = [message(3, "c"), message(1, "a"), message(2, "")].into_iter().collect();
         list.sort();
-        assert_eq!(list.iter().collect::<Vec<_>>(), [marks(1, "a"), marks(2, ""), marks(3, "c")]);
+        assert_eq!(list.iter().collect::<Vec<_>>(), [message(1, "a"), message(2, ""), message(3, "c")]);
     }
 }

@@ -1,6 +1,6 @@
-//! Requests with an idempotency key, and their answers.
+//! Requests with an idempotency key, and their responses.
 //!
-//! Invariant: a key of a token runs one request; while its answer is kept, no other is run under it.
+//! Invariant: at most one request runs per token and key while the key is retained.
 
 use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
@@ -8,62 +8,62 @@ use crate::id::TokenId;
 use crate::store::engine::{Row, params};
 use std::time::Duration;
 
-/// How long a key is known.
+/// How long a key is retained.
 pub const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// A request without an answer for so long was cut off.
-const LONGEST_RUN: Duration = Duration::from_secs(15 * 60);
-/// Between removals.
-const REMOVE_PAUSE: Duration = Duration::from_secs(3600);
-/// Rows that one transaction removes.
-const REMOVED_AT_ONCE: u32 = 1000;
+/// A request without a response after this time was interrupted.
+const MAX_RUN_TIME: Duration = Duration::from_secs(15 * 60);
+/// Between two removals of expired keys.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(3600);
+/// Rows removed per transaction.
+const BATCH: u32 = 1000;
 
 /// A request with a key. The hashes are SHA-256.
 #[derive(Clone, Debug)]
 pub struct KeyedRequest {
     pub token: TokenId,
-    /// Whose keys are limited together: the account, or an operator's token.
+    /// The account, or an operator's token: the limit applies per owner.
     pub owner: String,
     pub key: [u8; 32],
-    /// Of method, path and body.
+    /// The hash of method, path and body.
     pub request: [u8; 32],
 }
 
-/// An answer that is sent again.
+/// A response that is sent again for the same key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptAnswer {
+pub struct StoredResponse {
     pub status: u16,
     /// Header fields, as JSON.
     pub head: String,
     pub body: Vec<u8>,
 }
 
-/// How a request was answered.
+/// The response to a request.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    Kept(KeptAnswer),
-    /// It holds a secret, or is too large: only the id of what was made is kept.
-    NotKept {
+    Stored(StoredResponse),
+    /// It contains a secret, or is too large: only the ID of the created object is stored.
+    NotStored {
         status: u16,
-        made: Option<String>,
+        created: Option<String>,
     },
 }
 
 /// Whether a request may run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begun {
-    /// It may, and [`Store::idempotency_end`] or [`Store::idempotency_forget`] follows.
+    /// It may. The caller must then call [`Store::idempotency_end`] or [`Store::idempotency_forget`].
     New,
-    /// The answer of the first one.
-    Answered(KeptAnswer),
-    /// It has been answered, and the answer is not kept.
-    NotKept { made: Option<String> },
-    /// The first one has not been answered yet.
+    /// The same request has completed with this response.
+    Completed(StoredResponse),
+    /// The same request has completed, and its response was not stored.
+    NotStored { created: Option<String> },
+    /// The same request is running.
     Running,
-    /// The first one was cut off, so its outcome is not known.
-    CutOff,
+    /// The same request was interrupted; its outcome is unknown.
+    Interrupted,
     /// The key was used for another request.
-    Other,
-    /// The account has as many keys as `limits.idempotency_keys` allows; the oldest expires at `until`.
+    Mismatch,
+    /// The owner has `limits.idempotency_keys` keys; the oldest expires at `until`.
     LimitReached { until: Timestamp },
 }
 
@@ -73,7 +73,7 @@ struct Found {
     status: Option<u16>,
     head: Option<String>,
     body: Option<Vec<u8>>,
-    made: Option<String>,
+    created: Option<String>,
 }
 
 fn found(row: &Row<'_>) -> Result<Found, StoreError> {
@@ -84,28 +84,28 @@ fn found(row: &Row<'_>) -> Result<Found, StoreError> {
         status: status.and_then(|status| u16::try_from(status).ok()),
         head: row.get(3)?,
         body: row.get(4)?,
-        made: row.get(5)?,
+        created: row.get(5)?,
     })
 }
 
-fn cut_off(now: Timestamp, after: Duration) -> Timestamp {
-    Timestamp::from_millis(now.millis().saturating_sub(i64::try_from(after.as_millis()).unwrap_or(i64::MAX)))
+fn before(now: Timestamp, span: Duration) -> Timestamp {
+    Timestamp::from_millis(now.millis().saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
 }
 
 fn begin(c: &Transaction<'_>, keyed: &KeyedRequest, limit: u32, now: Timestamp) -> Result<Begun, StoreError> {
     let KeyedRequest { token, owner, key, request } = keyed;
-    let oldest = cut_off(now, KEPT);
+    let oldest = before(now, KEPT);
     let sql = "DELETE FROM idempotency WHERE owner = ?1 AND started_at <= ?2";
     c.execute(sql, params![owner, oldest])?;
     let sql = "SELECT request, started_at, status, head, body, made FROM idempotency WHERE token_id = ?1 AND key = ?2";
     if let Some(found) = c.query_opt(sql, params![token, key.as_slice()], found)? {
         return Ok(match found {
-            Found { request: other, .. } if other != request => Begun::Other,
+            Found { request: other, .. } if other != request => Begun::Mismatch,
             Found { status: Some(status), head: Some(head), body: Some(body), .. } => {
-                Begun::Answered(KeptAnswer { status, head, body })
+                Begun::Completed(StoredResponse { status, head, body })
             }
-            Found { status: Some(_), made, .. } => Begun::NotKept { made },
-            Found { started_at, .. } if started_at <= cut_off(now, LONGEST_RUN) => Begun::CutOff,
+            Found { status: Some(_), created, .. } => Begun::NotStored { created },
+            Found { started_at, .. } if started_at <= before(now, MAX_RUN_TIME) => Begun::Interrupted,
             Found { .. } => Begun::Running,
         });
     }
@@ -121,7 +121,7 @@ fn begin(c: &Transaction<'_>, keyed: &KeyedRequest, limit: u32, now: Timestamp) 
 }
 
 impl Store {
-    /// Begins a request with a key, of which an owner has at most `limit`.
+    /// Begins a request. An owner may have up to `limit` keys.
     pub async fn idempotency_begin(
         &self,
         keyed: KeyedRequest,
@@ -131,24 +131,24 @@ impl Store {
         self.write(move |c| begin(c, &keyed, limit, now)).await
     }
 
-    /// Keeps the outcome of a request.
+    /// Stores the outcome of a request.
     pub async fn idempotency_end(&self, keyed: &KeyedRequest, outcome: Outcome) -> Result<(), StoreError> {
         let (token, key) = (keyed.token.clone(), keyed.key);
         self.write(move |c| {
-            let (status, head, body, made) = match &outcome {
-                Outcome::Kept(KeptAnswer { status, head, body }) => (*status, Some(head), Some(body), None),
-                Outcome::NotKept { status, made } => (*status, None, None, made.as_ref()),
+            let (status, head, body, created) = match &outcome {
+                Outcome::Stored(StoredResponse { status, head, body }) => (*status, Some(head), Some(body), None),
+                Outcome::NotStored { status, created } => (*status, None, None, created.as_ref()),
             };
             let sql = "UPDATE idempotency SET status = ?3, head = ?4, body = ?5, made = ?6
                        WHERE token_id = ?1 AND key = ?2";
             let body = body.map(Vec::as_slice);
-            c.execute(sql, params![token, key.as_slice(), i64::from(status), head, body, made])?;
+            c.execute(sql, params![token, key.as_slice(), i64::from(status), head, body, created])?;
             Ok(())
         })
         .await
     }
 
-    /// Forgets a request that has done nothing.
+    /// Removes the key of a request that had no effect.
     pub async fn idempotency_forget(&self, keyed: &KeyedRequest) -> Result<(), StoreError> {
         let (token, key) = (keyed.token.clone(), keyed.key);
         self.write(move |c| {
@@ -159,26 +159,26 @@ impl Store {
         .await
     }
 
-    /// Removes answers that are not kept any more, again and again. Ends when the store is closed.
-    pub(crate) async fn keep_removing_answers(self, now: impl Fn() -> Timestamp) {
+    /// Removes expired keys until the store is closed.
+    pub(crate) async fn run_idempotency_expiry(self, now: impl Fn() -> Timestamp) {
         loop {
-            match self.idempotency_remove_old(now()).await {
+            match self.idempotency_remove_expired(now()).await {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(StoreError::Closed) => return,
-                Err(error) => tracing::warn!(%error, "old answers cannot be removed, trying again in an hour"),
+                Err(error) => tracing::warn!(%error, "cannot remove expired idempotency keys, retrying in an hour"),
             }
-            tokio::time::sleep(REMOVE_PAUSE).await;
+            tokio::time::sleep(EXPIRY_INTERVAL).await;
         }
     }
 
-    /// At most some. Whether there may be more.
-    async fn idempotency_remove_old(&self, now: Timestamp) -> Result<bool, StoreError> {
+    /// Removes a batch of expired keys. False if there are none.
+    async fn idempotency_remove_expired(&self, now: Timestamp) -> Result<bool, StoreError> {
         let removed = self
             .write(move |c| {
                 let sql = "DELETE FROM idempotency WHERE (token_id, key) IN
                            (SELECT token_id, key FROM idempotency WHERE started_at <= ?1 LIMIT ?2)";
-                c.execute(sql, params![cut_off(now, KEPT), REMOVED_AT_ONCE])
+                c.execute(sql, params![before(now, KEPT), BATCH])
             })
             .await?;
         Ok(removed > 0)
@@ -192,7 +192,7 @@ mod tests {
     use crate::store::tokens::{NewToken, Scope};
 
     #[tokio::test]
-    async fn a_key_runs_one_request_and_is_known_for_a_day() {
+    async fn a_key_runs_one_request_and_is_retained_for_a_day() {
         let (_dir, store, account) = store_with_account().await;
         let now = Timestamp::real();
         let new = NewToken::new("t", Scope::Account(account.clone()), [1; 32]);
@@ -208,26 +208,27 @@ mod tests {
 
         assert_eq!(begin(keyed(1, 1), now).await.unwrap(), Begun::New);
         assert_eq!(begin(keyed(1, 1), now).await.unwrap(), Begun::Running);
-        assert_eq!(begin(keyed(1, 2), now).await.unwrap(), Begun::Other);
-        assert_eq!(begin(keyed(1, 1), now.after(hour)).await.unwrap(), Begun::CutOff);
-        let answer = KeptAnswer { status: 201, head: "{}".into(), body: b"made".to_vec() };
-        store.idempotency_end(&keyed(1, 1), Outcome::Kept(answer.clone())).await.unwrap();
-        assert_eq!(begin(keyed(1, 1), now.after(hour)).await.unwrap(), Begun::Answered(answer));
-        assert_eq!(begin(keyed(1, 2), now).await.unwrap(), Begun::Other);
+        assert_eq!(begin(keyed(1, 2), now).await.unwrap(), Begun::Mismatch);
+        assert_eq!(begin(keyed(1, 1), now.after(hour)).await.unwrap(), Begun::Interrupted);
+        let response = StoredResponse { status: 201, head: "{}".into(), body: b"created".to_vec() };
+        store.idempotency_end(&keyed(1, 1), Outcome::Stored(response.clone())).await.unwrap();
+        assert_eq!(begin(keyed(1, 1), now.after(hour)).await.unwrap(), Begun::Completed(response));
+        assert_eq!(begin(keyed(1, 2), now).await.unwrap(), Begun::Mismatch);
 
-        let made = Some("tok_1".to_owned());
+        let created = Some("tok_1".to_owned());
         assert_eq!(begin(keyed(2, 1), now.after(hour)).await.unwrap(), Begun::New);
-        store.idempotency_end(&keyed(2, 1), Outcome::NotKept { status: 201, made: made.clone() }).await.unwrap();
-        assert_eq!(begin(keyed(2, 1), now.after(hour)).await.unwrap(), Begun::NotKept { made });
+        let not_stored = Outcome::NotStored { status: 201, created: created.clone() };
+        store.idempotency_end(&keyed(2, 1), not_stored).await.unwrap();
+        assert_eq!(begin(keyed(2, 1), now.after(hour)).await.unwrap(), Begun::NotStored { created });
         let full = begin(keyed(3, 1), now.after(hour)).await.unwrap();
         assert_eq!(full, Begun::LimitReached { until: now.after(KEPT) });
 
-        // One that has done nothing is forgotten, and all are after a day.
+        // A forgotten key, and expiry after a day.
         let day = now.after(KEPT);
         assert_eq!(begin(keyed(3, 1), day).await.unwrap(), Begun::New);
         store.idempotency_forget(&keyed(3, 1)).await.unwrap();
         assert_eq!(begin(keyed(3, 9), day).await.unwrap(), Begun::New);
-        assert!(store.idempotency_remove_old(day.after(KEPT)).await.unwrap());
-        assert!(!store.idempotency_remove_old(day.after(KEPT)).await.unwrap());
+        assert!(store.idempotency_remove_expired(day.after(KEPT)).await.unwrap());
+        assert!(!store.idempotency_remove_expired(day.after(KEPT)).await.unwrap());
     }
 }

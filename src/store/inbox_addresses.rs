@@ -1,4 +1,4 @@
-//! The addresses of inboxes, and inboxes that are made with an address at a custom domain.
+//! The addresses of inboxes, and the creation of inboxes with an address at a custom domain.
 
 use super::aliases::{AliasName, CreateAliasError, NewAlias, local_part};
 use super::inboxes::{CreateInboxError, Inbox, NewInbox};
@@ -10,7 +10,7 @@ use crate::id::{AccountId, DomainId, InboxId};
 use crate::identity::{Claim, choose};
 use crate::store::engine::params;
 
-/// What the addresses of some inboxes of an account are made of, in one snapshot.
+/// Claims and aliases that determine the addresses of inboxes of an account, read in one snapshot.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     claims: Vec<Claim>,
@@ -27,7 +27,7 @@ struct InboxAlias {
 }
 
 impl Addresses {
-    /// The address that mail of the inbox leaves under now.
+    /// The address that the inbox currently sends from.
     pub fn sender(&self, inbox: &Inbox, platform: &DomainName) -> Address {
         let default = inbox.default_domain.as_ref().or(self.default_domain.as_ref());
         let claim = self.claims.iter().find(|claim| Some(&claim.id) == default);
@@ -36,7 +36,7 @@ impl Addresses {
         choose(&inbox.name, platform, &inbox.name.at(platform), None, claim, local).identity.address()
     }
 
-    /// Its addresses at custom domains, those of its name first.
+    /// The addresses of the inbox at custom domains; those with its name come first, then aliases.
     pub fn custom<'a>(&'a self, inbox: &'a Inbox) -> impl Iterator<Item = (Address, &'a Claim)> {
         let named = self.claims.iter().map(|claim| (inbox.name.at(&claim.name), claim));
         let aliases = self.aliases_of(inbox).filter_map(|alias| {
@@ -51,7 +51,7 @@ impl Addresses {
     }
 }
 
-/// Makes an inbox whose address at its default domain is `local`, under the first name that is free.
+/// Creates an inbox whose address at its default domain is `local`, with the first of its possible names that is free.
 fn create_at(
     c: &Transaction<'_>,
     new: &NewInbox,
@@ -74,22 +74,22 @@ fn create_at(
     }
     for name in std::iter::once(&new.name).chain(other_names) {
         let new = NewInbox { name: name.clone(), default_domain: Some(domain.clone()), ..new.clone() };
-        let made = match inboxes::create(c, &new, limits, now) {
+        let created = match inboxes::create(c, &new, limits, now) {
             Err(CreateInboxError::NameTaken | CreateInboxError::Exists(_) | CreateInboxError::AliasHasName(_)) => {
                 continue;
             }
-            made => made?,
+            created => created?,
         };
-        if made.name.as_str() != local.as_str() {
-            let alias = NewAlias { inbox: &made.id, domain, name: local, is_primary: true };
-            aliases::create(c, &new.account, &alias, alias_limit, now).map_err(not_made)?;
+        if created.name.as_str() != local.as_str() {
+            let alias = NewAlias { inbox: &created.id, domain, name: local, is_primary: true };
+            aliases::create(c, &new.account, &alias, alias_limit, now).map_err(from_alias_error)?;
         }
-        return Ok(made);
+        return Ok(created);
     }
     Err(CreateInboxError::NameTaken)
 }
 
-fn not_made(error: CreateAliasError) -> CreateInboxError {
+fn from_alias_error(error: CreateAliasError) -> CreateInboxError {
     match error {
         CreateAliasError::Exists(id) => CreateInboxError::AliasHasName(id),
         CreateAliasError::InboxHasName(id) => CreateInboxError::Exists(id),
@@ -100,18 +100,17 @@ fn not_made(error: CreateAliasError) -> CreateInboxError {
     }
 }
 
-/// The address at a custom domain that an inbox is to have.
+/// The address of a new inbox at a custom domain.
 #[derive(Clone, Debug)]
 pub struct AtDomain {
     pub domain: DomainId,
     pub local: AliasName,
-    /// What the inbox may be named instead, tried in order.
+    /// Alternatives to the name of the new inbox, tried in order.
     pub other_names: Vec<InboxName>,
 }
 
 impl Store {
-    /// Makes an inbox with a custom domain as its default, where `at` says which address it has: its name, or else a primary
-    /// alias.
+    /// Creates an inbox with the default domain and the address `at`: its name, or else a primary alias.
     pub async fn inbox_create_at(
         &self,
         new: NewInbox,
@@ -123,7 +122,6 @@ impl Store {
         self.write(move |c| create_at(c, &new, &at, (limits, aliases), now)).await
     }
 
-    /// What the addresses of these inboxes of the account are made of.
     pub async fn inbox_addresses(&self, account: &AccountId, inboxes: Vec<InboxId>) -> Result<Addresses, StoreError> {
         let account = account.clone();
         self.read(move |c| {

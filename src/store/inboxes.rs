@@ -1,6 +1,7 @@
-//! Inboxes, and which inbox of an account an address opens.
+//! Inboxes, and the mapping of an account's addresses to inboxes.
 //!
-//! Invariant: a name, once taken, stays with its account for good; within an account no inbox has the name of an alias.
+//! Invariant: a name stays reserved for the account that first used it; within an account, no inbox has the local part of an
+//! alias as its name.
 
 use super::names::NameLimits;
 use super::parts::{HIDDEN, HIDDEN_PREFIX};
@@ -12,36 +13,34 @@ use crate::id::{AccountId, AliasId, DomainId, InboxId};
 use crate::store::engine::{Row, params};
 use std::collections::BTreeSet;
 
-/// A message store with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inbox {
     pub id: InboxId,
     pub account: AccountId,
-    /// Its name, unique over all accounts.
+    /// Unique over all accounts.
     pub name: InboxName,
-    /// The custom domain its mail leaves under when it logs in at the platform's.
+    /// The custom domain of its identity when it logs in with an address at the platform's domain.
     pub default_domain: Option<DomainId>,
-    /// Copies of what it sends go to its Sent mailbox.
+    /// Copies of sent messages are stored in its Sent mailbox.
     pub save_sent: bool,
     /// Octets of its messages.
     pub size: u64,
     pub created_at: Timestamp,
-    /// When it was last changed.
+    /// The version for If-Match.
     pub updated_at: Timestamp,
 }
 
-/// Why no inbox was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateInboxError {
-    #[error("the account has an inbox of this name")]
+    #[error("the account already has an inbox with this name")]
     Exists(InboxId),
-    /// Another account has it, or had.
+    /// Another account has, or had, an inbox with this name.
     #[error("the name is taken")]
     NameTaken,
-    /// It has been made under this client id before, maybe with another name.
-    #[error("the account has an inbox of this client id")]
+    /// It may have another name.
+    #[error("the account already has an inbox with this client id")]
     Made(Box<Inbox>),
-    #[error("an alias of the account has this local part")]
+    #[error("an alias of the account already has this local part")]
     AliasHasName(AliasId),
     #[error("the account has reached its limit of {0} aliases")]
     AliasLimitReached(u32),
@@ -49,51 +48,47 @@ pub enum CreateInboxError {
     TooLong,
     #[error("the account has reached its limit of {0} inboxes")]
     LimitReached(u32),
-    #[error("the account has taken {0} inbox names, as many as it ever may")]
+    #[error("the account has reached its limit of {0} inbox names ever used")]
     NamesUsedUp(u32),
     #[error("there is no such account")]
     UnknownAccount,
     #[error("the account has no such domain")]
     UnknownDomain,
-    /// It has another version than the change is meant for.
+    /// Its version is not one of [`InboxChange::versions`].
     #[error("the inbox has changed")]
     Changed,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// An inbox that is to be.
 #[derive(Clone, Debug)]
 pub struct NewInbox {
     pub account: AccountId,
-    /// Its name: one that may be claimed.
     pub name: InboxName,
     pub default_domain: Option<DomainId>,
-    /// Whether copies of what it sends go to its Sent mailbox.
     pub save_sent: bool,
-    /// The client's own name for it, unique in the account.
+    /// Chosen by the client, unique in the account.
     pub client_id: Option<String>,
 }
 
 impl NewInbox {
-    /// With the defaults.
+    /// An inbox with default settings.
     pub fn new(account: AccountId, name: InboxName) -> Self {
         Self { account, name, default_domain: None, save_sent: true, client_id: None }
     }
 }
 
-/// What is to change of an inbox; `None` leaves it.
+/// A change of an inbox; `None` keeps a field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InboxChange {
-    /// Its default domain, or to have none.
+    /// `Some(None)` removes the default domain.
     pub default_domain: Option<Option<DomainId>>,
-    /// Whether copies of what it sends go to its Sent mailbox.
     pub save_sent: Option<bool>,
-    /// The times of change that it is meant for; `None`: any.
+    /// The versions (`updated_at`) that the change applies to; `None` for any.
     pub versions: Option<Vec<Timestamp>>,
 }
 
-/// The account of inboxes that are deleted, until their mail has been removed.
+/// The account of deleted inboxes until their messages are removed.
 pub(super) const DELETED: &str = "acc_00000000000000000000000000";
 
 const COLUMNS: &str = "id, account_id, name, default_domain_id, created_at, updated_at, size, save_sent";
@@ -128,8 +123,8 @@ pub(super) fn create(
     if owner.is_some_and(|owner| owner != new.account) {
         return Err(CreateInboxError::NameTaken);
     }
-    let there = c.query_opt("SELECT id FROM inbox WHERE name = ?1", params![&new.name], |row| row.get(0))?;
-    if let Some(id) = there {
+    let existing = c.query_opt("SELECT id FROM inbox WHERE name = ?1", params![&new.name], |row| row.get(0))?;
+    if let Some(id) = existing {
         return Err(CreateInboxError::Exists(id));
     }
     let sql = "SELECT a.id FROM alias a JOIN custom_domain d ON d.id = a.domain_id
@@ -156,7 +151,7 @@ pub(super) fn create(
         "INSERT INTO inbox_name (name, account_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
         params![new.name, new.account],
     )?;
-    let made = Inbox {
+    let created = Inbox {
         id: InboxId::new(),
         account: new.account.clone(),
         name: new.name.clone(),
@@ -168,14 +163,22 @@ pub(super) fn create(
     };
     c.execute(
         &format!("INSERT INTO inbox ({COLUMNS}, client_id) VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, ?6, ?7)"),
-        params![made.id, made.account, made.name, made.default_domain, now, made.save_sent, new.client_id],
+        params![
+            created.id,
+            created.account,
+            created.name,
+            created.default_domain,
+            now,
+            created.save_sent,
+            new.client_id
+        ],
     )?;
-    mailboxes::create_standard(c, &made.id)?;
-    c.publish(&made.account, Event::InboxCreated { inbox_id: made.id.clone() })?;
-    Ok(made)
+    mailboxes::create_standard(c, &created.id)?;
+    c.publish(&created.account, Event::InboxCreated { inbox_id: created.id.clone() })?;
+    Ok(created)
 }
 
-/// [`CreateInboxError::Made`] if the account has made an inbox under the client id before.
+/// Fails with [`CreateInboxError::Made`] if the account has an inbox with the client ID.
 pub(super) fn is_new(c: &Transaction<'_>, new: &NewInbox) -> Result<(), CreateInboxError> {
     let Some(client_id) = &new.client_id else { return Ok(()) };
     let sql = format!("SELECT {COLUMNS} FROM inbox WHERE account_id = ?1 AND client_id = ?2");
@@ -185,22 +188,23 @@ pub(super) fn is_new(c: &Transaction<'_>, new: &NewInbox) -> Result<(), CreateIn
     }
 }
 
-/// True when the claim is the account's.
+/// True if the account has the claim.
 pub(super) fn has_domain(c: &Transaction<'_>, account: &AccountId, domain: &DomainId) -> Result<bool, StoreError> {
     c.exists("SELECT 1 FROM custom_domain WHERE id = ?1 AND account_id = ?2", params![domain, account])
 }
 
-/// What an address opens in an account.
+/// The inbox that an address belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
     pub inbox: InboxId,
     pub name: InboxName,
-    /// The custom domain the address is at; none: the platform's.
+    /// The custom domain of the address; `None` for the platform's domain.
     pub domain: Option<DomainId>,
 }
 
-/// Which inbox of the account `address` is an address of: its name or an alias, with any tag, at the platform's domain or
-/// at one the account claims, verified or not. Catch-all addresses open no inbox. The work is the same whatever is found.
+/// The inbox of the account that `address` belongs to: by its name or an alias, with any tag, at the platform's domain or a
+/// custom domain of any status. A catch-all address belongs to no inbox. The queries are the same in all cases, so that the time
+/// reveals nothing.
 pub(super) fn opened_by(
     c: &Transaction<'_>,
     account: &AccountId,
@@ -224,7 +228,7 @@ pub(super) fn opened_by(
     Ok(found.filter(|_| at_platform || domain.is_some()).map(|(inbox, name)| Opened { inbox, name, domain }))
 }
 
-/// Takes an inbox from its account, and hides its mailboxes: it can no longer be found, and receives no mail.
+/// Removes an inbox from its account and hides its mailboxes. It cannot be found and receives no mail from now on.
 fn delete(c: &Transaction<'_>, account: &AccountId, inbox: &InboxId) -> Result<bool, StoreError> {
     let sql = "UPDATE inbox SET account_id = ?3, name = '~' || id, default_domain_id = NULL, client_id = NULL
                WHERE id = ?1 AND account_id = ?2";
@@ -243,7 +247,6 @@ fn delete(c: &Transaction<'_>, account: &AccountId, inbox: &InboxId) -> Result<b
 }
 
 impl Store {
-    /// Makes an inbox, unless the account has as many, or has taken as many names, as it may.
     pub async fn inbox_create(
         &self,
         new: NewInbox,
@@ -253,7 +256,6 @@ impl Store {
         self.write(move |c| create(c, &new, limits, now)).await
     }
 
-    /// One inbox of the account.
     pub async fn inbox_get(&self, account: &AccountId, id: &InboxId) -> Result<Option<Inbox>, StoreError> {
         let (account, id) = (account.clone(), id.clone());
         self.read(move |c| {
@@ -263,7 +265,7 @@ impl Store {
         .await
     }
 
-    /// One inbox, whose account the caller may not know: for operators.
+    /// An inbox of any account. For operators.
     pub async fn inbox_of_any_account(&self, id: &InboxId) -> Result<Option<Inbox>, StoreError> {
         let id = id.clone();
         self.read(move |c| {
@@ -273,7 +275,7 @@ impl Store {
         .await
     }
 
-    /// The account's inboxes in the order they were made, from the one after `after` on; only those in `within`, if given.
+    /// Inboxes of the account after `after`, in the order of creation; only those in `within`, if given.
     pub async fn inbox_list(
         &self,
         account: &AccountId,
@@ -302,7 +304,7 @@ impl Store {
         .await
     }
 
-    /// Changes an inbox. `Ok(None)`: the account has no such inbox.
+    /// Changes an inbox. `None` if the account has no such inbox.
     pub async fn inbox_change(
         &self,
         account: &AccountId,
@@ -334,13 +336,13 @@ impl Store {
         .await
     }
 
-    /// Deletes an inbox with its aliases, and hides its mailboxes; its sessions end. False: the account has none of this id.
+    /// Deletes an inbox with its aliases, and ends its sessions. False if the account has no such inbox.
     pub async fn inbox_delete(&self, account: &AccountId, id: &InboxId) -> Result<bool, StoreError> {
         let (account, id) = (account.clone(), id.clone());
         self.write(move |c| delete(c, &account, &id)).await
     }
 
-    /// Whose an inbox is: of one that is deleted, the account of deleted inboxes.
+    /// The account of an inbox; for a deleted one, the account of deleted inboxes.
     pub async fn inbox_account(&self, id: &InboxId) -> Result<AccountId, StoreError> {
         let id = id.clone();
         self.read(move |c| {
@@ -350,7 +352,7 @@ impl Store {
         .await
     }
 
-    /// The inboxes that are deleted, and whose rows are still there.
+    /// Deleted inboxes that still have rows.
     pub async fn deleted_inboxes(&self) -> Result<Vec<InboxId>, StoreError> {
         self.read(|c| {
             let sql = "SELECT id FROM inbox WHERE account_id = ?1";
@@ -359,7 +361,7 @@ impl Store {
         .await
     }
 
-    /// Removes the row of a deleted inbox, which has no messages any more.
+    /// Removes the row of a deleted inbox, whose messages must have been removed.
     pub async fn deleted_inbox_remove(&self, id: &InboxId) -> Result<(), StoreError> {
         let id = id.clone();
         self.write(move |c| {
@@ -369,7 +371,7 @@ impl Store {
         .await
     }
 
-    /// Which inbox of the account `address` is an address of; none for catch-all addresses, which only receive.
+    /// The inbox of the account that `address` belongs to; `None` for a catch-all address, which only receives.
     pub async fn inbox_opened_by(
         &self,
         account: &AccountId,

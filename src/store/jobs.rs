@@ -1,7 +1,7 @@
-//! What all kinds of background work have in common in the store: leases, and whose work is next.
+//! Leases of background jobs, and the choice of the next job.
 //!
-//! Invariant: a job is its owner's until the lease ends, which the owner renews while it works. What is written at the end of a
-//! job compares the owner in the same transaction: a runner that has lost the lease writes nothing.
+//! Invariant: a job belongs to its runner until the lease expires; the runner renews it while it works. The write that ends a job
+//! compares the lease owner in the same transaction, so a runner that has lost the lease writes nothing.
 
 use super::due::Kind;
 use super::process::Owners;
@@ -16,23 +16,19 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::ControlFlow;
 
-/// Accounts with work that is due which one claim looks at, the longest waiting first.
-const ACCOUNTS: i64 = 1000;
+/// Accounts with due jobs considered per claim, the longest waiting first.
+const MAX_ACCOUNTS: i64 = 1000;
 
-/// A job, by what it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum JobKey {
-    /// A message's recipients at a domain.
+    /// The attempt of a message to its recipients at a domain.
     Delivery(SubmissionId, DomainName),
-    /// A claim's check.
     Check(DomainId),
-    /// A claim's keys.
     Rotation(DomainId),
-    /// An identity at Amazon SES.
+    /// The synchronization of an identity at Amazon SES.
     SesIdentity(DomainName),
 }
 
-/// Whose a job is, and until when.
 #[derive(Clone, Debug)]
 pub struct Lease {
     /// The owner.
@@ -41,22 +37,20 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
-/// What a runner may take.
+/// A request of a runner for due jobs.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// What is due at this moment.
     pub now: Timestamp,
-    /// For what is taken.
+    /// The lease of the claimed jobs.
     pub lease: Lease,
-    /// The places for jobs, and how many of them each owner has.
     pub places: Places,
-    /// Jobs of the runner that run: not taken again, whatever the clock says of their leases.
+    /// Jobs that the runner is running: not claimed again, even if the lease has expired by the clock.
     pub running: HashSet<JobKey>,
 }
 
 #[cfg(test)]
 impl Claim {
-    /// By a runner that has nothing to do yet.
+    /// By a new runner, without running jobs.
     pub fn new(now: Timestamp, until: Timestamp, free: usize) -> Self {
         let lease = Lease { runner: RunnerId::new(), until };
         Self { now, lease, places: Places::all_free(free), running: HashSet::new() }
@@ -69,15 +63,15 @@ pub(super) const ACCOUNTS_DUE: &str =
 pub(super) const ACCOUNTS_IN_TIME: &str =
     "SELECT account_id, due_at FROM due_account WHERE kind = ?1 AND due_at IS NOT NULL ORDER BY due_at LIMIT ?2";
 
-/// The accounts with work that is due.
+/// The accounts with due jobs.
 pub(super) fn line(c: &Transaction<'_>, kind: Kind, now: Timestamp, places: Places) -> Result<Line, StoreError> {
-    let waiting = c.query(ACCOUNTS_DUE, params![kind.as_str(), now, ACCOUNTS], |row| {
+    let waiting = c.query(ACCOUNTS_DUE, params![kind.as_str(), now, MAX_ACCOUNTS], |row| {
         Ok(Waiting { owner: Owner::Account(row.get(0)?), served_at: row.get(1)?, due_at: row.get(2)? })
     })?;
     Ok(Line::new(places, waiting))
 }
 
-/// The jobs of a line to begin, at most `limit`. `due` finds those of an owner that are due.
+/// Chooses up to `limit` jobs; `due` returns the due jobs of an owner.
 pub(super) fn choose<I>(
     line: &mut Line,
     limit: usize,
@@ -99,8 +93,8 @@ pub(super) fn choose<I>(
     Ok(chosen)
 }
 
-/// The first jobs of an account that are due and do not run here. `sql` selects the ids of an account's (?1) that are due at a
-/// moment (?2), as many as ?3.
+/// The due jobs of an account that the runner is not running. `sql` selects the IDs of up to ?3 jobs of account ?1 that are due
+/// at ?2.
 pub(super) fn due_ids<I: FromValue>(
     c: &Transaction<'_>,
     sql: &str,
@@ -114,13 +108,13 @@ pub(super) fn due_ids<I: FromValue>(
     Ok(found.into_iter().filter(|id| !claim.running.contains(&key(id))).collect())
 }
 
-/// When the first job is due of those there is a place for. What runs is due when its lease ends.
+/// When the first job for which a place is free is due. A running job is due when its lease expires.
 pub(super) fn next_due(c: &Transaction<'_>, kind: Kind, places: &Places) -> Result<Option<Timestamp>, StoreError> {
     if places.free == 0 {
         return Ok(None);
     }
     let mut next = None;
-    // Of these one has no place yet, and there is a place for it.
+    // Among these accounts is one without a place, which gets the free one.
     let limit = i64::try_from(places.taken.len()).unwrap_or(i64::MAX).saturating_add(1);
     c.for_each(ACCOUNTS_IN_TIME, params![kind.as_str(), limit], |row| {
         if !places.has_for(&Owner::Account(row.get(0)?)) {
@@ -132,8 +126,8 @@ pub(super) fn next_due(c: &Transaction<'_>, kind: Kind, places: &Places) -> Resu
     Ok(next)
 }
 
-/// Ends leases, all or those of owners in a process that is gone, for a process that knows that no other one may work on these jobs.
-/// How many there were.
+/// Releases all leases, or those of a process that has ended. The caller must know that no process works on these jobs. Returns
+/// the number of leases.
 pub(super) fn end_leases(c: &Transaction<'_>, of: Option<&Owners>) -> Result<usize, StoreError> {
     let (first, end) = of.map(Owners::bounds).unzip();
     let of = params![first, end];
@@ -144,7 +138,7 @@ pub(super) fn end_leases(c: &Transaction<'_>, of: Option<&Owners>) -> Result<usi
 }
 
 impl Store {
-    /// Renews the lease of jobs that run, where it is still the owner's: one write for all of them.
+    /// Renews, in one write, those of the leases that the runner still owns.
     pub async fn renew_leases(&self, lease: Lease, jobs: Vec<JobKey>) -> Result<(), StoreError> {
         self.write(move |c| {
             let deliveries = jobs.iter().filter_map(|job| match job {

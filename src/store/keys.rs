@@ -1,7 +1,7 @@
-//! DKIM keys: the sealed private half, and the public half as its TXT record.
+//! DKIM keys: the sealed private key, and the public key as a TXT record.
 //!
-//! Invariant: the zone is one view of the schema, whether it is served or printed; a public half stays in it while mail
-//! that its private half signed is under way, also when the claim is gone (RFC 6376 §6.1.2).
+//! Invariant: the zone is the view `dkim_zone`, whether it is served or printed. A public key stays in the zone while mail signed
+//! with the private key may be in transit, also after the claim was deleted (RFC 6376 §6.1.2).
 
 use super::rotation::{self, FreshKey};
 use super::{Store, StoreError, Transaction, queue};
@@ -10,20 +10,20 @@ use crate::id::{AccountId, DomainId};
 use crate::store::engine::params;
 use std::time::Duration;
 
-/// All keys that customers' CNAMEs lead to.
+/// The keys that the CNAME records of domains point to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneOfKeys {
-    /// Grows with every change.
+    /// Increases with every change.
     pub serial: u32,
-    /// The tokens with the TXT records of their keys.
+    /// Tokens with the TXT records of their public keys.
     pub keys: Vec<(String, String)>,
 }
 
-/// What the check of the sealing key is sealed for, in place of a token: no token has a space.
+/// The context of the sealed check value, used instead of a token. No token has a space.
 pub(crate) const SEALING_CHECK: &str = "sealing check";
 
 impl Store {
-    /// The TXT record that the zone holds for a token.
+    /// The TXT record of a token in the zone.
     pub async fn dkim_in_zone(&self, token: &str) -> Result<Option<String>, StoreError> {
         let token = token.to_owned();
         self.read(move |connection| {
@@ -33,9 +33,9 @@ impl Store {
         .await
     }
 
-    /// Lets public halves go whose claim went so long ago; for those that came since, the time
-    /// begins.
-    pub async fn dkim_let_go(&self, now: Timestamp, retire_after: Duration) -> Result<(), StoreError> {
+    /// Removes the public keys of claims that were deleted `retire_after` ago. For those deleted since the last call, the time
+    /// starts now.
+    pub async fn dkim_remove_retired(&self, now: Timestamp, retire_after: Duration) -> Result<(), StoreError> {
         let due = "SELECT 1 FROM dkim_kept WHERE coalesce(until, 0) <= ?1";
         if !self.read(move |connection| connection.exists(due, params![now])).await? {
             return Ok(());
@@ -51,7 +51,7 @@ impl Store {
         .await
     }
 
-    /// The TXT record of a token's public key, the platform's included.
+    /// The TXT record of a token's public key; also of the platform's, which is not in the zone.
     pub async fn dkim_public(&self, token: &str) -> Result<Option<String>, StoreError> {
         let token = token.to_owned();
         self.read(move |connection| {
@@ -61,10 +61,9 @@ impl Store {
         .await
     }
 
-    /// The tokens of all claims with the TXT records of their public keys: what the zone holds.
     pub async fn dkim_zone(&self) -> Result<ZoneOfKeys, StoreError> {
         self.read(|connection| {
-            // One snapshot: the serial is that of these keys.
+            // Read in one snapshot, so that the serial matches the keys.
             let serial = serial(connection)?;
             let sql = "SELECT token, public FROM dkim_zone ORDER BY token";
             let keys = connection.query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -73,12 +72,11 @@ impl Store {
         .await
     }
 
-    /// The zone's serial.
     pub async fn dkim_serial(&self) -> Result<u32, StoreError> {
         self.read(serial).await
     }
 
-    /// The sealed private key of a token, the one of this generation.
+    /// The sealed private key of a token, if it is of this generation.
     pub async fn dkim_sealed(&self, token: &str, generation: u32) -> Result<Option<Vec<u8>>, StoreError> {
         let token = token.to_owned();
         self.read(move |connection| {
@@ -89,7 +87,7 @@ impl Store {
         .await
     }
 
-    /// The TXT record and the sealed private key of a token, of its first key.
+    /// The sealed private key and the TXT record of a token, if it is still the first generation.
     pub async fn dkim_first(&self, token: &str) -> Result<Option<(Vec<u8>, String)>, StoreError> {
         let token = token.to_owned();
         self.read(move |connection| {
@@ -99,13 +97,13 @@ impl Store {
         .await
     }
 
-    /// What opens with the sealing key of this store alone, once [`Store::sealing_check_keep`] has been called.
+    /// A sealed value that only the store's sealing key opens; `None` before the first [`Store::sealing_check_keep`].
     pub async fn sealing_check(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.read(|connection| connection.query_opt("SELECT sealed FROM sealing_check", params![], |row| row.get(0)))
             .await
     }
 
-    /// Keeps what opens with the sealing key alone, unless there is one. The one that is kept: another daemon may have been first.
+    /// Stores the sealed check value, unless there is one. Returns the stored one, which may be another daemon's.
     pub async fn sealing_check_keep(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         self.write(move |connection| {
             let sql = "INSERT INTO sealing_check (id, sealed) VALUES (1, ?1) ON CONFLICT (id) DO NOTHING";
@@ -115,7 +113,7 @@ impl Store {
         .await
     }
 
-    /// Any token with its sealed key.
+    /// An arbitrary token with its sealed key.
     pub async fn dkim_sample(&self) -> Result<Option<(String, Vec<u8>)>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT token, sealed FROM dkim_key LIMIT 1";
@@ -124,8 +122,8 @@ impl Store {
         .await
     }
 
-    /// Puts what `seal` makes of each sealed key, and its token, in its place, and of what checks the sealing key, and
-    /// [`SEALING_CHECK`]: all or none. How many keys.
+    /// Replaces each sealed key by the result of `seal` for its token, and the check value by that for [`SEALING_CHECK`], in one
+    /// transaction. Returns the number of keys.
     pub async fn dkim_reseal<E, F>(&self, seal: F) -> Result<usize, E>
     where
         E: From<StoreError> + Send + 'static,
@@ -147,8 +145,8 @@ impl Store {
         .await
     }
 
-    /// Keeps the first key of a token. Another one stays; for a domain that is gone nothing is kept. The first key of a
-    /// domain signs, and the rotation is notified of each.
+    /// Stores the first key of a token, unless the token has a key or the domain was deleted. The first key of a domain becomes
+    /// the signing key. Each new key updates the rotation.
     pub async fn dkim_put(
         &self,
         token: String,
@@ -163,8 +161,8 @@ impl Store {
                                      THEN 'ready' ELSE 'signing' END, ?5, ?3, ?4, ?5
                        WHERE CAST(?2 AS TEXT) IS NULL OR EXISTS (SELECT 1 FROM custom_domain WHERE id = ?2)
                        ON CONFLICT (token) DO NOTHING";
-            let kept = connection.execute(sql, params![token, domain, sealed, public, now])?;
-            if let (Some(domain), 1..) = (&domain, kept) {
+            let inserted = connection.execute(sql, params![token, domain, sealed, public, now])?;
+            if let (Some(domain), 1..) = (&domain, inserted) {
                 zone_changed(connection)?;
                 rotation::begin(connection, domain, now)?;
                 queue::wake_unsigned(connection, domain, now)?;
@@ -174,7 +172,7 @@ impl Store {
         .await
     }
 
-    /// Every claim that misses keys, with its account.
+    /// All claims with tokens without keys.
     pub async fn dkim_missing(&self) -> Result<Vec<(AccountId, DomainId)>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT d.account_id, d.id FROM custom_domain d
@@ -184,7 +182,7 @@ impl Store {
         .await
     }
 
-    /// The first token of a claim that waits for its key. None where all have theirs, or the claim is gone.
+    /// The first token of a claim without a key. `None` if all have keys, or the claim was deleted.
     pub async fn dkim_next_missing(&self, domain: &DomainId) -> Result<Option<String>, StoreError> {
         let domain = domain.clone();
         self.read(move |connection| {
@@ -201,14 +199,14 @@ impl Store {
     }
 }
 
-/// What the zone holds has changed: its serial grows, and is a time in seconds where that is more.
+/// Increases the serial of the zone: to the current time in seconds, or by one if that is higher.
 fn zone_changed(connection: &Transaction<'_>) -> Result<(), StoreError> {
     let sql = "UPDATE dkim_serial SET serial = CASE WHEN serial < ?1 THEN ?1 ELSE serial + 1 END";
     connection.execute(sql, params![Timestamp::real().seconds()])?;
     Ok(())
 }
 
-/// Removes the keys of a claim. The public halves of one that was ever verified stay in the zone: mail that they signed is under way.
+/// Removes the keys of a claim. If it was ever verified, the public keys stay in the zone, since signed mail may be in transit.
 pub(super) fn remove(connection: &Transaction<'_>, domain: &DomainId, was_verified: bool) -> Result<(), StoreError> {
     if was_verified {
         let sql = "INSERT INTO dkim_kept (token, public) SELECT token, public FROM dkim_key WHERE domain_id = ?1
@@ -219,7 +217,7 @@ pub(super) fn remove(connection: &Transaction<'_>, domain: &DomainId, was_verifi
     if removed > 0 && !was_verified { zone_changed(connection) } else { Ok(()) }
 }
 
-/// Puts a fresh key in the place of another.
+/// Replaces the key of a token.
 pub(super) fn replace(connection: &Transaction<'_>, fresh: &FreshKey, now: Timestamp) -> Result<(), StoreError> {
     let sql = "UPDATE dkim_key SET generation = generation + 1, role = 'ready', role_since = ?4,
                    seen_at = NULL, sealed = ?2, public = ?3, created_at = ?4 WHERE token = ?1";
@@ -229,8 +227,8 @@ pub(super) fn replace(connection: &Transaction<'_>, fresh: &FreshKey, now: Times
 
 fn serial(connection: &Transaction<'_>) -> Result<u32, StoreError> {
     let serial: i64 = connection.query_row("SELECT serial FROM dkim_serial", params![], |row| row.get(0))?;
-    // Serials go round (RFC 1982 §3.1).
-    u32::try_from(serial % (1 << 32)).map_err(|_| StoreError::Corrupt("the serial of the zone of keys".into()))
+    // Serial number arithmetic (RFC 1982 §3.1).
+    u32::try_from(serial % (1 << 32)).map_err(|_| StoreError::Corrupt("invalid serial of the DKIM zone".into()))
 }
 
 fn all_tokens(connection: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
@@ -260,14 +258,14 @@ mod tests {
     use crate::verification::rotation::Plan;
 
     #[tokio::test]
-    async fn every_change_of_the_zone_raises_its_serial_and_nothing_puts_it_back() {
+    async fn every_change_of_the_zone_increases_its_serial() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let (id, now, week) = (DomainId::new(), Timestamp::real(), Duration::from_secs(7 * 24 * 3600));
         let owner = account(&store).await;
         claim(&store, &owner, &id, "t1 t2 t3").await;
         let mut before = (store.dkim_serial().await.unwrap(), Vec::new());
-        let mut follows = async |changed: bool, what: &str| {
+        let mut assert_changed = async |changed: bool, what: &str| {
             let zone = store.dkim_zone().await.unwrap();
             assert_eq!(store.dkim_serial().await.unwrap(), zone.serial);
             assert_eq!((zone.serial > before.0, zone.keys != before.1), (changed, changed), "{what}");
@@ -275,31 +273,31 @@ mod tests {
         };
         for token in ["t1", "t2", "t3"] {
             store.dkim_put(token.into(), Some(id.clone()), vec![], "v=DKIM1; p=old".into(), now).await.unwrap();
-            follows(true, token).await;
+            assert_changed(true, token).await;
         }
         store.dkim_put("t1".into(), Some(id.clone()), vec![], "v=DKIM1; p=again".into(), now).await.unwrap();
         store.dkim_put("inboxlayer".into(), None, vec![], "v=DKIM1; p=platform".into(), now).await.unwrap();
         store.dkim_reseal(|_, sealed| Ok::<_, StoreError>(sealed.to_vec())).await.unwrap();
-        follows(false, "what is not in the zone").await;
+        assert_changed(false, "changes outside the zone").await;
 
         let plan = Plan { rotate_every: None, publish_before: Duration::ZERO, retire_after: Duration::ZERO };
         store.write(|c| c.execute("UPDATE dkim_key SET seen_at = 0", params![])).await.unwrap();
         crate::store::testing::dkim_records(&store, &id, ["valid"; 3]).await;
         store.rotation_now(&id, plan, now).await.unwrap().unwrap().unwrap();
-        follows(false, "another signs").await;
+        assert_changed(false, "another signing key").await;
         let (sealed, public) = (vec![], "v=DKIM1; p=new".into());
         let fresh = FreshKey { token: "t1".into(), replaces: 0, sealed, public };
         assert!(store.key_replace(&id, fresh, plan, now).await.unwrap());
-        follows(true, "a fresh key").await;
+        assert_changed(true, "a new key").await;
 
-        // The claim that changed last goes: the serial stays, and then grows.
+        // Deleting the claim keeps the zone until the public keys are removed.
         assert!(store.domain_delete(&owner, &id, now).await.unwrap());
-        follows(false, "the public halves stay").await;
-        store.dkim_let_go(now, week).await.unwrap();
-        let kept = store.dkim_serial().await.unwrap();
-        store.dkim_let_go(now.after(week), week).await.unwrap();
-        assert!(store.dkim_serial().await.unwrap() > kept);
+        assert_changed(false, "the public keys stay").await;
+        store.dkim_remove_retired(now, week).await.unwrap();
+        let serial = store.dkim_serial().await.unwrap();
+        store.dkim_remove_retired(now.after(week), week).await.unwrap();
+        assert!(store.dkim_serial().await.unwrap() > serial);
         assert_eq!(store.dkim_zone().await.unwrap().keys, []);
-        follows(true, "the last keys are gone").await;
+        assert_changed(true, "the public keys are removed").await;
     }
 }

@@ -1,7 +1,7 @@
-//! Keywords of a mailbox's messages: how many there may be.
+//! Limits of keywords.
 //!
-//! The messages that have a keyword are counted ([`super::message_rows`]): looking at a mailbox's keywords costs no more than
-//! there are of them.
+//! [`super::message_rows`] counts the messages with each keyword, so reading a mailbox's keywords takes time linear in their
+//! number, not in the number of messages.
 
 use super::parts::Part;
 use super::room::{DeliverError, Quota};
@@ -10,14 +10,12 @@ use crate::config::Limits;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::params;
 
-/// How many keywords there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct KeywordLimits {
-    /// Of one message.
     pub per_message: usize,
-    /// Different ones in one mailbox.
+    /// Different keywords in one mailbox.
     pub per_mailbox: usize,
-    /// Octets of one.
+    /// In octets.
     pub length: usize,
 }
 
@@ -31,12 +29,10 @@ impl From<&Limits> for KeywordLimits {
     }
 }
 
-/// What limits the changes of an inbox's messages.
+/// Limits for changes of an inbox.
 #[derive(Clone, Copy, Debug)]
 pub struct InboxLimits {
-    /// What it may hold.
     pub quota: Quota,
-    /// How many keywords there may be.
     pub keywords: KeywordLimits,
 }
 
@@ -46,13 +42,12 @@ impl From<&Limits> for InboxLimits {
     }
 }
 
-/// Why messages did not get their flags.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagError {
-    #[error("a message has at most {0} keywords (limits.keywords_per_message)")]
+    #[error("a message can have at most {0} keywords (limits.keywords_per_message)")]
     TooManyOfMessage(usize),
     #[error(
-        "a mailbox has at most {0} different keywords (limits.keywords_per_mailbox): remove some from its messages"
+        "a mailbox can have at most {0} different keywords (limits.keywords_per_mailbox): remove some from its messages"
     )]
     TooManyOfMailbox(usize),
     #[error("the inbox is full")]
@@ -70,7 +65,7 @@ impl From<DeliverError> for FlagError {
     }
 }
 
-/// How many different keywords the messages of these rows have.
+/// The number of different keywords in these rows of `mailbox`.
 pub(super) fn count(connection: &Transaction<'_>, rows: impl Iterator<Item = MailboxId>) -> Result<usize, StoreError> {
     let mut keywords: Vec<String> = Vec::new();
     for row in rows {
@@ -85,7 +80,7 @@ pub(super) fn count(connection: &Transaction<'_>, rows: impl Iterator<Item = Mai
     Ok(keywords.len())
 }
 
-/// Whether messages of these rows may get the keywords; those that are there already always.
+/// Fails if adding the keywords would exceed the limit of the mailbox. Keywords that the mailbox already has are always allowed.
 pub(super) fn check(
     connection: &Transaction<'_>,
     parts: &[Part],
@@ -108,7 +103,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// Octets that an inbox counts.
+/// Octets that count towards the quota of an inbox.
 pub(super) fn inbox_size(connection: &Transaction<'_>, inbox: &InboxId) -> Result<u64, StoreError> {
     let sql = "SELECT size FROM inbox WHERE id = ?1";
     let size: i64 = connection.query_row(sql, params![inbox], |row| row.get(0))?;

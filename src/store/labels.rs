@@ -1,30 +1,29 @@
-//! Labels that an account has given a name and a colour. Which messages have one is a matter of their keywords.
+//! Labels of an account: names and colours for keywords. Messages with a label have its keyword.
 //!
-//! Invariant: every verb asks for the account; a slug is there once in an account, in any case of letters.
+//! Invariant: every verb takes the account; slugs are unique in an account without regard to case.
 
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, LabelId};
 use crate::store::engine::{Row, params};
 
-/// Labels of an account at most.
-pub const LABELS: i64 = 500;
+/// The maximum of labels per account.
+pub const MAX_LABELS: i64 = 500;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelRow {
     pub id: LabelId,
     pub name: String,
-    /// The keyword.
+    /// The keyword of messages with this label.
     pub slug: String,
     pub color: String,
 }
 
-/// Why a label was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum LabelError {
-    #[error("the account has a label with this slug")]
+    #[error("the account already has a label with this slug")]
     Exists(LabelId),
-    #[error("the account has {LABELS} labels, which is the limit")]
+    #[error("the account has reached the limit of {MAX_LABELS} labels")]
     TooMany,
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -35,7 +34,7 @@ fn label(row: &Row<'_>) -> Result<LabelRow, StoreError> {
 }
 
 impl Store {
-    /// The labels of an account, by name.
+    /// The labels of an account, ordered by name.
     pub async fn labels(&self, account: &AccountId) -> Result<Vec<LabelRow>, StoreError> {
         let account = account.clone();
         self.read(move |connection| {
@@ -45,7 +44,6 @@ impl Store {
         .await
     }
 
-    /// Whose a label is.
     pub async fn account_of_label(&self, id: &LabelId) -> Result<Option<AccountId>, StoreError> {
         let id = id.clone();
         self.read(move |connection| {
@@ -63,7 +61,7 @@ impl Store {
                 return Err(LabelError::Exists(id));
             }
             let sql = "SELECT count(*) FROM label WHERE account_id = ?1";
-            if connection.query_row(sql, params![account], |row| row.get::<i64>(0))? >= LABELS {
+            if connection.query_row(sql, params![account], |row| row.get::<i64>(0))? >= MAX_LABELS {
                 return Err(LabelError::TooMany);
             }
             let sql =
@@ -74,7 +72,7 @@ impl Store {
         .await
     }
 
-    /// Gives a label another name or colour; `None` when the account has no such label.
+    /// Changes the name or colour of a label. `None` if the account has no such label.
     pub async fn label_change(
         &self,
         account: &AccountId,
@@ -92,7 +90,7 @@ impl Store {
         .await
     }
 
-    /// False when the account has no such label. Messages keep the keyword.
+    /// Messages keep the keyword. False if the account has no such label.
     pub async fn label_delete(&self, account: &AccountId, id: &LabelId) -> Result<bool, StoreError> {
         let (account, id) = (account.clone(), id.clone());
         self.write(move |connection| {

@@ -1,7 +1,7 @@
-//! Whose change of many messages an inbox has: one at a time, on whichever daemon.
+//! Leases of changes of many messages: one at a time per inbox, over all daemons.
 //!
-//! Invariant: the hidden rows of an inbox ([`super::parts`]) are finished only by the owner of its lease, and shown only while
-//! that lasts. A daemon that dies leaves both; when the lease has ended, any other daemon finishes the rows.
+//! Invariant: only the owner of an inbox's lease finishes or publishes the hidden rows of the inbox ([`super::parts`]). If a
+//! daemon ends unexpectedly, another daemon finishes the rows after the lease has expired.
 
 use super::jobs::Lease;
 use super::{Store, StoreError, Transaction};
@@ -10,7 +10,7 @@ use crate::id::{InboxId, RunnerId};
 use crate::store::engine::params;
 
 impl Store {
-    /// Takes the lease. False while somebody else has it.
+    /// Takes the lease. False if another owner has it.
     pub async fn long_change_begin(&self, inbox: &InboxId, lease: Lease, now: Timestamp) -> Result<bool, StoreError> {
         let inbox = inbox.clone();
         self.write(move |c| {
@@ -26,7 +26,7 @@ impl Store {
         .await
     }
 
-    /// Renews the lease, if it is still the owner's.
+    /// Renews the lease if the runner still owns it.
     pub async fn long_change_renew(&self, inbox: &InboxId, lease: Lease) -> Result<(), StoreError> {
         let inbox = inbox.clone();
         self.write(move |c| {
@@ -37,7 +37,7 @@ impl Store {
         .await
     }
 
-    /// Ends the lease, if it is still the owner's.
+    /// Releases the lease if the runner still owns it.
     pub async fn long_change_end(&self, inbox: &InboxId, owner: &RunnerId) -> Result<(), StoreError> {
         let (inbox, owner) = (inbox.clone(), owner.clone());
         self.write(move |c| {
@@ -48,7 +48,7 @@ impl Store {
     }
 }
 
-/// Fails where the lease of an inbox is not this owner's any more.
+/// Fails if `owner` has lost the lease of the inbox.
 pub(super) fn check_owner(c: &Transaction<'_>, inbox: &InboxId, owner: &RunnerId) -> Result<(), StoreError> {
     let sql = "SELECT 1 FROM long_change WHERE inbox_id = ?1 AND lease_owner = ?2";
     if c.exists(sql, params![inbox, owner])? {

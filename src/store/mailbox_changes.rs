@@ -1,7 +1,7 @@
-//! What a session changes in its open mailbox: flags, and which messages there are.
+//! STORE, EXPUNGE and APPEND.
 //!
-//! Invariant: every verb asks for the inbox and touches nothing of another's; what changed has a new modification number, and
-//! what is gone a note with one, so that every session that has the mailbox open learns of it.
+//! Invariant: every verb takes the inbox and changes only that. Changed messages get a new mod-sequence and expunged ones a row
+//! with it in `expunged`, so that all sessions that have selected the mailbox find the change.
 
 use super::bodies::NewObject;
 use super::keywords::{self, FlagError, InboxLimits};
@@ -22,12 +22,12 @@ use crate::store::engine::{Row, params};
 use bytes::Bytes;
 use std::ops::ControlFlow;
 
-/// How long after a message was accepted its APPEND to Sent is taken for the same, in milliseconds.
+/// The time after the acceptance of a message in which an APPEND of it to Sent is ignored, in milliseconds.
 const APPENDED_WITHIN: i64 = 10 * 60 * 1000;
-/// Copies of a body in Sent that are compared.
-const COPIES: i64 = 20;
+/// The number of copies of a body in Sent whose Message-IDs are compared.
+const MAX_COPIES: i64 = 20;
 
-/// What STORE does with flags.
+/// The data item of STORE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlagChange {
     /// `FLAGS`
@@ -38,24 +38,21 @@ pub enum FlagChange {
     Remove,
 }
 
-/// A change of flags.
 #[derive(Clone, Debug)]
 pub struct FlagUpdate {
-    /// What is done with them.
     pub change: FlagChange,
     /// System flags.
     pub flags: Flags,
-    /// Keywords, each once.
+    /// Without duplicates.
     pub keywords: Vec<String>,
 }
 
 impl FlagUpdate {
-    /// Adds system flags.
     pub fn add(flags: Flags) -> Self {
         Self { change: FlagChange::Add, flags, keywords: Vec::new() }
     }
 
-    /// What becomes of flags and keywords.
+    /// The flags after the update.
     pub fn apply(&self, to: &MessageFlags) -> MessageFlags {
         let mut kept: Vec<&str> = to.keywords.split_ascii_whitespace().collect();
         let named = |keyword: &str| self.keywords.iter().any(|k| k.eq_ignore_ascii_case(keyword));
@@ -67,7 +64,7 @@ impl FlagUpdate {
             FlagChange::Add => to.flags.union(self.flags),
             FlagChange::Remove => to.flags.difference(self.flags),
         };
-        // A keyword that is there keeps its spelling.
+        // Existing keywords keep their spelling.
         kept.retain(|keyword| !(self.change == FlagChange::Remove && named(keyword)));
         if self.change != FlagChange::Remove {
             for keyword in &self.keywords {
@@ -80,29 +77,24 @@ impl FlagUpdate {
     }
 }
 
-/// A message that a client puts into a mailbox.
+/// The message of an APPEND.
 #[derive(Debug)]
 pub struct Append {
-    /// Its system flags.
+    /// System flags.
     pub flags: Flags,
-    /// Its keywords, space between.
+    /// Separated by spaces.
     pub keywords: String,
-    /// INTERNALDATE.
     pub internal_date: Timestamp,
-    /// Header block with its empty line.
+    /// The header block, with the empty line.
     pub header: Bytes,
-    /// The rest.
     pub body: Bytes,
 }
 
-/// Where an appended message is.
+/// The location of an appended message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
-    /// The mailbox's number.
     pub mailbox: MailboxId,
-    /// Its UIDVALIDITY.
     pub uid_validity: u32,
-    /// The message's UID.
     pub uid: u32,
 }
 
@@ -139,8 +131,8 @@ fn expunge(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId, ui
     Ok(())
 }
 
-/// The copy that was made when the message was accepted, which a mail program now appends to Sent itself: with the same body and
-/// Message-ID, a short time ago.
+/// Finds the copy in Sent that was stored when the message was accepted, if the client now appends the same message: one with the
+/// same body and Message-ID that was stored within [`APPENDED_WITHIN`].
 fn copy_in_sent(
     connection: &Transaction<'_>,
     inbox: &InboxId,
@@ -161,7 +153,7 @@ fn copy_in_sent(
                    WHERE c.body_id = ?1 AND m.mailbox_id = ?2 AND m.internal_date >= ?3 AND m.mail_from <> '' AND m.rcpt_to = ''
                    ORDER BY m.uid DESC LIMIT ?4";
         let row = |row: &Row<'_>| Ok((row.get::<i64>(0)?, row.get::<Vec<u8>>(1)?));
-        let found = connection.query(sql, params![body, part.id, since, COPIES], row)?;
+        let found = connection.query(sql, params![body, part.id, since, MAX_COPIES], row)?;
         let same = found.into_iter().find(|(_, header)| message::message_id(header).as_ref() == Some(&wanted));
         if let Some((uid, _)) = same {
             return Ok(Some(part.shown(uid)));
@@ -170,7 +162,7 @@ fn copy_in_sent(
     Ok(None)
 }
 
-/// Gives messages the flags that `update` makes of theirs, which adds no keywords but `added`. Returns the flags of those that are still there.
+/// Updates the flags of messages; `update` may add only keywords of `added`. Returns the new flags of the messages that exist.
 pub(super) fn flag(
     connection: &Transaction<'_>,
     inbox: &InboxId,
@@ -221,14 +213,14 @@ pub(super) fn flag(
     Ok(after)
 }
 
-/// Flags of those of the messages that a row has.
+/// Flags of those of the messages that are in the part.
 fn flags_of(connection: &Transaction<'_>, part: Part, uids: &[u32]) -> Result<Vec<MessageFlags>, StoreError> {
     let sql = format!("SELECT uid, flags, keywords FROM message WHERE {}", parts::is_listed(connection, 1));
     connection.query(&sql, params![part.list(uids)], |row| message_flags(row, part))
 }
 
 impl Store {
-    /// Changes flags; returns the flags of those of the messages that are still there.
+    /// Updates flags. Returns the new flags of the messages that exist.
     pub async fn messages_flag(
         &self,
         inbox: &InboxId,
@@ -245,13 +237,13 @@ impl Store {
         .await
     }
 
-    /// The messages that are marked `\Deleted`, UIDs rising, each with its octets.
+    /// Messages with `\Deleted`, UIDs ascending, each with its size in octets.
     pub async fn messages_deleted(&self, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<(u32, i64)>, StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| deleted(connection, &inbox, mailbox)).await
     }
 
-    /// Removes those of the messages that are still there and marked `\Deleted`.
+    /// Removes those of the messages that exist and have `\Deleted`.
     pub async fn messages_expunge(
         &self,
         inbox: &InboxId,
@@ -263,7 +255,7 @@ impl Store {
         self.write_in_turn(&turn, move |transaction| expunge(transaction, &inbox, mailbox, &uids)).await
     }
 
-    /// Puts a message into a mailbox, if the inbox has room for it; `None` when there is no such mailbox.
+    /// Appends a message. `None` if there is no such mailbox.
     pub async fn message_append(
         &self,
         inbox: &InboxId,

@@ -1,6 +1,6 @@
 //! CREATE, DELETE, RENAME and SUBSCRIBE.
 //!
-//! Invariant: every verb asks for the inbox and touches nothing of another's.
+//! Invariant: every verb takes the inbox and changes only that.
 
 use super::mailboxes::{INBOX, MailboxError, NAME_OCTETS, find, insert};
 use super::turns::Turn;
@@ -9,22 +9,22 @@ use crate::events::Event;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::params;
 
-/// Mailboxes of one inbox at most: each costs every LIST.
-const MAILBOXES: u32 = 1000;
-/// Subscriptions of one inbox at most: they outlive their mailboxes, so there are more than of those.
-const SUBSCRIPTIONS: u32 = 2 * MAILBOXES;
+/// Mailboxes per inbox; LIST takes time linear in their number.
+const MAX_MAILBOXES: u32 = 1000;
+/// Subscriptions per inbox. The limit is higher because subscriptions remain when mailboxes are deleted.
+const MAX_SUBSCRIPTIONS: u32 = 2 * MAX_MAILBOXES;
 
-/// The range of names below `name`: `/` is followed by `0`.
+/// The range of the names below `name`; the end is exclusive (`0` is the character after `/`).
 fn below(name: &str) -> (String, String) {
     (format!("{name}/"), format!("{name}0"))
 }
 
 impl Store {
-    /// Subscribes to a mailbox that exists, or ends a subscription.
-    pub async fn mailbox_subscribe(&self, inbox: &InboxId, name: &str, wanted: bool) -> Result<(), MailboxError> {
+    /// Subscribes to an existing mailbox, or, with `subscribe` false, unsubscribes.
+    pub async fn mailbox_subscribe(&self, inbox: &InboxId, name: &str, subscribe: bool) -> Result<(), MailboxError> {
         let (turn, inbox, name) = ([Turn::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
         self.write_in_turn(&turn, move |connection| {
-            if !wanted {
+            if !subscribe {
                 let sql = "DELETE FROM subscription WHERE inbox_id = ?1 AND name = ?2";
                 connection.execute(sql, params![inbox, name])?;
                 return Ok(());
@@ -36,15 +36,15 @@ impl Store {
             let is_new = connection.execute(sql, params![inbox, name])? == 1;
             let sql = "SELECT count(*) FROM subscription WHERE inbox_id = ?1";
             let count: u32 = connection.query_row(sql, params![&inbox], |row| row.get(0))?;
-            if is_new && count > SUBSCRIPTIONS {
-                return Err(MailboxError::TooManySubscriptions(SUBSCRIPTIONS));
+            if is_new && count > MAX_SUBSCRIPTIONS {
+                return Err(MailboxError::TooManySubscriptions(MAX_SUBSCRIPTIONS));
             }
             Ok(())
         })
         .await
     }
 
-    /// Makes a mailbox, and those above it that are missing.
+    /// Creates a mailbox, and missing ones above it in the hierarchy.
     pub async fn mailbox_create(&self, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
         let (turn, inbox, name) = ([Turn::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
         self.write_in_turn(&turn, move |connection| {
@@ -57,7 +57,7 @@ impl Store {
         .await
     }
 
-    /// Hides a mailbox: it is gone, and its messages belong to no mailbox. Those below it stay (RFC 3501 §6.3.4).
+    /// Deletes a mailbox by hiding its row; its messages are removed later. Mailboxes below it are kept (RFC 3501 §6.3.4).
     pub async fn mailbox_delete(&self, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
         let (turn, inbox, name) = ([Turn::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
         self.write_in_turn(&turn, move |transaction| {
@@ -84,7 +84,7 @@ impl Store {
             if to.starts_with(&first) {
                 return Err(MailboxError::BelowItself);
             }
-            // The names are checked before: no half of them moves.
+            // All new names are checked before any mailbox is renamed.
             let length = i64::try_from(from.chars().count()).unwrap_or(i64::MAX);
             let sql = "SELECT EXISTS (SELECT 1 FROM mailbox a JOIN mailbox b
                            ON b.inbox_id = a.inbox_id AND b.name = ?4 || substr(a.name, ?5 + 1)
@@ -112,14 +112,13 @@ impl Store {
     }
 }
 
-/// Makes a mailbox whose name is free, and those above it that are missing (RFC 3501 §6.3.3).
+/// Creates a mailbox whose name must be free, and missing ones above it (RFC 3501 §6.3.3).
 pub(super) fn create(connection: &Transaction<'_>, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
     create_above(connection, inbox, name)?;
     check_count(connection, inbox)?;
     Ok(insert(connection, inbox, name, None)?)
 }
 
-/// Makes the mailboxes above a name that are missing.
 fn create_above(connection: &Transaction<'_>, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
     for above in name.match_indices('/').filter_map(|(at, _)| name.get(..at)) {
         if find(connection, inbox, above)?.is_none() {
@@ -130,9 +129,9 @@ fn create_above(connection: &Transaction<'_>, inbox: &InboxId, name: &str) -> Re
     Ok(())
 }
 
-/// Whether an inbox takes one more mailbox.
+/// Fails if the inbox has the maximum of mailboxes.
 fn check_count(connection: &Transaction<'_>, inbox: &InboxId) -> Result<(), MailboxError> {
     let sql = "SELECT count(*) FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 0";
     let count: u32 = connection.query_row(sql, params![inbox], |row| row.get(0))?;
-    if count < MAILBOXES { Ok(()) } else { Err(MailboxError::TooMany(MAILBOXES)) }
+    if count < MAX_MAILBOXES { Ok(()) } else { Err(MailboxError::TooMany(MAX_MAILBOXES)) }
 }

@@ -1,8 +1,8 @@
-//! Mailboxes: the folders of an inbox, as IMAP shows them.
+//! Mailboxes of an inbox.
 //!
-//! Invariant: an inbox has INBOX from the transaction that makes it on; a name and its UIDVALIDITY together never come
-//! back (RFC 3501 §2.3.1.1); every verb asks for the inbox and touches nothing of another's. Names are UTF-8, `/` between
-//! levels; special uses are RFC 6154's.
+//! Invariant: an inbox has INBOX from its creation on; a mailbox name is never reused with the same UIDVALIDITY (RFC 3501
+//! §2.3.1.1); every verb takes the inbox and changes only that. Names are UTF-8, with the hierarchy delimiter `/`; special uses
+//! are those of RFC 6154.
 
 use super::inboxes::DELETED;
 use super::{Store, StoreError, Transaction};
@@ -10,13 +10,12 @@ use crate::clock::Timestamp;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{Row, params};
 
-/// The name of the mailbox that mail arrives in.
 pub const INBOX: &str = "INBOX";
 
-/// Octets of a name at most, in UTF-8.
+/// The maximum length of a name, in octets of UTF-8.
 pub const NAME_OCTETS: usize = 1000;
 
-/// The mailboxes that every inbox has from the start. Another one has its use after its owner has deleted it and made one of its name.
+/// The standard mailboxes, which every inbox has at its creation. The user may delete them, except INBOX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailboxKind {
     Inbox,
@@ -30,7 +29,7 @@ pub enum MailboxKind {
 impl MailboxKind {
     pub const ALL: [Self; 6] = [Self::Inbox, Self::Drafts, Self::Sent, Self::Junk, Self::Trash, Self::Archive];
 
-    /// The name that it has from the start.
+    /// The name at the creation of the inbox.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Inbox => INBOX,
@@ -42,7 +41,7 @@ impl MailboxKind {
         }
     }
 
-    /// Its special use (RFC 6154). That of INBOX is none of those, and is not stored.
+    /// The special-use attribute (RFC 6154). That of INBOX is not one of the RFC, and is not stored.
     pub const fn special_use(self) -> &'static str {
         match self {
             Self::Inbox => "\\Inbox",
@@ -54,7 +53,7 @@ impl MailboxKind {
         }
     }
 
-    /// The kind of a mailbox: by its special use, or by its name where it has none.
+    /// The kind of a mailbox by its special use, or by its name if it has none.
     pub fn of(name: &str, special_use: Option<&str>) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| special_use.map_or(name == kind.name(), |of| of == kind.special_use()))
     }
@@ -64,14 +63,14 @@ impl MailboxKind {
     }
 }
 
-/// UIDs given out, and the modification number of the change they are given out for.
+/// Assigned UIDs, and the mod-sequence of the change.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NextUids {
     pub first_uid: u32,
     pub modseq: i64,
 }
 
-/// Makes the standard mailboxes of an inbox that has just been made.
+/// Creates the standard mailboxes of a new inbox.
 pub(super) fn create_standard(connection: &Transaction<'_>, inbox: &InboxId) -> Result<(), StoreError> {
     for kind in MailboxKind::ALL {
         insert(connection, inbox, kind.name(), kind.stored_use())?;
@@ -81,7 +80,7 @@ pub(super) fn create_standard(connection: &Transaction<'_>, inbox: &InboxId) -> 
     Ok(())
 }
 
-/// The mailbox of a kind: the one whose special use that is; else the one of that name, which is made when its owner has deleted it.
+/// The mailbox of a kind: the one with its special use, or else with its name. Created if the user has deleted it.
 pub(super) fn of_kind(
     connection: &Transaction<'_>,
     inbox: &InboxId,
@@ -98,20 +97,19 @@ pub(super) fn of_kind(
     }
 }
 
-/// The number of a mailbox.
 pub(super) fn find(connection: &Transaction<'_>, inbox: &InboxId, name: &str) -> Result<Option<MailboxId>, StoreError> {
     let sql = "SELECT id FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
     connection.query_opt(sql, params![inbox, name], |row| row.get(0))
 }
 
-/// Makes a mailbox whose name is free. In an inbox that has been deleted that fails.
+/// Creates a mailbox whose name must be free. Fails if the inbox was deleted.
 pub(super) fn insert(
     connection: &Transaction<'_>,
     inbox: &InboxId,
     name: &str,
     special_use: Option<&str>,
 ) -> Result<MailboxId, StoreError> {
-    // Seconds, as everybody does, but never one twice: a name that comes back must not look like the one that went.
+    // The time in seconds, but unique: a mailbox with the name of a deleted one must have another UIDVALIDITY.
     let uid_validity: u32 = connection.query_row(
         "UPDATE uid_validity SET last = CASE WHEN last + 1 > ?1 THEN last + 1 ELSE ?1 END RETURNING last",
         params![Timestamp::real().seconds()],
@@ -123,7 +121,7 @@ pub(super) fn insert(
     connection.query_row(sql, values, |row| row.get(0))
 }
 
-/// Takes the next `count` UIDs of a mailbox, and its next modification number.
+/// Assigns the next `count` UIDs of a mailbox and its next mod-sequence.
 pub(super) fn next_uids(connection: &Transaction<'_>, mailbox: MailboxId, count: u32) -> Result<NextUids, StoreError> {
     let sql = "UPDATE mailbox SET uid_next = uid_next + ?2, highest_modseq = highest_modseq + 1
                WHERE id = ?1 RETURNING uid_next - ?2, highest_modseq";
@@ -131,40 +129,35 @@ pub(super) fn next_uids(connection: &Transaction<'_>, mailbox: MailboxId, count:
     connection.query_row(sql, params![mailbox, count], row)
 }
 
-/// A mailbox, as LIST shows it.
+/// A mailbox in the result of LIST.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailboxName {
-    /// Its whole name, `/` between levels.
     pub name: String,
-    /// Its special use, with the backslash.
+    /// With the backslash.
     pub special_use: Option<String>,
 }
 
-/// What STATUS tells of a mailbox.
+/// The data items of STATUS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailboxStatus {
     pub messages: u32,
-    /// Messages that the next session will see as `\Recent`.
+    /// Messages that are `\Recent` to the next session.
     pub recent: u32,
-    /// Messages without `\Seen`.
     pub unseen: u32,
     pub uid_next: u32,
-    /// UIDVALIDITY.
     pub uid_validity: u32,
-    /// The last change.
     pub highest_modseq: i64,
 }
 
-/// Why a mailbox was not made, renamed or deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum MailboxError {
-    #[error("a mailbox of this name exists")]
+    #[error("a mailbox with this name exists")]
     Exists,
-    #[error("there is no mailbox of this name")]
+    #[error("there is no mailbox with this name")]
     Missing,
-    #[error("this inbox has {0} mailboxes, as many as one may have: delete some")]
+    #[error("the inbox has reached the limit of {0} mailboxes: delete some")]
     TooMany(u32),
-    #[error("this inbox has {0} subscriptions, as many as one may have: end those to mailboxes that are gone")]
+    #[error("the inbox has reached the limit of {0} subscriptions: unsubscribe from deleted mailboxes")]
     TooManySubscriptions(u32),
     #[error("INBOX cannot be deleted")]
     IsInbox,
@@ -177,7 +170,7 @@ pub enum MailboxError {
 }
 
 impl Store {
-    /// The mailboxes of an inbox, by name.
+    /// The mailboxes of an inbox, ordered by name.
     pub async fn mailboxes(&self, inbox: &InboxId) -> Result<Vec<MailboxName>, StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| {
@@ -188,7 +181,7 @@ impl Store {
         .await
     }
 
-    /// The names an inbox has subscribed to, whether there is a mailbox of that name or not (RFC 3501 §6.3.6).
+    /// Subscribed names, including those of deleted mailboxes (RFC 3501 §6.3.6).
     pub async fn subscriptions(&self, inbox: &InboxId) -> Result<Vec<String>, StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| {
@@ -198,7 +191,6 @@ impl Store {
         .await
     }
 
-    /// What STATUS tells.
     pub async fn mailbox_status(&self, inbox: &InboxId, name: &str) -> Result<Option<MailboxStatus>, StoreError> {
         let (inbox, name) = (inbox.clone(), name.to_owned());
         self.read(move |connection| {
@@ -218,7 +210,7 @@ impl Store {
     }
 }
 
-/// What is counted with every change of a message, of a mailbox and its parts.
+/// The counts of a mailbox, summed over its parts.
 const STATUS: &str =
     "SELECT sum(p.messages), sum(p.recent), sum(p.unseen), b.uid_next, b.uid_validity, b.highest_modseq
     FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id

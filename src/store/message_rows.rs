@@ -1,8 +1,7 @@
-//! Rows of `message`, and what is counted with them.
+//! The table `message`, and the counts derived from it.
 //!
-//! Invariant: only this file changes rows of `message`. In the same transaction it keeps the counts of the mailbox (messages,
-//! unseen, recent, octets), of its keywords and of the inbox (messages, octets), and removes a content that nothing refers to
-//! any more.
+//! Invariant: only this file changes the table. In the same transaction it updates the counts of the mailbox (messages, unseen,
+//! recent, octets), of its keywords and of the inbox (messages, octets), and removes unreferenced contents.
 
 use super::mailboxes;
 use super::messages::Flags;
@@ -19,10 +18,10 @@ use crate::store::engine::{List, Params, Row, params};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// [`ROW`] for sums.
+/// [`ROW`] as a signed number.
 const ROW_OCTETS: i64 = ROW as i64;
 
-/// A message in a mailbox.
+/// A stored message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
     pub id: MessageId,
@@ -31,7 +30,6 @@ pub struct Delivered {
     pub uid: u32,
 }
 
-/// A row of a mailbox.
 #[derive(Clone, Debug)]
 pub(super) struct NewMessage<'a> {
     pub id: MessageId,
@@ -39,16 +37,16 @@ pub(super) struct NewMessage<'a> {
     pub mailbox: MailboxId,
     pub content: ContentId,
     pub flags: Flags,
-    /// Space between.
+    /// Separated by spaces.
     pub keywords: &'a str,
-    /// Both empty for what was not delivered: the event of what was is another.
+    /// `mail_from` and `rcpt_to` are empty for a message that was not delivered; only delivered ones publish `MessageReceived`.
     pub mail_from: &'a str,
     pub rcpt_to: &'a str,
     pub internal_date: Timestamp,
     pub threading: &'a Threading,
 }
 
-/// Puts a stored content into a mailbox under its next UID, and records the event.
+/// Inserts a message into a mailbox with its next UID, and publishes the event.
 pub(super) fn insert(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Result<Delivered, StoreError> {
     let next = mailboxes::next_uids(transaction, new.mailbox, 1)?;
     let was_sent = !new.mail_from.is_empty() && new.rcpt_to.is_empty();
@@ -86,15 +84,18 @@ pub(super) fn insert(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Res
     Ok(Delivered { id: new.id.clone(), inbox: new.inbox.clone(), mailbox, uid })
 }
 
-/// A message that is copied or moved: the row it is in, its UID as clients see it, and its UID in the other row.
+/// A message that is copied or moved.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Going {
+    /// Its current part.
     pub part: Part,
+    /// Its UID in the mailbox, as opposed to that in the part.
     pub uid: u32,
+    /// Its UID in the target row of `mailbox`.
     pub to: u32,
 }
 
-/// The messages of each row that has some.
+/// Messages by their part.
 fn by_part(messages: &[Going]) -> BTreeMap<MailboxId, Vec<&Going>> {
     let mut parts: BTreeMap<MailboxId, Vec<&Going>> = BTreeMap::new();
     for message in messages {
@@ -103,16 +104,16 @@ fn by_part(messages: &[Going]) -> BTreeMap<MailboxId, Vec<&Going>> {
     parts
 }
 
-/// Fails where a statement has not found all of the messages that were found before.
+/// Fails unless a statement has changed all messages that were read before.
 fn check_all(found: usize, wanted: usize) -> Result<(), StoreError> {
     if found == wanted {
         return Ok(());
     }
-    Err(StoreError::Corrupt(format!("{found} of {wanted} messages in a row of mailbox")))
+    Err(StoreError::Corrupt(format!("only {found} of {wanted} messages were found in the mailbox")))
 }
 
-// Both engines go from the items to the rows: SQLite since it does not look into what is MATERIALIZED, PostgreSQL as with
-// `parts::is_listed`.
+// Both engines join from the items to the rows by index: SQLite because it does not flatten a MATERIALIZED expression, PostgreSQL
+// as with `parts::is_listed`.
 
 fn copy_sql(items: &str) -> String {
     format!(
@@ -147,7 +148,7 @@ fn set_flags_sql(items: &str) -> String {
     )
 }
 
-/// Copies messages into a row of `mailbox`. Returns what the inbox counts for the copies: octets and messages.
+/// Copies messages into a row of `mailbox`. Returns the octets and messages added to the inbox's quota.
 pub(super) fn copy(
     transaction: &Transaction<'_>,
     inbox: &InboxId,
@@ -168,7 +169,7 @@ pub(super) fn copy(
     Ok((counts.octets_of_inbox(), counts.messages))
 }
 
-/// Puts messages into another row of their inbox; `modseq`: their modification number there, or the one they have.
+/// Moves messages to another row of `mailbox`. They get the mod-sequence `modseq`, or keep theirs.
 pub(super) fn relocate(
     transaction: &Transaction<'_>,
     messages: &[Going],
@@ -193,7 +194,8 @@ pub(super) fn relocate(
     there.write(transaction)
 }
 
-/// Puts the first messages of a row, `limit` at most, into another row, under UIDs that are `offset` higher. Returns how many.
+/// Moves up to `limit` messages with the lowest UIDs to another row of `mailbox`, adding `offset` to their UIDs. Returns their
+/// number.
 pub(super) fn relocate_first(
     transaction: &Transaction<'_>,
     from: MailboxId,
@@ -216,13 +218,12 @@ pub(super) fn relocate_first(
     Ok(count)
 }
 
-/// Flags of a message before a change, and after it.
+/// Flags of a message before and after a change.
 pub(super) struct FlagsOf {
     pub before: MessageFlags,
     pub now: MessageFlags,
 }
 
-/// Gives messages of a row other flags.
 pub(super) fn set_flags(
     transaction: &Transaction<'_>,
     inbox: &InboxId,
@@ -246,7 +247,7 @@ pub(super) fn set_flags(
     counts.write_inbox(transaction, inbox)
 }
 
-/// Removes the messages of a row that `condition` picks. Returns their UIDs as they are stored.
+/// Removes the messages that match `condition`, which must all be in `row`. Returns their stored UIDs.
 pub(super) fn remove(
     transaction: &Transaction<'_>,
     inbox: &InboxId,
@@ -272,23 +273,23 @@ pub(super) fn remove(
     Ok(removed.into_iter().map(|message| message.uid).collect())
 }
 
-/// Gives a message that has none its thread.
+/// Sets the thread of a message that has none.
 pub(super) fn set_thread(transaction: &Transaction<'_>, id: &MessageId, thread: &ThreadId) -> Result<(), StoreError> {
     transaction.execute("UPDATE message SET thread_id = ?2 WHERE id = ?1", params![id, thread])?;
     Ok(())
 }
 
-/// For [`counted`].
+/// Returns the columns of [`counted`].
 const COUNTED: &str = "RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
 
-/// What is counted of a message.
+/// The columns of a message that affect counts.
 struct Counted {
-    /// As it is stored.
+    /// The stored UID.
     uid: i64,
     flags: Flags,
     keywords: String,
     content: ContentId,
-    /// Of the content.
+    /// The size of the content.
     octets: i64,
 }
 
@@ -302,10 +303,10 @@ fn counted(row: &Row<'_>) -> Result<Counted, StoreError> {
     })
 }
 
-/// What is added to the counts of a row of `mailbox`.
+/// Changes of the counts of a row of `mailbox`.
 struct Counts {
     row: MailboxId,
-    /// Messages from this UID on, as it is stored, are recent.
+    /// The first stored UID that is recent.
     recent_from: i64,
     messages: i64,
     unseen: i64,

@@ -1,6 +1,6 @@
-//! Messages as the API shows them: one by one, as bytes. `emails` has lists.
+//! Reading single messages for the API; lists are in [`super::emails`].
 //!
-//! Invariant: what returns octets of a message asks for the inbox; a message of another inbox is no message.
+//! Invariant: verbs that return octets of a message take the inbox, and do not find messages of other inboxes.
 
 use super::{Store, StoreError, StoredMessage, Transaction, content};
 use crate::clock::Timestamp;
@@ -8,11 +8,11 @@ use crate::id::{ContentId, InboxId, MessageId, ThreadId};
 use crate::store::engine::{FromValue, Row, ToValue, Unexpected, Value, params};
 use std::ops::Range;
 
-/// The header octets a summary holds at most: enough for From and Subject, whatever came before them.
+/// The maximum of header octets in a summary.
 const SUMMARY_HEADER: i64 = 64 * 1024;
 
 bitflags::bitflags! {
-    /// The system flags of a message (RFC 3501 §2.3.2), but `\Recent`, which is a session's.
+    /// The system flags of a message (RFC 3501 §2.3.2), except `\Recent`, which depends on the session.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub struct Flags: u8 {
         /// `\Seen`
@@ -29,7 +29,6 @@ bitflags::bitflags! {
 }
 
 impl Flags {
-    /// Each with its name.
     pub const NAMED: [(Self, &'static str); 5] = [
         (Self::SEEN, "\\Seen"),
         (Self::ANSWERED, "\\Answered"),
@@ -38,7 +37,6 @@ impl Flags {
         (Self::DRAFT, "\\Draft"),
     ];
 
-    /// The names of those that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMED.into_iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, name)| name)
     }
@@ -59,35 +57,33 @@ impl FromValue for Flags {
 /// A message without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageSummary {
-    /// Its id; it stays when the message moves to another mailbox.
+    /// Kept when the message moves to another mailbox.
     pub id: MessageId,
-    /// Its id, or of a copy that of the message it was copied from, first of all.
+    /// The ID of the original if the message is a copy, else its own ID.
     pub email_id: MessageId,
     pub inbox: InboxId,
-    /// None until it is found, of a message that came before threads.
+    /// `None` for a message stored before threads existed, until its thread is assigned.
     pub thread: Option<ThreadId>,
-    /// Where its octets are.
     pub content: ContentId,
-    /// The mailbox's name.
+    /// The name of the mailbox.
     pub mailbox: String,
-    /// The mailbox's special use (RFC 6154).
+    /// The special use of the mailbox (RFC 6154).
     pub special_use: Option<String>,
     pub uid: u32,
-    /// Its system flags.
+    /// System flags.
     pub flags: Flags,
-    /// Its keywords, space between.
+    /// Separated by spaces.
     pub keywords: String,
-    /// INTERNALDATE.
     pub internal_date: Timestamp,
-    /// When its flags or its mailbox changed last, if they ever did.
+    /// The last change of flags or mailbox, if any.
     pub changed_at: Option<Timestamp>,
-    /// Octets, header and body.
+    /// Octets of header and body.
     pub size: u64,
-    /// Envelope sender; empty for `<>` and for what did not come by SMTP.
+    /// The envelope sender; empty for `<>` and for messages not received by SMTP.
     pub mail_from: String,
-    /// The envelope recipient it came for, where it came by SMTP.
+    /// The envelope recipient; empty for messages not received by SMTP.
     pub rcpt_to: String,
-    /// The beginning of the header block: all of it but for absurd ones.
+    /// The first [`SUMMARY_HEADER`] octets of the header block, usually all of it.
     pub header: Vec<u8>,
 }
 
@@ -126,7 +122,7 @@ fn content_of(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> 
 }
 
 impl Store {
-    /// Those of the messages that are in a mailbox, each with its header block, the newest first.
+    /// Those of the messages that exist, the newest first.
     pub async fn messages(&self, mut ids: Vec<MessageId>) -> Result<Vec<MessageSummary>, StoreError> {
         ids.sort_unstable_by(|one, other| other.cmp(one));
         self.read(move |connection| {
@@ -137,7 +133,6 @@ impl Store {
         .await
     }
 
-    /// The inbox that a message is in.
     pub async fn inbox_of_message(&self, id: &MessageId) -> Result<Option<InboxId>, StoreError> {
         let id = id.clone();
         self.read(move |connection| {
@@ -147,7 +142,6 @@ impl Store {
         .await
     }
 
-    /// One message of an inbox.
     pub async fn message(&self, inbox: &InboxId, id: &MessageId) -> Result<Option<MessageSummary>, StoreError> {
         let (inbox, id) = (inbox.clone(), id.clone());
         self.read(move |connection| {
@@ -157,7 +151,7 @@ impl Store {
         .await
     }
 
-    /// Some octets of one message of an inbox, fewer at its end, and how many it has in all.
+    /// The total length of a message, and the octets of `range`, clipped to it.
     pub async fn message_range(
         &self,
         inbox: &InboxId,
@@ -175,7 +169,6 @@ impl Store {
         }
     }
 
-    /// The bytes of one message of an inbox.
     pub async fn message_raw(&self, inbox: &InboxId, id: &MessageId) -> Result<Option<StoredMessage>, StoreError> {
         let (inbox, id) = (inbox.clone(), id.clone());
         let found = self.read(move |connection| {
@@ -194,13 +187,13 @@ mod tests {
     use crate::store::testing::{inbox, put, store_with_account};
 
     #[tokio::test]
-    async fn newest_first_and_never_of_another_inbox() {
+    async fn messages_are_listed_newest_first_and_not_found_in_another_inbox() {
         let (_dir, store, account) = store_with_account().await;
         let (ours, theirs) = (inbox(&store, &account, "ours").await, inbox(&store, &account, "theirs").await);
         let mut ids = Vec::new();
         for n in 0..5 {
             ids.push(put(&store, &ours, format!("Subject: {n}\r\n\r\nbody {n}\r\n").as_bytes()).await.id);
-            // Ids of one millisecond have no order among each other.
+            // IDs created in the same millisecond are in no defined order.
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         ids.reverse();

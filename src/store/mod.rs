@@ -1,8 +1,8 @@
-//! The store: everything the daemon keeps, in a database.
+//! The store: all persistent data, in a database.
 //!
-//! Invariant: a verb is one transaction, and when it has returned, what it wrote is on disk.
+//! Invariant: a verb is one transaction, and has returned only when its writes are on disk.
 //!
-//! `engine` runs transactions; the verbs are in one file per noun. A verb may run more than once before it is committed.
+//! `engine` runs transactions; the verbs are in one file per noun. A verb may be run several times before it is committed.
 
 pub(crate) mod accounts;
 pub(crate) mod aliases;
@@ -44,7 +44,7 @@ mod parts;
 pub(crate) mod permissions;
 #[cfg_attr(
     not(feature = "cluster"),
-    allow(dead_code, reason = "leases of a process before are ended one by one on PostgreSQL alone")
+    allow(dead_code, reason = "only PostgreSQL needs the lease owners of the previous process")
 )]
 mod process;
 pub(crate) mod queue;
@@ -85,52 +85,50 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use turns::Turn;
 
-/// Why a verb could not do its work. All of them are temporary to a client: 451, `NO [UNAVAILABLE]`, 503.
+/// All of these are temporary errors to a client: 451, `NO [UNAVAILABLE]`, 503.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// An error of SQLite.
-    #[error("the database failed: {0}")]
+    #[error("database error: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// An error of PostgreSQL.
     #[cfg(feature = "cluster")]
-    #[error("the database failed: {}", engine::postgres::in_words(.0))]
+    #[error("database error: {}", engine::postgres::in_words(.0))]
     Postgres(#[from] ::postgres::Error),
-    /// A row is not there.
-    #[error("the database has no such row: {0}")]
+    /// A query that must return a row has returned none.
+    #[error("the query returned no rows: {0}")]
     NoRow(String),
-    /// The store has been closed, or its writer has died.
+    /// The store was closed, or its writer thread has ended.
     #[error("the store is closed")]
     Closed,
-    /// A row holds what no version of this program writes.
-    #[error("the database holds a value it should not: {0}")]
+    /// A row has a value that no version of this program writes.
+    #[error("invalid data in the database: {0}")]
     Corrupt(String),
-    /// Too little disk is free for new mail.
+    /// Too little disk space is free for new mail.
     #[error(transparent)]
     DiskLow(#[from] DiskLow),
     /// An inbox was deleted between two transactions.
-    #[error("the inbox {0} has just been deleted")]
+    #[error("the inbox {0} was deleted")]
     InboxDeleted(InboxId),
-    /// A body is not what its name says.
     #[error(transparent)]
     Body(#[from] bodies::format::DamagedBody),
-    /// The object store that bodies are kept in.
     #[cfg(feature = "cluster")]
     #[error(transparent)]
     Object(#[from] bodies::objects::ObjectError),
-    /// A body was put into an object store that is not configured now.
-    #[error("object {0} holds a body, and [bodies] store names no object store")]
+    /// The body was stored while an object store was configured.
+    #[error(
+        "a body is in object {0}, but [bodies] store configures no object store: configure the one with the object"
+    )]
     NoObjectStore(String),
-    /// Other programs have the database open, and one of them or this one needs it for itself.
+    /// Exclusive access was requested, by this or another program.
     #[cfg(feature = "cluster")]
     #[error("the database is in use: {0}")]
     InUse(String),
-    /// The work did not end: it panicked, or its commit failed.
+    /// The transaction panicked, was not committed, or its outcome is unknown.
     #[error("{0}")]
     Aborted(String),
 }
 
 impl StoreError {
-    /// True where one body cannot be read, and others can.
+    /// True if one body cannot be read, and others can.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Body(_) => true,
@@ -141,46 +139,30 @@ impl StoreError {
     }
 }
 
-/// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder or file could not be made or read.
     #[error("{path}: {source}")]
-    Io {
-        /// The path it was about.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// An error of SQLite.
+    Io { path: PathBuf, source: std::io::Error },
     #[error("{path}: {source}")]
-    Sqlite {
-        /// The database file.
-        path: PathBuf,
-        /// SQLite's error.
-        source: rusqlite::Error,
-    },
+    Sqlite { path: PathBuf, source: rusqlite::Error },
     #[cfg(feature = "cluster")]
     #[error(transparent)]
     Postgres(#[from] engine::postgres::OpenError),
-    /// The configuration names an engine that this program was built without.
-    #[error("this program was built without PostgreSQL")]
+    #[error("[store] engine is postgres, which this program was built without: build it with the feature cluster")]
     NotBuiltIn,
-    /// A verb of the start failed.
+    /// A verb that runs at startup failed.
     #[error("{path}: {error}")]
     Store {
-        /// The database file.
+        /// The database file or the data directory.
         path: PathBuf,
         error: StoreError,
     },
-    /// The schema is not one that this program can use.
     #[error(transparent)]
     Schema(#[from] Box<engine::sqlite::migrations::SchemaError>),
-    /// Its copying was cut off, or is under way.
-    #[error("the database is an incomplete copy of {0}: run `inboxlayer store copy` again from there")]
+    /// A copy was interrupted, or is running.
+    #[error("the database is an incomplete copy of {0}: run `inboxlayer store copy` from there again")]
     IncompleteCopy(String),
-    /// Another daemon has it open.
-    #[error("{path} is in use: another inboxlayer has this data directory open")]
+    #[error("{path} is in use: another inboxlayer process has this data directory open")]
     InUse {
         /// The lock file.
         path: PathBuf,
@@ -188,7 +170,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// True where other programs have the store open.
+    /// True if other programs have the store open.
     pub fn is_in_use(&self) -> bool {
         match self {
             Self::InUse { .. } => true,
@@ -199,26 +181,26 @@ impl OpenError {
     }
 }
 
-/// Whether others may have the same database open.
+/// Whether other programs may have the same database open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     Shared,
-    /// Fails while others have it open, and keeps them from opening it.
-    Alone,
+    /// Opening fails while others have the database open, and excludes them afterwards.
+    Exclusive,
 }
 
 impl Access {
-    /// What the program calls itself to a database server.
+    /// PostgreSQL's `application_name`.
     #[cfg(feature = "cluster")]
-    pub(in crate::store) const fn program(self) -> &'static str {
+    pub(in crate::store) const fn application_name(self) -> &'static str {
         match self {
             Self::Shared => "inboxlayer",
-            Self::Alone => "inboxlayer alone",
+            Self::Exclusive => "inboxlayer exclusive",
         }
     }
 }
 
-/// A handle to the store, on behalf of an owner: reads and writes take turns by it. Clones share the store.
+/// A handle to the store for an owner; reads and writes are scheduled fairly between owners. Clones share the store.
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -232,11 +214,11 @@ struct Inner {
     process: Process,
     // Held for the lifetime of the store: one daemon per data directory.
     _lock: std::fs::File,
-    /// Where bodies are kept outside the database.
+    /// The object store for bodies, if one is configured.
     #[cfg(feature = "cluster")]
     objects: std::sync::OnceLock<bodies::objects::Objects>,
     #[cfg(feature = "cluster")]
-    unnamed: bodies::Unnamed,
+    unreferenced: bodies::Unreferenced,
 }
 
 impl std::fmt::Debug for Store {
@@ -246,12 +228,11 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the SQLite store in a data directory, makes both when they are missing, and brings the schema up to date. The
-    /// handle is the system's.
+    /// Opens or creates the SQLite store in a data directory, and migrates its schema. The owner of the handle is the system.
     pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
         #[cfg(all(test, feature = "cluster"))]
         if let Some(config) = testing::cluster_config(data_dir) {
-            return Self::of_config(&config, FreeDisk::new(data_dir, 0));
+            return Self::from_config(&config, FreeDisk::new(data_dir, 0));
         }
         let lock = lock_data_dir(data_dir)?;
         let disk = FreeDisk::new(data_dir, 0);
@@ -260,13 +241,13 @@ impl Store {
         Ok(Self::new(engine, disk, events, Process::new(), lock))
     }
 
-    /// Opens the store that the configuration names, and takes no new mail while the disk is low.
-    pub fn of_config(config: &Config, disk: FreeDisk) -> Result<Self, OpenError> {
-        Self::with_access(config, disk, Access::Shared)
+    /// Opens the configured store. `disk` limits new mail while too little space is free.
+    pub fn from_config(config: &Config, disk: FreeDisk) -> Result<Self, OpenError> {
+        Self::open_with_access(config, disk, Access::Shared)
     }
 
-    /// The same, beside others or alone.
-    pub fn with_access(config: &Config, disk: FreeDisk, access: Access) -> Result<Self, OpenError> {
+    /// The same, with shared or exclusive access.
+    pub fn open_with_access(config: &Config, disk: FreeDisk, access: Access) -> Result<Self, OpenError> {
         let lock = lock_data_dir(&config.data_dir.0)?;
         let (events, process) = (Events::new(), Process::new());
         let engine = open_engine(config, &disk, &events, access)?;
@@ -276,17 +257,18 @@ impl Store {
         #[cfg(feature = "cluster")]
         if let Engine::Postgres(engine) = &engine {
             let path = || config.data_dir.0.clone();
-            // With the lock held, the process that had the directory is gone.
-            let before = process.succeed(&path()).map_err(|source| OpenError::Io { path: path(), source })?;
-            if let Some(owners) = before {
+            // The data directory is locked, so its previous process has ended.
+            let previous =
+                process.replace_previous(&path()).map_err(|source| OpenError::Io { path: path(), source })?;
+            if let Some(owners) = previous {
                 engine.end_leases(&owners).map_err(|error| OpenError::Store { path: path(), error })?;
             }
         }
         Ok(Self::new(engine, disk, events, process, lock))
     }
 
-    /// Opens two stores, each alone, the second of which may be an incomplete copy. They may have one data directory, which is locked.
-    pub fn two_of_configs(from: &Config, to: &Config) -> Result<(Self, Self), OpenError> {
+    /// Opens two stores with exclusive access; the second may be an incomplete copy. They may share a data directory.
+    pub fn open_two(from: &Config, to: &Config) -> Result<(Self, Self), OpenError> {
         let lock = lock_data_dir(&from.data_dir.0)?;
         let second = match from.data_dir == to.data_dir {
             true => lock.try_clone().map_err(|source| OpenError::Io { path: to.data_dir.0.join("lock"), source })?,
@@ -294,7 +276,7 @@ impl Store {
         };
         let open = |config: &Config, lock| {
             let (disk, events) = (FreeDisk::new(&config.data_dir.0, 0), Events::new());
-            let engine = open_engine(config, &disk, &events, Access::Alone)?;
+            let engine = open_engine(config, &disk, &events, Access::Exclusive)?;
             Ok::<_, OpenError>(Self::new(engine, disk, events, Process::new(), lock))
         };
         Ok((open(from, lock)?, open(to, second)?))
@@ -310,38 +292,36 @@ impl Store {
             #[cfg(feature = "cluster")]
             objects: std::sync::OnceLock::new(),
             #[cfg(feature = "cluster")]
-            unnamed: bodies::Unnamed::default(),
+            unreferenced: bodies::Unreferenced::default(),
         };
         Self { inner: Arc::new(inner), owner: Owner::System }
     }
 
-    /// Where the events of committed changes are published.
+    /// Events are published here after the commit.
     pub fn events(&self) -> &Events {
         &self.inner.events
     }
 
-    /// Other daemons may change what is in it.
+    /// True if other daemons may write to the same database.
     pub fn is_shared(&self) -> bool {
         self.inner.engine.is_shared()
     }
 
-    /// A fresh owner of leases.
+    /// A new lease owner.
     pub fn lease_owner(&self) -> RunnerId {
         self.inner.process.owner()
     }
 
-    /// A handle on behalf of another owner.
     pub fn for_owner(&self, owner: Owner) -> Self {
         Self { inner: Arc::clone(&self.inner), owner }
     }
 
-    /// A handle for an account.
     pub fn for_account(&self, account: &AccountId) -> Self {
         self.for_owner(Owner::Account(account.clone()))
     }
 
-    /// Runs `work` in a transaction of its own and returns when it is on disk; then its events are published. An error rolls
-    /// it back. It is done also when the caller is cancelled.
+    /// Runs `work` in a transaction, and returns after its commit is on disk and its events are published. An error rolls it
+    /// back. If the caller is cancelled after `work` was started or queued, the transaction is completed.
     pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -351,7 +331,7 @@ impl Store {
         self.write_in_turn(&[], work).await
     }
 
-    /// The same for a verb that changes what many others change at the same time.
+    /// The same, serialized with other writes that have one of `turns`: for verbs that change frequently changed rows.
     async fn write_in_turn<T, E, F>(&self, turns: &[Turn], work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -361,8 +341,8 @@ impl Store {
         self.inner.engine.write(&self.owner, turns, work).await
     }
 
-    /// Runs `work` on a reader, off the async threads. All that it reads is of one snapshot. When the caller is cancelled, a
-    /// statement under way is interrupted.
+    /// Runs `work` on a reader, on a blocking thread and one snapshot. If the caller is cancelled, a running statement is
+    /// interrupted.
     pub(crate) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -372,17 +352,17 @@ impl Store {
         self.inner.engine.read(&self.owner, work).await
     }
 
-    /// Returns when the writer has committed a transaction that changes nothing.
-    pub async fn writer_answers(&self) -> Result<(), StoreError> {
+    /// Commits an empty transaction, to check that writes work.
+    pub async fn probe_writer(&self) -> Result<(), StoreError> {
         self.write(|_| Ok(())).await
     }
 
-    /// Fails while the disk is too full for new mail. Other writes are not affected.
+    /// Fails while too little disk space is free for new mail. Other writes do not check this.
     pub(crate) fn check_disk(&self) -> Result<(), StoreError> {
         Ok(self.inner.disk.check()?)
     }
 
-    /// Waits for the writes under way, and closes. Later verbs answer [`StoreError::Closed`].
+    /// Waits for running and queued writes, then closes. Later verbs return [`StoreError::Closed`].
     pub async fn close(&self) {
         self.inner.engine.close().await;
     }
@@ -403,7 +383,7 @@ fn open_engine(config: &Config, disk: &FreeDisk, events: &Events, access: Access
     }
 }
 
-/// Makes the data directory where it is missing, and keeps other daemons out of it.
+/// Creates the data directory if it does not exist, and locks it against other daemons.
 fn lock_data_dir(data_dir: &Path) -> Result<std::fs::File, OpenError> {
     make_private_dir(data_dir).map_err(|source| OpenError::Io { path: data_dir.to_owned(), source })?;
     let path = data_dir.join("lock");
@@ -420,14 +400,14 @@ fn make_private_dir(path: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Opens a file, made for this user alone: the folder may have been there before, open to others.
+/// Opens or creates a file with mode 0600: the directory may be accessible to other users.
 fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt;
     std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What the mutexes here guard is whole at every moment.
+    // The guarded values are consistent at every moment, so a panic while locked does no harm.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

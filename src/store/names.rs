@@ -1,16 +1,15 @@
-//! How many names an account may take.
+//! Limits on names.
 
-/// Limits of the names of an account: of inboxes, or of custom domains.
+/// Limits of the names of an account's inboxes or custom domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NameLimits {
-    /// At once.
+    /// Names in use.
     pub present: u32,
-    /// Ever: a name stays with the account after it has been given up.
+    /// Names ever used, including those of deleted inboxes or claims.
     pub ever: u32,
 }
 
 impl NameLimits {
-    /// Both limits.
     pub const fn new(present: u32, ever: u32) -> Self {
         Self { present, ever }
     }

@@ -1,7 +1,7 @@
-//! What a session that has a mailbox open reads of it, and what it changes in it.
+//! SELECT, FETCH, and the synchronization of sessions.
 //!
-//! Invariant: every verb asks for the inbox and touches nothing of another's. Each change has a modification number of the
-//! mailbox's own count; a session that asks for what is later than the number it has seen misses nothing.
+//! Invariant: every verb takes the inbox and reads only that. Each change gets the next mod-sequence of its mailbox, so a session
+//! that asks for changes after the last mod-sequence it has seen misses none.
 
 use super::bodies::Piece;
 use super::flag_list::FlagList;
@@ -15,105 +15,94 @@ use crate::store::engine::{Row, ToValue, params};
 use futures_util::{StreamExt, TryStreamExt};
 use std::ops::{ControlFlow, Range};
 
-/// Flags of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageFlags {
-    /// Which message.
     pub uid: u32,
     /// System flags.
     pub flags: Flags,
-    /// Keywords, space between.
+    /// Separated by spaces.
     pub keywords: Box<str>,
 }
 
-/// A mailbox as it was opened.
+/// A selected mailbox.
 #[derive(Clone, Debug)]
 pub struct OpenMailbox {
-    /// Its number in the store.
     pub id: MailboxId,
-    /// With the UIDs, names its messages for good.
     pub uid_validity: u32,
     /// Messages with these UIDs are `\Recent` to this session.
     pub recent: Range<u32>,
-    /// How much of it is in `messages`.
+    /// The state of `messages`.
     pub seen: Seen,
-    /// Every message, UIDs rising.
+    /// All messages, UIDs ascending.
     pub messages: FlagList,
 }
 
-/// How much of a mailbox a session has seen.
+/// The state of a mailbox that a session has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Changes up to this one.
+    /// The highest mod-sequence.
     pub modseq: i64,
-    /// Arrivals before this UID: UIDNEXT.
+    /// UIDNEXT.
     pub uid_next: u32,
 }
 
-/// What happened in a mailbox since.
+/// The changes of a mailbox since a state.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// What the session has seen with this.
+    /// The state after these changes.
     pub seen: Seen,
-    /// Arrivals from this UID on are `\Recent` to the first session that asks for them.
+    /// New messages from this UID on are `\Recent` to the first session that claims them.
     pub recent_from: u32,
-    /// New messages and those with other flags, UIDs rising.
+    /// New and changed messages, UIDs ascending.
     pub changed: FlagList,
-    /// UIDs that are gone, rising.
+    /// Expunged UIDs, ascending.
     pub expunged: Vec<u32>,
-    /// What has gone is not known any more: `changed` has every message there is, and `expunged` none.
+    /// The rows of expunged messages were removed: `changed` has all messages, and `expunged` is empty.
     pub is_whole: bool,
 }
 
-/// What is to be read of a message.
+/// The columns to read of messages; each variant includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
     /// Flags and INTERNALDATE.
     Flags,
-    /// And the size.
     Size,
-    /// And the header block.
     Header,
-    /// And the body.
     Body,
 }
 
-/// What was read of a message. What was not asked for is empty.
+/// A fetched message. Fields that were not requested are empty.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// Its UID, flags and keywords.
     pub flags: MessageFlags,
-    /// INTERNALDATE.
     pub internal_date: Timestamp,
-    /// Where its octets are.
     pub content: ContentId,
-    /// Octets, header and body.
+    /// Octets of header and body.
     pub size: u32,
-    /// The header block, with its empty line.
+    /// The header block, with the empty line.
     pub header: Vec<u8>,
-    /// The body, but for one of more than [`LARGE_BODY`] octets: [`Store::body_range`] reads that.
+    /// Empty if larger than [`LARGE_BODY`]; use [`Store::body_range`] then.
     pub body: Vec<u8>,
-    /// Octets of the body.
     pub body_size: usize,
-    /// The body is damaged, and was not read. The log names it.
+    /// The body is damaged and was not read. The error is in the log.
     pub is_damaged: bool,
 }
 
-/// Octets of a body that is read with its message.
+/// A larger body is not read with its message. In octets.
 pub const LARGE_BODY: usize = 256 * 1024;
 
 impl Fetched {
-    /// Notes that its body could not be read, where that is the body's fault; other errors are returned.
+    /// Marks the message as damaged if `error` says that; returns other errors.
     pub fn note_damage(&mut self, inbox: &InboxId, error: StoreError) -> Result<(), StoreError> {
         if !error.is_damage() {
             return Err(error);
         }
-        tracing::error!(%error, %inbox, uid = self.flags.uid, "the body of a message cannot be read");
+        tracing::error!(%error, %inbox, uid = self.flags.uid, "cannot read the body of a message");
         self.is_damaged = true;
         Ok(())
     }
 
-    /// Whether its body is too large to have been read with it.
+    /// True if the body was not read because it is larger than [`LARGE_BODY`].
     pub fn lacks_body(&self) -> bool {
         self.body.len() < self.body_size
     }
@@ -123,8 +112,8 @@ pub(super) fn message_flags(row: &Row<'_>, part: Part) -> Result<MessageFlags, S
     Ok(MessageFlags { uid: part.shown(row.get(0)?), flags: row.get(1)?, keywords: row.text(2)?.as_ref().into() })
 }
 
-/// Flags of messages of all parts, UIDs rising.
-fn all_marks(
+/// Flags of the messages of all parts, UIDs ascending.
+fn flags_of_parts(
     connection: &Transaction<'_>,
     parts: &[Part],
     sql: &str,
@@ -144,7 +133,7 @@ fn all_marks(
 }
 
 impl Store {
-    /// Opens a mailbox. With `claim_recent` its recent messages are this session's, and no other's (RFC 3501 §2.3.2).
+    /// Opens a mailbox. `claim_recent` is true for SELECT and false for EXAMINE (RFC 3501 §2.3.2).
     pub async fn mailbox_open(
         &self,
         inbox: &InboxId,
@@ -170,7 +159,7 @@ impl Store {
             let Some(mut open) = found else { return Ok(None) };
             let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 ORDER BY uid";
             open.messages =
-                all_marks(connection, &parts::of(connection, &of, open.id)?, sql, |part| vec![part.id.row()])?;
+                flags_of_parts(connection, &parts::of(connection, &of, open.id)?, sql, |part| vec![part.id.row()])?;
             Ok::<_, StoreError>(Some(open))
         });
         let Some(mut open) = opened.await? else { return Ok(None) };
@@ -180,8 +169,9 @@ impl Store {
         Ok(Some(open))
     }
 
-    /// Claims `\Recent` on the messages before this UID for one session. Returns those that no session had claimed: none
-    /// where nothing can be written, as on a full disk, where mailboxes can still be read.
+    /// Claims `\Recent` for one session on messages with UIDs below `before`. Returns those that no session had claimed. If the
+    /// write fails, for example because the disk is full, logs the error and returns an empty range, so that the mailbox can
+    /// still be read.
     pub async fn claim_recent(&self, inbox: &InboxId, mailbox: MailboxId, before: u32) -> Range<u32> {
         let of = inbox.clone();
         let turn = [Turn::Inbox(inbox.clone())];
@@ -190,7 +180,7 @@ impl Store {
             let from = connection.query_opt(sql, params![mailbox, of], |row| row.get(0))?;
             let sql = "UPDATE mailbox SET recent_from = ?3 WHERE id = ?1 AND inbox_id = ?2 AND recent_from < ?3";
             if connection.execute(sql, params![mailbox, of, before])? > 0 {
-                // Those that came after the session looked: few.
+                // Counts only messages that arrived after the session has read the mailbox: few.
                 let sql = "UPDATE mailbox SET recent = (SELECT count(*) FROM message
                                WHERE mailbox_id = mailbox.id AND uid >= ?2 - mailbox.uid_offset)
                            WHERE id = ?1 OR part_of = ?1";
@@ -199,12 +189,12 @@ impl Store {
             Ok::<_, StoreError>(from.unwrap_or(before)..before)
         });
         claimed.await.unwrap_or_else(|error| {
-            tracing::warn!(%error, %inbox, "which messages are \\Recent was not recorded");
+            tracing::warn!(%error, %inbox, "cannot record which messages are \\Recent");
             before..before
         })
     }
 
-    /// What happened since; `None` when the mailbox is gone.
+    /// The changes since a state. `None` if the mailbox was deleted.
     pub async fn mailbox_changes(
         &self,
         inbox: &InboxId,
@@ -223,12 +213,12 @@ impl Store {
                 changes.is_whole = since.modseq < expunged::forgotten(connection, mailbox)?;
                 let modseq = if changes.is_whole { -1 } else { since.modseq };
                 let parts = parts::of(connection, &inbox, mailbox)?;
-                // Messages that were copied or moved by the thousand arrive with older modification numbers.
+                // Messages of a large COPY or MOVE arrive with older mod-sequences, and are found by their UIDs.
                 let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND modseq > ?2
                            UNION ALL SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid >= ?3 AND modseq <= ?2
                            ORDER BY uid";
                 let values = |part: Part| vec![part.id.row(), modseq, part.stored(since.uid_next)];
-                changes.changed = all_marks(connection, &parts, sql, values)?;
+                changes.changed = flags_of_parts(connection, &parts, sql, values)?;
                 let sql = "SELECT uid FROM expunged WHERE mailbox_id = ?1 AND modseq > ?2 ORDER BY uid";
                 if !changes.is_whole {
                     changes.expunged = connection.query(sql, params![mailbox, since.modseq], |row| row.get(0))?;
@@ -239,8 +229,8 @@ impl Store {
         .await
     }
 
-    /// Reads messages, `uids` rising, until about `budget` octets are read; returns them and how many of the UIDs
-    /// have been looked up. Expunged messages are left out.
+    /// Reads messages, `uids` ascending, until about `budget` octets are read. Returns them, without those that do not exist, and
+    /// the number of UIDs that were processed.
     pub async fn messages_fetch(
         &self,
         inbox: &InboxId,
@@ -253,8 +243,8 @@ impl Store {
         let found = self.read(move |connection| {
             let (mut fetched, mut octets) = (Vec::new(), 0_usize);
             let parts = parts::of(connection, &inbox, mailbox)?;
-            // Of several parts they are looked up one by one, so that they come in order.
-            let gap = if parts.len() > 1 { 0 } else { GAP };
+            // With several parts, UIDs are read one by one to keep their order.
+            let gap = if parts.len() > 1 { 0 } else { MAX_UID_GAP };
             for (run, part) in uids
                 .chunk_by(|a, b| b.saturating_sub(*a) <= gap)
                 .flat_map(|run| parts.iter().map(move |part| (run, *part)))
@@ -286,9 +276,9 @@ impl Store {
             }
             Ok::<_, StoreError>((fetched, uids.len()))
         });
-        let (found, looked_for) = found.await?;
+        let (found, processed) = found.await?;
         let of = &of;
-        let whole = |(mut message, body): (Fetched, Option<Piece>)| async move {
+        let with_body = |(mut message, body): (Fetched, Option<Piece>)| async move {
             match body.map(|body| self.fetch_body(body)) {
                 None => {}
                 Some(body) => match body.await {
@@ -298,12 +288,12 @@ impl Store {
             }
             Ok::<_, StoreError>(message)
         };
-        let fetched = futures_util::stream::iter(found).map(whole).buffered(OBJECTS_AT_ONCE).try_collect().await?;
-        Ok((fetched, looked_for))
+        let fetched =
+            futures_util::stream::iter(found).map(with_body).buffered(CONCURRENT_OBJECTS).try_collect().await?;
+        Ok((fetched, processed))
     }
 
-    /// Some octets of a message's body; fewer at its end, `None` when the message is gone. The rest of the body is not
-    /// brought into memory.
+    /// A range of the body of a message, clipped to it. `None` if the message does not exist.
     pub async fn body_range(
         &self,
         inbox: &InboxId,
@@ -327,20 +317,20 @@ impl Store {
     }
 }
 
-/// Bodies that are read from the object store at a time.
-const OBJECTS_AT_ONCE: usize = 8;
+/// Bodies read concurrently from the object store.
+const CONCURRENT_OBJECTS: usize = 8;
 
-/// UIDs that lie no further apart are read in one go: passing by a few rows is cheaper than looking for the next.
-const GAP: u32 = 8;
+/// UIDs with larger gaps are read by separate queries: skipping a few rows costs less than a query.
+const MAX_UID_GAP: u32 = 8;
 
 impl Depth {
-    /// Rows of the first answer; each further one is four times as long. What is left of an answer when the budget is full, a server has sent for
-    /// nothing.
+    /// The LIMIT of the first query; each further one is four times as high. Rows that a server has sent after the budget is used
+    /// up are wasted.
     fn first_rows(self) -> i64 {
         if self >= Self::Header { 64 } else { i64::from(u32::MAX) }
     }
 
-    /// Reads the messages of a range of UIDs.
+    /// The query for a range of UIDs.
     fn sql(self) -> &'static str {
         match self {
             Self::Flags => {
@@ -367,7 +357,7 @@ impl Depth {
         }
     }
 
-    /// What was read, and its body, if that was asked for and is not large.
+    /// The message, and its body if that was requested and is not larger than [`LARGE_BODY`].
     fn read(self, row: &Row<'_>, part: Part) -> Result<(Fetched, Option<Piece>), StoreError> {
         let mut message = Fetched {
             flags: message_flags(row, part)?,

@@ -1,7 +1,7 @@
-//! Whether a claim has to show whose it is: the record of ownership, TXT `_inboxlayer.<domain>` with a secret of the claim.
+//! The record of ownership: TXT `_inboxlayer.<domain>` with a secret of the claim.
 //!
-//! Invariant: where claims to one name have tokens in common, a name that two accounts have ever claimed asks it of each of
-//! its claims. Who has ever claimed a name is kept for good, the claims and the accounts deleted or not.
+//! Invariant: if claims to a name share tokens, all claims to a name that two accounts have ever claimed require the record. The
+//! accounts that have ever claimed a name are stored permanently, also after claims and accounts are deleted.
 
 use super::checks::Report;
 use super::domains::{DomainRow, NewDomain};
@@ -12,14 +12,14 @@ use crate::verification::judge::outcome;
 use crate::verification::records::{Purpose, RecordKey};
 use crate::verification::status::{Finding, Outcome, State, VerifiedStatus};
 
-/// When a claim is asked for its record of ownership, and the secret in it.
+/// When a claim requires the record of ownership, and its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ownership {
-    /// Never: the tokens of every claim are its own, which is proof enough whose records they are.
+    /// Never: the tokens are unique to the claim, so its DKIM records prove ownership.
     ByTokens,
-    /// When another account claims the name or ever has: their tokens are the same.
+    /// If another account claims the name or ever has, because their tokens are the same.
     WhenContested(String),
-    /// In any case: its tokens may have been in the DNS before it.
+    /// Always: the tokens may have been in the DNS before the claim.
     Always(String),
 }
 
@@ -32,8 +32,8 @@ impl Ownership {
     }
 }
 
-/// Notes that the account claims the name. Where another one does or ever has, every claim to it is contested from now
-/// on: then this one is as well.
+/// Records that the account claims the name. If another account claims it or ever has, all claims to it are contested from now
+/// on. Returns since when the new claim is contested, if it is.
 pub(super) fn contest(c: &Transaction<'_>, new: &NewDomain, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     let sql = "INSERT INTO claimed_name (name, account_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
     c.execute(sql, params![new.name, new.account])?;
@@ -48,16 +48,15 @@ pub(super) fn contest(c: &Transaction<'_>, new: &NewDomain, now: Timestamp) -> R
     Ok((contested || matches!(new.ownership, Ownership::Always(_))).then_some(now))
 }
 
-/// What a check means for a claim now. A claim that was verified before anybody else claimed its name keeps
-/// its status without the record: a newcomer must not cost it that. That the record is missing counts when the newcomer's
-/// own is in the DNS, and when the claim has to be verified again. What is asked for only since the check began it has
-/// not seen.
+/// The outcome of a check. A claim that was verified before another account claimed the name keeps its status without the record
+/// of ownership; otherwise a new claim could fail it. The missing record counts only against the evidence of a rival's record,
+/// and when the claim must be verified again. If the record became required after the check began, its finding is indefinite.
 pub(super) fn outcome_for(row: &DomainRow, report: &Report) -> Outcome {
     let mut found = outcome(&report.records);
     let State { status, verified_at, .. } = &row.state;
-    let proved_before = *status == VerifiedStatus::Verified
+    let was_verified_before = *status == VerifiedStatus::Verified
         && row.contested_at.is_some_and(|contested| verified_at.is_some_and(|verified| verified <= contested));
-    if proved_before {
+    if was_verified_before {
         found.required.retain(|(record, _)| record.purpose != Purpose::Ownership);
     } else if row.ownership_secret.is_some() {
         let ownership = RecordKey::ownership(&row.name);

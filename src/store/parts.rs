@@ -1,10 +1,10 @@
-//! Which rows hold the messages of a mailbox: its own, and for a while those of its parts.
+//! The rows of `mailbox` that contain the messages of a mailbox: its own, and temporarily those of its parts.
 //!
-//! A COPY or MOVE of many messages gathers them in a hidden row of `mailbox`, batch by batch. One update of that row makes
-//! all of them appear in the target: from then on it is a part of it. Then they are moved over, again in batches, without a
-//! change that anybody sees.
+//! A COPY or MOVE of many messages collects them in a hidden row of `mailbox`, in batches. One update of that row publishes all
+//! of them in the target: the row becomes a part of it. Afterwards they are relocated to the target's own row, again in batches,
+//! which clients cannot observe.
 //!
-//! Invariant: a message is in one row; the UIDs that a mailbox shows of its rows never overlap.
+//! Invariant: a message is in one row; the UID ranges of a mailbox's rows do not overlap.
 
 use super::batch::{self, BATCH};
 use super::turns::Turn;
@@ -14,37 +14,38 @@ use crate::store::engine::{List, Row, params};
 use serde_json::json;
 use std::ops::ControlFlow;
 
-/// [`BATCH`] for SQL.
+/// [`BATCH`] as a parameter.
 const LIMIT: i64 = BATCH as i64;
 
-/// A row that holds messages of a mailbox.
+/// A row of `mailbox` that contains messages of a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    /// Its number: `message.mailbox_id`.
+    /// `message.mailbox_id`.
     pub id: MailboxId,
-    /// What is added to a UID as it is stored.
+    /// Added to a stored UID to get the UID in the mailbox.
     offset: i64,
 }
 
 impl Part {
-    /// The UID that clients see.
+    /// The UID in the mailbox of a stored UID.
     pub fn shown(self, stored: i64) -> u32 {
         u32::try_from(stored.saturating_add(self.offset)).unwrap_or(u32::MAX)
     }
 
-    /// The UID of the row.
+    /// The stored UID of a UID in the mailbox.
     pub fn stored(self, shown: u32) -> i64 {
         i64::from(shown).saturating_sub(self.offset)
     }
 
-    /// The keys of rows of `message`, for [`is_listed`].
+    /// The keys in `message` of these UIDs, for [`is_listed`].
     pub fn list(self, shown: &[u32]) -> List {
         shown.iter().map(|uid| json!([self.id, self.stored(*uid)])).collect()
     }
 }
 
-/// Of rows of `message`: their keys are in the list that is parameter `number`. Both columns are in it, so that PostgreSQL goes
-/// from the list to the rows whatever statistics it has: with the mailbox as a parameter it may read all of that for each item.
+/// A condition on rows of `message`: their keys are in the list in parameter `number`. The list has both columns of the key, so
+/// that PostgreSQL joins from the list by index, whatever its statistics; with the mailbox as a parameter it may scan the mailbox
+/// per item.
 pub(super) fn is_listed(transaction: &Transaction<'_>, number: usize) -> String {
     let items = transaction.items(number);
     format!("(mailbox_id, uid) IN (SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT) FROM {items})")
@@ -54,13 +55,13 @@ const OF: &str = "SELECT id, uid_offset FROM mailbox WHERE id = ?1 AND inbox_id 
     UNION ALL SELECT p.id, p.uid_offset FROM mailbox b JOIN mailbox p ON p.part_of = b.id
               WHERE b.id = ?1 AND b.inbox_id = ?2 AND b.is_hidden = 0";
 
-/// The mailbox's own row first, then its parts; none when the inbox has no such mailbox.
+/// The mailbox's own row first, then its parts; empty if the inbox has no such mailbox.
 pub(super) fn of(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<Part>, StoreError> {
     let row = |row: &Row<'_>| Ok(Part { id: row.get(0)?, offset: row.get(1)? });
     connection.query(OF, params![mailbox, inbox], row)
 }
 
-/// The one that has the message.
+/// The part that contains a message.
 pub(super) fn holder(connection: &Transaction<'_>, parts: &[Part], uid: u32) -> Result<Option<Part>, StoreError> {
     for part in parts {
         let sql = "SELECT 1 FROM message WHERE mailbox_id = ?1 AND uid = ?2";
@@ -71,7 +72,7 @@ pub(super) fn holder(connection: &Transaction<'_>, parts: &[Part], uid: u32) -> 
     Ok(None)
 }
 
-/// Those of the messages that are there, UIDs rising, each with the one that has it.
+/// Those of the messages that exist, UIDs ascending, each with its part.
 pub(super) fn holders(
     connection: &Transaction<'_>,
     parts: &[Part],
@@ -89,13 +90,13 @@ pub(super) fn holders(
     Ok(found)
 }
 
-/// What the names of hidden rows begin with: no name that a client gives does.
+/// The prefix of the names of hidden rows, which clients cannot use.
 pub(super) const HIDDEN_PREFIX: &str = "\u{1}";
-/// Hides rows of `mailbox`; `?2` is [`HIDDEN_PREFIX`].
+/// The SET clause that hides rows of `mailbox`; `?2` is [`HIDDEN_PREFIX`].
 pub(super) const HIDDEN: &str =
     "is_hidden = 1, part_of = NULL, special_use = NULL, name = CAST(?2 AS TEXT) || CAST(id AS TEXT)";
 
-/// Makes a hidden row.
+/// Inserts a hidden row.
 pub(super) fn insert_hidden(
     connection: &Transaction<'_>,
     inbox: &InboxId,
@@ -107,7 +108,7 @@ pub(super) fn insert_hidden(
         .query_row(sql, params![inbox, format!("{HIDDEN_PREFIX}{}", ulid::Ulid::new()), part_of], |row| row.get(0))
 }
 
-/// Hides a mailbox and its parts: their messages belong to no mailbox from now on.
+/// Hides a mailbox and its parts. Their messages belong to no mailbox from now on.
 pub(super) fn hide(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<(), StoreError> {
     connection.execute(&format!("UPDATE mailbox SET {HIDDEN} WHERE id = ?1"), params![mailbox, HIDDEN_PREFIX])?;
     connection.execute("UPDATE mailbox SET part_of = NULL WHERE part_of = ?1", params![mailbox])?;
@@ -135,8 +136,8 @@ impl Store {
         .await
     }
 
-    /// Moves a batch of a hidden row's messages over to the mailbox it is a part of, or removes it where it belongs to no mailbox. False
-    /// once nothing is left, and the row is gone.
+    /// Relocates a batch of a hidden row's messages to the mailbox that it is a part of, or removes the batch if it belongs to no
+    /// mailbox. False once the row was empty and is removed.
     pub async fn hidden_finish_batch(&self, inbox: &InboxId, hidden: MailboxId) -> Result<bool, StoreError> {
         let inbox = inbox.clone();
         let turn = [Turn::Inbox(inbox.clone())];
@@ -161,7 +162,7 @@ fn finish_batch(connection: &Transaction<'_>, inbox: &InboxId, hidden: MailboxId
     Ok(changed > 0)
 }
 
-/// Removes some messages of a row, or some of its notes; answers how many.
+/// Removes a batch of messages of a row, or if there are none, of its rows in `expunged`. Returns their number.
 fn remove_batch(connection: &Transaction<'_>, inbox: &InboxId, hidden: MailboxId) -> Result<usize, StoreError> {
     let sql = "SELECT m.uid, c.size FROM message m JOIN content c ON c.id = m.content_id
                WHERE m.mailbox_id = ?1 ORDER BY m.uid LIMIT ?2";
@@ -181,8 +182,8 @@ fn remove_batch(connection: &Transaction<'_>, inbox: &InboxId, hidden: MailboxId
     }
 }
 
-/// Counts octets and messages for an inbox that its copies will have, before they are made.
-pub(super) fn hold(
+/// Reserves quota of an inbox for copies that will be made.
+pub(super) fn reserve(
     connection: &Transaction<'_>,
     hidden: MailboxId,
     octets: i64,
@@ -197,7 +198,7 @@ pub(super) fn hold(
     Ok(())
 }
 
-/// Gives back what was counted so: now it is counted with the copies, or there will be none.
+/// Releases up to this much of the reserved quota: the copies are counted now, or will not be made.
 pub(super) fn release(
     connection: &Transaction<'_>,
     hidden: MailboxId,
@@ -206,9 +207,9 @@ pub(super) fn release(
 ) -> Result<(), StoreError> {
     let sql = "SELECT held, held_messages FROM mailbox WHERE id = ?1";
     let row = |row: &Row<'_>| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?));
-    let held = connection.query_row(sql, params![hidden], row)?;
-    let (octets, messages) = (held.0.min(octets), held.1.min(messages));
-    if (octets, messages) == (0, 0) { Ok(()) } else { hold(connection, hidden, -octets, -messages) }
+    let reserved = connection.query_row(sql, params![hidden], row)?;
+    let (octets, messages) = (reserved.0.min(octets), reserved.1.min(messages));
+    if (octets, messages) == (0, 0) { Ok(()) } else { reserve(connection, hidden, -octets, -messages) }
 }
 
 #[cfg(test)]
@@ -237,7 +238,7 @@ mod tests {
         };
         for (as_opened, without) in [store.read(on_each.clone()).await.unwrap(), store.write(on_each).await.unwrap()] {
             assert_eq!(as_opened, 0);
-            assert!(without > 0, "the statement shows nothing");
+            assert!(without > 0, "the statement is not affected by the setting");
         }
     }
 }

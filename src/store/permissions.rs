@@ -1,31 +1,31 @@
-//! What a token may do within its scope, over every protocol.
+//! Permissions of tokens, for all protocols.
 //!
-//! Invariant: a token without a list may do everything that its scope reaches.
+//! Invariant: a token without a list has all permissions within its scope.
 
 use std::str::FromStr;
 
 bitflags::bitflags! {
-    /// Permissions of a token, or those that a request needs.
+    /// The permissions of a token, or those that a request requires.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Permissions: u16 {
         const INBOXES_READ = 1;
         const INBOXES_WRITE = 1 << 1;
-        /// Emails, drafts, labels and threads; a log-in over IMAP.
+        /// Reading emails, drafts, labels and threads; IMAP log-in.
         const MESSAGES_READ = 1 << 2;
-        /// Labels, moves and deletion of emails, and what is put into a mailbox without sending it.
+        /// Labelling, moving, deleting and storing emails.
         const MESSAGES_WRITE = 1 << 3;
-        /// Mail that leaves, and what waits in the queue; a log-in over SMTP.
+        /// Sending emails, and the queue; SMTP log-in.
         const MESSAGES_SEND = 1 << 4;
         const DRAFTS_WRITE = 1 << 5;
         const DOMAINS_READ = 1 << 6;
         const DOMAINS_WRITE = 1 << 7;
         const WEBHOOKS_WRITE = 1 << 8;
-        /// Tokens, to read as well.
+        /// Reading and changing tokens.
         const TOKENS_WRITE = 1 << 9;
     }
 }
 
-/// The word for each, in JSON and in the store.
+/// The names in JSON and in the store.
 const WORDS: [(Permissions, &str); 10] = [
     (Permissions::INBOXES_READ, "inboxes:read"),
     (Permissions::INBOXES_WRITE, "inboxes:write"),
@@ -40,7 +40,7 @@ const WORDS: [(Permissions, &str); 10] = [
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not a permission; there are {}", all_words())]
+#[error("is not a permission; valid ones are {}", all_words())]
 pub struct UnknownPermission;
 
 fn all_words() -> String {
@@ -53,7 +53,7 @@ impl Permissions {
     }
 }
 
-/// One permission, by its word.
+/// Parses the name of one permission.
 impl FromStr for Permissions {
     type Err = UnknownPermission;
 
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_permission_has_its_word() {
+    fn every_permission_has_a_name() {
         let read = |words: &str| words.split(' ').map(|word| word.parse().unwrap()).collect::<Permissions>();
         let all: Vec<_> = Permissions::all().words().collect();
         assert_eq!(all.len(), Permissions::all().bits().count_ones() as usize);

@@ -1,8 +1,8 @@
-//! The process that owns leases.
+//! Lease owners of a process.
 //!
-//! Invariant: the owners that a process makes begin with its name, and the name is in its data directory before the first of
-//! them has a lease. The next process that holds the lock of the directory knows that this one is gone, and ends its leases
-//! without waiting for their time.
+//! Invariant: the IDs of a process's lease owners begin with its name, and the name is in its data directory before the first of
+//! them has a lease. The next process that locks the directory knows that this one has ended, and releases its leases before they
+//! expire.
 
 use crate::id::RunnerId;
 use std::io;
@@ -10,43 +10,43 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const FILE: &str = "process";
-/// Characters of a name: the time of a ULID, and half of its randomness. The owner's number takes the others.
-const NAME: usize = 20;
+/// Characters of a name: the time of a ULID and part of its randomness. The other six are the number of the owner.
+const NAME_LENGTH: usize = 20;
 
-/// This process.
 #[derive(Debug)]
 pub(super) struct Process {
     name: String,
     owners: AtomicU32,
 }
 
-/// What the owners of a process that is gone begin with.
+/// The lease owners of a process that has ended.
 #[derive(Clone, Debug)]
 pub(super) struct Owners(String);
 
 impl Owners {
-    /// Where they begin and end, in the order of octets.
+    /// The range of their IDs; the end is exclusive.
     pub fn bounds(&self) -> (String, String) {
-        // The octet after the last letter.
+        // `{` is the octet after `z`.
         (self.0.clone(), format!("{}{{", self.0))
     }
 }
 
 impl Process {
     pub fn new() -> Self {
-        let name = RunnerId::new().as_str().chars().take(RunnerId::PREFIX.len() + NAME).collect();
+        let name = RunnerId::new().as_str().chars().take(RunnerId::PREFIX.len() + NAME_LENGTH).collect();
         Self { name, owners: AtomicU32::new(0) }
     }
 
-    /// A fresh owner of leases.
+    /// A new lease owner.
     pub fn owner(&self) -> RunnerId {
         let number = self.owners.fetch_add(1, Ordering::Relaxed) % 1_000_000;
-        // Always an id: 26 digits and letters.
+        // Always a valid ID: 26 digits and letters.
         format!("{}{number:06}", self.name).parse().unwrap_or_else(|_| RunnerId::new())
     }
 
-    /// Writes the name into the data directory, whose lock this process holds; the owners of the process before.
-    pub fn succeed(&self, data_dir: &Path) -> io::Result<Option<Owners>> {
+    /// Writes the name into the data directory, which this process must have locked. Returns the lease owners of the previous
+    /// process.
+    pub fn replace_previous(&self, data_dir: &Path) -> io::Result<Option<Owners>> {
         let path = data_dir.join(FILE);
         let before = match std::fs::read_to_string(&path) {
             Ok(name) => Some(name),
@@ -66,11 +66,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_process_knows_the_owners_of_the_one_before_and_no_others() {
+    fn a_process_finds_the_lease_owners_of_the_previous_one_only() {
         let dir = tempfile::tempdir().unwrap();
         let (first, second) = (Process::new(), Process::new());
-        assert!(first.succeed(dir.path()).unwrap().is_none());
-        let (begin, end) = second.succeed(dir.path()).unwrap().unwrap().bounds();
+        assert!(first.replace_previous(dir.path()).unwrap().is_none());
+        let (begin, end) = second.replace_previous(dir.path()).unwrap().unwrap().bounds();
         let is_within = |owner: RunnerId| *owner.as_str() >= *begin && *owner.as_str() < *end;
         let owners = [first.owner(), first.owner()];
         assert_ne!(owners[0], owners[1]);

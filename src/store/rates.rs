@@ -1,7 +1,6 @@
-//! What was spent of the limits that hold over all daemons, in the table `rate`, which PostgreSQL alone has: on SQLite there is one
-//! daemon, and it counts in memory.
+//! Rate limits over all daemons, in the table `rate`. It exists only on PostgreSQL: on SQLite, the one daemon counts in memory.
 //!
-//! Invariant: rows whose time is over are removed within minutes, so there are no more than what happens in the longest time.
+//! Invariant: expired rows are removed within minutes, so their number is bounded by the events of the longest period.
 
 use super::engine::params;
 use super::turns::Turn;
@@ -10,19 +9,19 @@ use crate::clock::Timestamp;
 use ring::digest::{SHA256, digest};
 use std::time::Duration;
 
-/// Rows that one transaction removes.
-const FORGOTTEN_AT_ONCE: i64 = 1000;
-/// A daemon takes this part of what is left of a limit, so that not each message costs a transaction.
+/// Rows removed per transaction.
+const BATCH: i64 = 1000;
+/// A daemon takes one of this many shares of the remaining amount, so that not every message requires a transaction.
 const SHARES: u64 = 16;
 
-/// A limit and whom it limits.
+/// A limit and its subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateKey(Vec<u8>);
 
 impl RateKey {
-    /// By the limit's name and an id, an address, a hash.
-    pub fn new(limit: &str, whose: &[u8]) -> Self {
-        let hash = digest(&SHA256, &[limit.as_bytes(), b"\0", whose].concat());
+    /// `subject` is an ID, a network address or a hash.
+    pub fn new(limit: &str, subject: &[u8]) -> Self {
+        let hash = digest(&SHA256, &[limit.as_bytes(), b"\0", subject].concat());
         Self(hash.as_ref().iter().take(16).copied().collect())
     }
 
@@ -32,15 +31,15 @@ impl RateKey {
     }
 }
 
-/// What is counted for a key.
+/// The amount counted for a key in the current period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spent {
     pub amount: u64,
-    /// Until when it counts.
+    /// The end of the period.
     pub ends: Timestamp,
 }
 
-/// To be taken of a limit.
+/// A request for an amount of a limit.
 #[derive(Clone, Debug)]
 pub struct Take {
     pub key: RateKey,
@@ -48,16 +47,15 @@ pub struct Take {
     pub limit: u32,
 }
 
-/// What came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Taken {
-    /// As much of each as was wanted, or more, until then.
+    /// At least the requested amount of each limit, to be used before `ends`.
     All { amounts: Vec<u32>, ends: Timestamp },
-    /// Nothing: of this one so much is not left until then.
+    /// Nothing was taken: the limit at index `of` has less than requested left until `ends`.
     Nothing { of: usize, ends: Timestamp },
 }
 
-/// What a daemon takes where `spent` of a limit is spent; `None` where so much is not left.
+/// The amount to take when `spent` of a limit is spent; `None` if less than `wanted` is left.
 fn share(wanted: u64, spent: u64, limit: u64) -> Option<u64> {
     let left = limit.checked_sub(spent).filter(|left| wanted <= *left)?;
     Some(if wanted == 0 { 0 } else { wanted.max(left / SHARES) })
@@ -81,14 +79,14 @@ fn spend(c: &Transaction<'_>, key: &RateKey, amount: u64, ends: Timestamp, now: 
 }
 
 impl Store {
-    /// Takes of several limits at once, of all or of none. The time of a limit begins when it is first taken of.
-    pub async fn rates_take(&self, takes: Vec<Take>, now: Timestamp, time: Duration) -> Result<Taken, StoreError> {
+    /// Takes from all limits or from none. The period of a limit starts with the first amount taken.
+    pub async fn rates_take(&self, takes: Vec<Take>, now: Timestamp, period: Duration) -> Result<Taken, StoreError> {
         let turns: Vec<Turn> = takes.iter().map(|take| Turn::Rate(take.key.clone())).collect();
         self.write_in_turn(&turns, move |c| {
-            let mut ends = now.after(time);
+            let mut ends = now.after(period);
             let mut amounts = Vec::with_capacity(takes.len());
             for (of, Take { key, wanted, limit }) in takes.iter().enumerate() {
-                let spent = spent(c, key, now)?.unwrap_or(Spent { amount: 0, ends: now.after(time) });
+                let spent = spent(c, key, now)?.unwrap_or(Spent { amount: 0, ends: now.after(period) });
                 ends = ends.min(spent.ends);
                 let Some(share) = share(u64::from(*wanted), spent.amount, u64::from(*limit)) else {
                     return Ok(Taken::Nothing { of, ends: spent.ends });
@@ -96,36 +94,36 @@ impl Store {
                 amounts.push(u32::try_from(share).unwrap_or(u32::MAX));
             }
             for (Take { key, .. }, amount) in takes.iter().zip(&amounts) {
-                spend(c, key, u64::from(*amount), now.after(time), now)?;
+                spend(c, key, u64::from(*amount), now.after(period), now)?;
             }
             Ok(Taken::All { amounts, ends })
         })
         .await
     }
 
-    /// What is counted now for each key.
+    /// The current count of each key.
     pub async fn rates_spent(&self, keys: Vec<RateKey>, now: Timestamp) -> Result<Vec<Option<Spent>>, StoreError> {
         self.read(move |c| keys.iter().map(|key| spent(c, key, now)).collect()).await
     }
 
-    /// Counts one for each key.
-    pub async fn rates_count(&self, keys: Vec<RateKey>, now: Timestamp, time: Duration) -> Result<(), StoreError> {
+    /// Adds one to the count of each key.
+    pub async fn rates_count(&self, keys: Vec<RateKey>, now: Timestamp, period: Duration) -> Result<(), StoreError> {
         let turns: Vec<Turn> = keys.iter().cloned().map(Turn::Rate).collect();
-        self.write_in_turn(&turns, move |c| keys.iter().try_for_each(|key| spend(c, key, 1, now.after(time), now)))
+        self.write_in_turn(&turns, move |c| keys.iter().try_for_each(|key| spend(c, key, 1, now.after(period), now)))
             .await
     }
 
-    /// Forgets what is counted for a key.
+    /// Removes the count of a key.
     pub async fn rate_forget(&self, key: RateKey) -> Result<(), StoreError> {
         self.write(move |c| c.execute("DELETE FROM rate WHERE key = ?1", params![key.0]).map(|_| ())).await
     }
 
-    /// Removes rows whose time is over, at most some. Whether there may be more.
-    pub async fn rates_remove_ended(&self, now: Timestamp) -> Result<bool, StoreError> {
+    /// Removes a batch of expired rows. False if there are none.
+    pub async fn rates_remove_expired(&self, now: Timestamp) -> Result<bool, StoreError> {
         let removed = self
             .write(move |c| {
                 let sql = "DELETE FROM rate WHERE key IN (SELECT key FROM rate WHERE ends_at <= ?1 LIMIT ?2)";
-                c.execute(sql, params![now, FORGOTTEN_AT_ONCE])
+                c.execute(sql, params![now, BATCH])
             })
             .await?;
         Ok(removed > 0)
@@ -137,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_is_a_part_of_what_is_left_and_never_more_than_that() {
+    fn a_share_never_exceeds_the_remaining_amount() {
         assert_eq!(share(1, 0, 1000), Some(62));
         assert_eq!(share(100, 0, 1000), Some(100));
         assert_eq!(share(1, 990, 1000), Some(1));

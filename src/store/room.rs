@@ -1,8 +1,7 @@
-//! How much an inbox holds, and may.
+//! Quotas of inboxes.
 //!
-//! Invariant: the check is made in the transaction that stores, which is the only one that writes: nothing that happens at
-//! the same time overfills an inbox. What it costs does not grow with the inbox: the store keeps a count, and adds
-//! nothing up.
+//! Invariant: the quota is checked in the transaction that stores, so concurrent writes cannot exceed it. The check takes
+//! constant time, since the store maintains the counts.
 
 use super::{Store, StoreError, Transaction};
 use crate::config::Limits;
@@ -10,20 +9,18 @@ use crate::id::InboxId;
 use crate::store::engine::{Row, params};
 use std::collections::BTreeMap;
 
-/// Why a message was not put into an inbox.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliverError {
-    /// These inboxes have no room for it: temporary, since their owner may make some.
+    /// The message would exceed the quota of these inboxes. Temporary, since their users may delete messages.
     #[error("the inbox is full")]
     Full(Vec<InboxId>),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What an inbox may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Octets of its messages, with [`ROW`] for each and its keywords.
+    /// Octets of all messages, each with [`ROW`] and its keywords.
     pub octets: u64,
     pub messages: u64,
 }
@@ -34,10 +31,10 @@ impl From<&Limits> for Quota {
     }
 }
 
-/// Octets that are counted for each message beside its own: its row and the row's place in the indexes.
+/// Octets counted per message in addition to its size, for its row and index entries.
 pub const ROW: u64 = 256;
 
-/// Whether an inbox takes one more message of `size` octets. True for one that does not exist: storing into it fails.
+/// Whether a message of `size` octets is within the quota. True if the inbox does not exist; storing into it fails anyway.
 pub(super) fn has_room(
     connection: &Transaction<'_>,
     inbox: &InboxId,
@@ -47,7 +44,7 @@ pub(super) fn has_room(
     has_room_for(connection, inbox, size.saturating_add(ROW), 1, quota)
 }
 
-/// Whether it takes so many messages, with so many octets counted for them.
+/// Whether this many more messages, counted with `octets` in total, are within the quota.
 pub(super) fn has_room_for(
     connection: &Transaction<'_>,
     inbox: &InboxId,
@@ -57,13 +54,13 @@ pub(super) fn has_room_for(
 ) -> Result<bool, StoreError> {
     let sql = "SELECT size, messages FROM inbox WHERE id = ?1";
     let row = |row: &Row<'_>| Ok((row.get::<i64>(0)?.unsigned_abs(), row.get::<i64>(1)?.unsigned_abs()));
-    let held = connection.query_opt(sql, params![inbox], row)?;
-    Ok(held.is_none_or(|(size, count)| {
+    let used = connection.query_opt(sql, params![inbox], row)?;
+    Ok(used.is_none_or(|(size, count)| {
         size.saturating_add(octets) <= quota.octets && count.saturating_add(messages) <= quota.messages
     }))
 }
 
-/// An error that names those of the inboxes that have no room for these messages: each is given with its octets.
+/// Fails with the inboxes whose quota these messages would exceed. Each message is given with its octets.
 pub(super) fn check<'a>(
     connection: &Transaction<'_>,
     messages: impl Iterator<Item = (&'a InboxId, u64)>,
@@ -84,13 +81,13 @@ pub(super) fn check<'a>(
     if full.is_empty() { Ok(()) } else { Err(DeliverError::Full(full)) }
 }
 
-/// Octets of a message.
+/// The size of a message, in octets.
 pub(super) fn octets(header: usize, body: usize) -> u64 {
     u64::try_from(header.saturating_add(body)).unwrap_or(u64::MAX)
 }
 
 impl Store {
-    /// Whether an inbox takes a message of `size` octets now. Only the transaction that stores decides.
+    /// Whether a message of `size` octets is currently within the quota. The transaction that stores checks again.
     pub async fn inbox_has_room(&self, inbox: &InboxId, size: u64, quota: Quota) -> Result<bool, StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| has_room(connection, &inbox, size, quota)).await

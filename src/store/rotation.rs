@@ -1,8 +1,8 @@
-//! The keys of a claim in their roles, and what changes those.
+//! Rotation of a claim's DKIM keys.
 //!
-//! Invariant: a change is made in the transaction that read what it rests on, by the rules of [`crate::verification::rotation`];
-//! so a crash, a check of the records or a message that is queued at the same time comes before it or after it. Only this file changes
-//! rows of `dkim_rotation`, and says in the same transaction when the account's keys are due ([`due`]).
+//! Invariant: a change of roles is made in the transaction that reads the state, by the rules of
+//! [`crate::verification::rotation`]; so it is atomic with respect to crashes, checks and queued messages. Only this file changes
+//! rows of `dkim_rotation`; it updates the due time of the account in the same transaction ([`due`]).
 
 use super::due::{self, Kind};
 use super::jobs::{self, Claim, JobKey, Lease};
@@ -16,67 +16,63 @@ use crate::store::engine::{Params, Row, params};
 use crate::verification::records::RecordKey;
 use crate::verification::rotation::{self, Cname, Key, NotYet, Plan, Role, Step, Trio};
 
-/// One of a claim's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRow {
-    /// Its token: the selector.
+    /// The selector.
     pub token: String,
-    /// How many keys stood behind the token before.
+    /// The number of previous keys of the token.
     pub generation: u32,
-    /// Its TXT record.
+    /// The TXT record.
     pub public: String,
-    /// What the rules look at.
+    /// The state of the key for the rules.
     pub key: Key,
 }
 
-/// A claim's keys.
+/// The keys of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRing {
-    /// The tokens, in their order.
     pub tokens: [String; 3],
-    /// Their keys; none where it is still being made.
+    /// By the index of the token; `None` until the key is generated.
     pub rows: [Option<KeyRow>; 3],
-    /// The oldest message under the claim's domain that has not left.
+    /// When the oldest queued message of the domain was created.
     pub queued: Option<Timestamp>,
 }
 
 impl KeyRing {
-    /// What the rules look at.
+    /// The state of the keys for the rules.
     pub fn trio(&self) -> Trio {
         self.rows.each_ref().map(|row| row.as_ref().map(|row| row.key))
     }
 
-    /// The key at a position.
     pub fn at(&self, position: usize) -> Option<&KeyRow> {
         self.rows.get(position)?.as_ref()
     }
 
-    /// The key that signs.
     pub fn signing(&self) -> Option<&KeyRow> {
         self.at(rotation::signing(&self.trio())?)
     }
 }
 
-/// A fresh key for a token.
+/// A new key for a token.
 #[derive(Clone, Debug)]
 pub struct FreshKey {
     pub token: String,
     /// The generation of the key that it replaces.
     pub replaces: u32,
-    /// The private half, sealed.
+    /// The sealed private key.
     pub sealed: Vec<u8>,
     /// The TXT record.
     pub public: String,
 }
 
 impl Store {
-    /// A claim's keys; none when the claim is gone.
+    /// The keys of a claim. `None` if the claim was deleted.
     pub async fn key_ring(&self, domain: &DomainId) -> Result<Option<KeyRing>, StoreError> {
         let domain = domain.clone();
         self.read(move |connection| read(connection, &domain)).await
     }
 
-    /// Takes claims whose keys are due and that have a place, with their accounts.
+    /// Leases due rotations for the free places. Returns the claims with their accounts.
     pub async fn rotation_claim(&self, claim: Claim) -> Result<Vec<(DomainId, AccountId)>, StoreError> {
         let (now, lease) = (claim.now, claim.lease.clone());
         let chosen = self.read(move |connection| choose(connection, &claim)).await?;
@@ -87,7 +83,7 @@ impl Store {
         self.write_in_turn(&turn, move |connection| take(connection, now, &lease, &chosen)).await
     }
 
-    /// When keys are due next that have a place, to be rotated or to go.
+    /// When the next rotation for which a place is free, or the next removal of retired public keys, is due.
     pub async fn rotation_next_due(&self, places: Places) -> Result<Option<Timestamp>, StoreError> {
         self.read(move |connection| {
             let sql = "SELECT min(coalesce(until, 0)) FROM dkim_kept";
@@ -97,9 +93,8 @@ impl Store {
         .await
     }
 
-    /// The step that is due for a claim: a change of roles is made at once, a rest is noted; what remains to be done is
-    /// answered, with the keys as they then are. None when the claim is gone, or the runner's lease has ended and another has
-    /// taken it over.
+    /// The next step of a claim's rotation, with the keys before it. A change of roles is applied, and a rest ends the job; other
+    /// steps are left to the caller. `None` if the claim was deleted, or the runner has lost the lease.
     pub async fn rotation_step(
         &self,
         domain: &DomainId,
@@ -130,7 +125,7 @@ impl Store {
         .await
     }
 
-    /// Lets the next key sign, if one can. None when the claim is gone.
+    /// Makes the next key the signing key, if the rules allow it now. `None` if the claim was deleted.
     pub async fn rotation_now(
         &self,
         domain: &DomainId,
@@ -146,7 +141,7 @@ impl Store {
                 Err(why) => Ok(Some(Err(why))),
                 Ok(to) => {
                     rotate(connection, &ring, from, to, now)?;
-                    touch(connection, &domain, now)?;
+                    make_due(connection, &domain, now)?;
                     Ok(Some(Ok(())))
                 }
             }
@@ -154,7 +149,7 @@ impl Store {
         .await
     }
 
-    /// Lets another key sign if the CNAME of the one that does is broken. True when it was so.
+    /// Makes another key the signing key if the CNAME record of the current one is wrong. Returns whether it did.
     pub async fn rotation_stand_in(&self, domain: &DomainId, plan: Plan, now: Timestamp) -> Result<bool, StoreError> {
         let domain = domain.clone();
         self.write(move |connection| {
@@ -164,13 +159,13 @@ impl Store {
                 return Ok(false);
             };
             rotate(connection, &ring, from, to, now)?;
-            touch(connection, &domain, now)?;
+            make_due(connection, &domain, now)?;
             Ok(true)
         })
         .await
     }
 
-    /// Notes that a key was seen in the DNS.
+    /// Records when a key was first observed in the DNS.
     pub async fn key_seen(&self, token: &str, generation: u32, now: Timestamp) -> Result<(), StoreError> {
         let token = token.to_owned();
         self.write(move |connection| {
@@ -181,7 +176,7 @@ impl Store {
         .await
     }
 
-    /// Puts a fresh key in the place of one that may go. False when that one may not (any more), or is gone.
+    /// Replaces a key by a new one. False if the rules do not allow it, the key was already replaced, or the claim was deleted.
     pub async fn key_replace(
         &self,
         domain: &DomainId,
@@ -193,14 +188,14 @@ impl Store {
         self.write(move |connection| {
             let Some(ring) = read(connection, &domain)? else { return Ok(false) };
             let old = ring.rows.iter().flatten().find(|row| row.token == fresh.token);
-            let may = old.is_some_and(|row| {
+            let is_allowed = old.is_some_and(|row| {
                 row.generation == fresh.replaces && rotation::may_be_replaced(&row.key, &plan, ring.queued, now)
             });
-            if may {
+            if is_allowed {
                 keys::replace(connection, &fresh, now)?;
-                touch(connection, &domain, now)?;
+                make_due(connection, &domain, now)?;
             }
-            Ok(may)
+            Ok(is_allowed)
         })
         .await
     }
@@ -215,7 +210,7 @@ fn choose(connection: &Transaction<'_>, claim: &Claim) -> Result<Vec<DomainId>, 
     jobs::choose(&mut line, usize::MAX, |owner| jobs::due_ids(connection, DUE, claim, owner, key))
 }
 
-/// Leases those of the claims that are still due.
+/// Leases those of the rotations that are still due.
 fn take(
     connection: &Transaction<'_>,
     now: Timestamp,
@@ -235,13 +230,13 @@ fn take(
     Ok(taken)
 }
 
-/// The claim's keys are due now.
-fn touch(connection: &Transaction<'_>, domain: &DomainId, now: Timestamp) -> Result<(), StoreError> {
+/// Makes the rotation of a claim due now, unless it is due earlier.
+fn make_due(connection: &Transaction<'_>, domain: &DomainId, now: Timestamp) -> Result<(), StoreError> {
     let sql = "UPDATE dkim_rotation SET due_at = ?2 WHERE domain_id = ?1 AND due_at > ?2 RETURNING account_id";
     changed_by(connection, sql, params![domain, now])
 }
 
-/// A claim has got a key: its keys are looked at from now on.
+/// Starts the rotation of a claim that has got a key, or makes it due.
 pub(super) fn begin(connection: &Transaction<'_>, domain: &DomainId, now: Timestamp) -> Result<(), StoreError> {
     let sql = "INSERT INTO dkim_rotation (domain_id, account_id, due_at)
                SELECT id, account_id, ?2 FROM custom_domain WHERE id = ?1
@@ -251,7 +246,7 @@ pub(super) fn begin(connection: &Transaction<'_>, domain: &DomainId, now: Timest
     changed_by(connection, sql, params![domain, now])
 }
 
-/// Renews the owner's leases.
+/// Renews those of the leases that the runner still owns.
 pub(super) fn renew<'a>(
     connection: &Transaction<'_>,
     mut claims: impl Iterator<Item = &'a DomainId>,
@@ -262,7 +257,7 @@ pub(super) fn renew<'a>(
     claims.try_for_each(|id| changed_by(connection, sql, params![runner, until, id]))
 }
 
-/// Ends all leases, or those of owners from ?1 to before ?2; returns how many there were.
+/// Releases all leases, or those of owners from ?1 up to but excluding ?2. Returns their number.
 pub(super) fn end_leases(connection: &Transaction<'_>, of: Params<'_>) -> Result<usize, StoreError> {
     let sql = "UPDATE dkim_rotation SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL
                    AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))";
@@ -273,7 +268,7 @@ pub(super) fn end_leases(connection: &Transaction<'_>, of: Params<'_>) -> Result
     Ok(ended)
 }
 
-/// Runs a statement that changes when the keys of one claim, at most, are due.
+/// Runs a statement with `RETURNING account_id` that reschedules at most one claim, and updates the due time of the account.
 fn changed_by(connection: &Transaction<'_>, sql: &str, values: Params<'_>) -> Result<(), StoreError> {
     match connection.query_opt(sql, values, |row| row.get(0))? {
         Some(account) => due::changed(connection, Kind::Rotation, &account),
@@ -281,7 +276,7 @@ fn changed_by(connection: &Transaction<'_>, sql: &str, values: Params<'_>) -> Re
     }
 }
 
-/// First the one retires, then the other signs: at no moment would the index see two.
+/// Updates the previous key first: a unique index allows only one signing key.
 fn rotate(
     connection: &Transaction<'_>,
     ring: &KeyRing,
@@ -306,7 +301,7 @@ fn read(connection: &Transaction<'_>, domain: &DomainId) -> Result<Option<KeyRin
     let Some((tokens, name, queued)) = claim? else { return Ok(None) };
     let tokens: Vec<String> = tokens.split_ascii_whitespace().map(str::to_owned).collect();
     let tokens: [String; 3] =
-        tokens.try_into().map_err(|_| StoreError::Corrupt("a claim without three tokens".into()))?;
+        tokens.try_into().map_err(|_| StoreError::Corrupt("a claim does not have three tokens".into()))?;
     let sql = "SELECT k.token, k.generation, k.public, k.role, k.role_since, k.seen_at, r.status
                FROM dkim_key k LEFT JOIN domain_record r ON r.domain_id = ?2
                    AND r.purpose = ?3 AND r.name = ?4

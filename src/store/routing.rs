@@ -1,7 +1,7 @@
-//! Which inbox an address means.
+//! Routing of mail by recipient address.
 //!
-//! Invariant: an address leads to at most one inbox. Of the claims to a name one at most takes its mail, which an index of the
-//! schema holds: the one that was verified last, and no other when that one is deleted.
+//! Invariant: an address is routed to at most one inbox. At most one claim to a name receives its mail, which a unique index
+//! enforces: the one that was verified last; if that is deleted, none.
 
 use super::room::{self, Quota};
 use super::{Store, StoreError, Transaction};
@@ -10,33 +10,32 @@ use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::store::engine::{Row, params};
 
-/// Where mail for an address goes.
+/// The destination of inbound mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// Into an inbox.
     Inbox(LocalRecipient),
-    /// The domain is ours, the local part does not exist: 550 5.1.1.
+    /// The domain is hosted, and the local part does not exist: 550 5.1.1.
     NoSuchUser,
-    /// Somebody claims the domain and its records may still come: 451 4.7.1.
+    /// The domain has a pending claim: 451 4.7.1.
     PendingDomain,
-    /// Not ours: 554 5.7.1 at the MX server, the domain's MX for outbound mail.
+    /// The domain is not hosted: 554 5.7.1 at the MX server.
     NotHosted,
 }
 
-/// Where mail that is sent here goes.
+/// The destination of outbound mail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// Into an inbox here.
+    /// A local inbox.
     Here(LocalRecipient),
-    /// Into one that has no room for it.
+    /// A local inbox whose quota the message would exceed.
     Full,
-    /// The domain is delivered here, and the local part does not exist.
+    /// The domain is delivered locally, and the local part does not exist.
     NoSuchUser,
-    /// To the domain's MX.
+    /// The MX of the domain.
     Elsewhere,
 }
 
-/// A recipient that is an inbox here. The store alone makes one, so what the MX accepts can only be local.
+/// A recipient that is a local inbox. Only the store constructs it, so the MX server can accept only local recipients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalRecipient {
     inbox: InboxId,
@@ -44,26 +43,25 @@ pub struct LocalRecipient {
 }
 
 impl LocalRecipient {
-    /// The inbox.
     pub fn inbox(&self) -> &InboxId {
         &self.inbox
     }
 
-    /// The address as the envelope had it.
+    /// The address of the envelope, with its tag.
     pub fn address(&self) -> &Address {
         &self.address
     }
 }
 
 impl Store {
-    /// Where mail for `address` goes now.
+    /// The current route of inbound mail for `address`.
     pub async fn route(&self, platform: &DomainName, address: &Address, now: Timestamp) -> Result<Route, StoreError> {
         let (platform, address) = (platform.clone(), address.clone());
         self.read(move |connection| route(connection, &platform, &address, now)).await
     }
 
-    /// Where mail of so many octets, sent here to each of `addresses`, goes now. A domain that takes its mail elsewhere, or
-    /// whose claim is not verified, is like any other's.
+    /// The current destinations of an outbound message of this many octets. A hosted domain whose MX record points elsewhere, or
+    /// whose claim is not verified, is remote.
     pub async fn destinations(
         &self,
         platform: &DomainName,
@@ -91,8 +89,8 @@ impl Store {
         .await
     }
 
-    /// True when outbound mail for `domain` is delivered here, for any recipient: at the platform's domain, or at a
-    /// verified one whose MX leads here. Otherwise it goes by the domain's MX, like any other's.
+    /// True if outbound mail for `domain` is delivered locally: for the platform's domain, or a verified one whose MX record
+    /// points to this daemon. Otherwise it is sent to the domain's MX.
     pub async fn delivers(&self, platform: &DomainName, domain: &DomainName) -> Result<bool, StoreError> {
         if platform == domain {
             return Ok(true);
@@ -103,7 +101,7 @@ impl Store {
     }
 }
 
-/// Who takes the mail of a domain.
+/// The owner of a hosted domain.
 enum Host {
     Platform,
     Claim(Claim),
@@ -128,7 +126,7 @@ fn host(connection: &Transaction<'_>, platform: &DomainName, domain: &DomainName
 }
 
 impl Host {
-    /// Whether outbound mail for it is delivered here: the platform's own domain, or a verified one whose MX leads here.
+    /// See [`Store::delivers`].
     fn is_delivered_here(&self) -> bool {
         match self {
             Self::Platform => true,
@@ -140,7 +138,7 @@ impl Host {
         let base = address.local.base();
         let inbox = match self {
             Self::Platform => {
-                // The platform's own account has one inbox for both roles.
+                // The platform's account has one inbox for both role addresses.
                 let postmaster = InboxName::postmaster();
                 let name = if is_role(&base) { postmaster.as_str() } else { &base };
                 let sql = "SELECT id FROM inbox WHERE name = ?1";
@@ -171,13 +169,13 @@ fn route(
     Ok(host.recipient(connection, address)?.map_or(Route::NoSuchUser, Route::Inbox))
 }
 
-/// The roles that somebody must read mail for at every domain: RFC 5321 §4.5.1, RFC 2142 §4.
+/// Role addresses required at every domain (RFC 5321 §4.5.1, RFC 2142 §4).
 fn is_role(base: &str) -> bool {
     matches!(base, "postmaster" | "abuse")
 }
 
-/// The claim that takes the name's mail: the verified one, or the one that was until its own records broke, since a DKIM
-/// fault must not bounce inbound mail ([`crate::verification::status::State::takes_mail`]).
+/// The claim that receives mail for a name: the verified one, or one that failed by its own records, since a DKIM fault must not
+/// bounce inbound mail ([`crate::verification::status::State::takes_mail`]).
 fn claim_that_receives(connection: &Transaction<'_>, domain: &DomainName) -> Result<Option<Claim>, StoreError> {
     let sql = "SELECT id, account_id, status = 'verified' AND receiving = 1, catch_all_inbox_id FROM custom_domain
                WHERE name = ?1 AND takes_mail = 1";
@@ -187,7 +185,7 @@ fn claim_that_receives(connection: &Transaction<'_>, domain: &DomainName) -> Res
     connection.query_opt(sql, params![domain], row)
 }
 
-/// The claim whose return path the domain is: bounces of its inboxes' mail come back there.
+/// The claim that has the domain as its return path, which receives bounces.
 fn claim_of_return_path(connection: &Transaction<'_>, domain: &DomainName) -> Result<Option<Claim>, StoreError> {
     let Some((label, parent)) = domain.as_str().split_once('.') else { return Ok(None) };
     let sql = "SELECT id, account_id, status = 'verified' AND return_path_ok = 1 FROM custom_domain

@@ -1,6 +1,6 @@
-//! What the outbound From is decided on: a sender's domains, their statuses now, and the addresses of its inbox.
+//! The data that determine the identity of outgoing mail: the sender's domains with their statuses, and the aliases of its inbox.
 //!
-//! Invariant: all of it is one snapshot of the store.
+//! Invariant: all data are read in one snapshot.
 
 use super::aliases::local_part;
 use super::{Store, StoreError, Transaction, domains};
@@ -10,7 +10,6 @@ use crate::identity::{Choice, Claim, choose};
 use crate::store::engine::params;
 use crate::verification::status::VerifiedStatus;
 
-/// An alias of a sender.
 #[derive(Clone, Debug)]
 struct SenderAlias {
     domain: DomainId,
@@ -18,25 +17,24 @@ struct SenderAlias {
     is_primary: bool,
 }
 
-/// A sender as the store has it now.
 #[derive(Clone, Debug, Default)]
 pub struct Sender {
     /// The custom domains of its account.
     claims: Vec<Claim>,
     /// The inbox's default domain, or else the account's.
     default_domain: Option<DomainId>,
-    /// Copies of what the inbox sends go to its Sent mailbox.
+    /// Copies of sent messages are stored in the Sent mailbox.
     pub saves_sent: bool,
     /// The inbox's aliases.
     aliases: Vec<SenderAlias>,
-    /// The return paths that are in use, each with its domain.
+    /// Verified return paths of domains.
     return_paths: Vec<(DomainId, DomainName)>,
-    /// Those that Amazon SES uses.
+    /// Return paths that Amazon SES uses as MAIL FROM domains.
     mail_froms: Vec<(DomainId, DomainName)>,
 }
 
 impl Sender {
-    /// The claim of this id, if the account has it (still).
+    /// The account's claim with this ID, if it exists.
     pub fn claim(&self, id: &DomainId) -> Option<&Claim> {
         self.claims.iter().find(|claim| claim.id == *id)
     }
@@ -56,17 +54,16 @@ impl Sender {
         choose(inbox, platform, login, claim(login_domain), claim(default), local)
     }
 
-    /// The envelope sender of mail with this From under a custom domain: at the domain's return path, where one is set and
-    /// its records and the domain's own are right; else From itself. Amazon SES forwards bounces to it, and writes one of
-    /// its own.
+    /// The envelope sender of mail with this From: at the return path of the custom domain if that is verified, else From itself.
+    /// Amazon SES replaces it by its own, and forwards bounces to it.
     pub fn envelope(&self, domain: Option<&DomainId>, from: &Address) -> Address {
         let return_path = self.return_paths.iter().find(|(id, _)| Some(id) == domain).map(|(_, name)| name.clone());
-        // A local part that fits before its own domain may not fit before a longer one.
+        // The address may be too long with the longer domain.
         let at = |domain| Address::new(from.local.clone(), domain).ok();
         return_path.and_then(at).unwrap_or_else(|| from.clone())
     }
 
-    /// The domain of the envelope sender that Amazon SES writes, whose own is `default`.
+    /// The domain of the envelope sender that Amazon SES sets; `default` without a MAIL FROM domain.
     pub fn mail_from<'a>(&'a self, domain: Option<&DomainId>, default: &'a DomainName) -> &'a DomainName {
         self.mail_froms.iter().find(|(id, _)| Some(id) == domain).map_or(default, |(_, name)| name)
     }
@@ -77,7 +74,7 @@ impl Sender {
         at.map(|alias| alias.local.as_str().to_owned()).collect()
     }
 
-    /// The platform's domain and the account's verified ones: no field names another as the sender's own.
+    /// The platform's domain and the account's verified ones; header fields that identify the sender may only use these.
     pub fn own_domains(&self, platform: &DomainName) -> Vec<DomainName> {
         let verified = self.claims.iter().filter(|claim| claim.status == VerifiedStatus::Verified);
         std::iter::once(platform).chain(verified.map(|claim| &claim.name)).cloned().collect()
@@ -85,14 +82,9 @@ impl Sender {
 }
 
 impl Store {
-    /// What is known of a sender now. Without an inbox (it was deleted), the account's domains alone.
+    /// The current data of a sender. Without an inbox, because it was deleted, only the account's domains.
     pub async fn sender(&self, account: AccountId, inbox: Option<InboxId>) -> Result<Sender, StoreError> {
-        self.read(move |connection| {
-            // One snapshot for all questions.
-            let sender = sender(connection, &account, inbox.as_ref())?;
-            Ok(sender)
-        })
-        .await
+        self.read(move |connection| sender(connection, &account, inbox.as_ref())).await
     }
 }
 

@@ -1,7 +1,7 @@
-//! What was sent, and what has become of it for each recipient.
+//! Sent messages and the delivery status of each recipient.
 //!
-//! Invariant: a recipient is recorded in the transaction that accepts the message, and its end in the one that settles it; in between, the
-//! queue has it.
+//! Invariant: recipients are recorded in the transaction that accepts the message, and their results in the one that settles
+//! them; in between, they are in the queue.
 
 use super::queue::{End, Ended, NewSubmission};
 use super::{Store, StoreError, Transaction};
@@ -13,16 +13,16 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long the record of an email is kept that is in no mailbox any more.
-const KEPT: Duration = Duration::from_secs(30 * 86_400);
-/// Records that one transaction looks at.
+/// The age from which records of messages that are in no mailbox are removed.
+const RETENTION: Duration = Duration::from_secs(30 * 86_400);
+/// Records checked per transaction.
 const BATCH: i64 = 500;
 
-/// What the sender says of a message, beside the message.
+/// Data that the sender attaches to a message, which are not sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
     pub message_type: Option<String>,
-    /// JSON, an object.
+    /// A JSON object.
     pub metadata: Option<String>,
 }
 
@@ -32,40 +32,38 @@ struct Addressee {
     here: bool,
 }
 
-/// What has become of a message for one recipient.
+/// The status of a message for one recipient, or for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Status {
-    /// It leaves later, when its sender has asked for.
+    /// To be sent at a later time that the sender has chosen.
     Scheduled,
     Queued,
-    /// An attempt has failed; another one follows.
+    /// An attempt has failed; the message will be retried.
     Deferred,
-    /// Kept until its domain is verified.
+    /// Held until the sender's domain is verified.
     Held,
-    /// Accepted by the recipient's host, or put into an inbox here.
+    /// Accepted by the recipient's host, or delivered to a local inbox.
     Sent,
     Bounced,
-    /// Of all recipients: some got it, some did not.
+    /// Only of all recipients together: sent to some, bounced for others.
     PartlyBounced,
-    /// Taken out of the queue.
+    /// Removed from the queue by an operator or the account.
     Dropped,
 }
 
-/// A recipient of a message that was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SentRecipient {
     pub address: String,
     pub status: Status,
-    /// What its host, or this one, said last.
+    /// The last reply of its host, or the local reason.
     pub reply: Option<String>,
     pub mx: Option<String>,
-    /// When that was, by the clock.
+    /// The time of the reply, by the clock.
     pub at: Option<Timestamp>,
 }
 
-/// A message that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentEmail {
     pub note: Note,
@@ -74,11 +72,11 @@ pub struct SentEmail {
 }
 
 impl SentEmail {
-    /// Of all recipients together: what is under way first, the most serious first.
+    /// The status of all recipients together: an unsettled status takes precedence over settled ones.
     pub fn status(&self) -> Status {
         let has = |status| self.recipients.iter().any(|recipient| recipient.status == status);
-        let under_way = [Status::Scheduled, Status::Held, Status::Deferred, Status::Queued];
-        if let Some(status) = under_way.into_iter().find(|status| has(*status)) {
+        let unsettled = [Status::Scheduled, Status::Held, Status::Deferred, Status::Queued];
+        if let Some(status) = unsettled.into_iter().find(|status| has(*status)) {
             return status;
         }
         match (has(Status::Bounced), has(Status::Sent), has(Status::Dropped)) {
@@ -89,14 +87,14 @@ impl SentEmail {
         }
     }
 
-    /// What the first host answered that has accepted it.
+    /// The reply of the first host that accepted the message.
     pub fn provider_message_id(&self) -> Option<&str> {
         let sent = self.recipients.iter().find(|recipient| recipient.status == Status::Sent && recipient.mx.is_some());
         sent.and_then(|recipient| recipient.reply.as_deref())
     }
 }
 
-/// Records a message that is accepted.
+/// Records an accepted message.
 pub(super) fn insert(connection: &Transaction<'_>, new: &NewSubmission) -> Result<(), StoreError> {
     let local = new.local.iter().flat_map(|local| local.recipients.as_slice());
     let here = local.map(|to| Addressee { address: to.address().to_string(), here: true });
@@ -111,7 +109,7 @@ pub(super) fn insert(connection: &Transaction<'_>, new: &NewSubmission) -> Resul
     Ok(())
 }
 
-/// Records the end of a delivery.
+/// Records the result of a delivery.
 pub(super) fn settled(
     connection: &Transaction<'_>,
     submission: &SubmissionId,
@@ -138,7 +136,7 @@ fn ended(connection: &Transaction<'_>, id: &MessageId) -> Result<BTreeMap<String
     Ok(connection.query(sql, params![id], row)?.into_iter().collect())
 }
 
-fn under_way(connection: &Transaction<'_>, id: &MessageId) -> Result<BTreeMap<String, SentRecipient>, StoreError> {
+fn unsettled(connection: &Transaction<'_>, id: &MessageId) -> Result<BTreeMap<String, SentRecipient>, StoreError> {
     let sql = "SELECT d.rcpt_to, d.attempts, s.state = 'held', d.last_reply, d.last_mx, d.last_attempt_at
                FROM delivery d JOIN submission s ON s.id = d.submission_id WHERE d.submission_id = ?1";
     let row = |row: &Row<'_>| {
@@ -162,10 +160,10 @@ fn sent(connection: &Transaction<'_>, id: &MessageId, now: Timestamp) -> Result<
     let Some((recipients, note, send_at)) = connection.query_opt(sql, params![id], row)? else { return Ok(None) };
     let all: Vec<Addressee> =
         serde_json::from_str(&recipients).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    let (mut ended, mut under_way) = (ended(connection, id)?, under_way(connection, id)?);
+    let (mut ended, mut unsettled) = (ended(connection, id)?, unsettled(connection, id)?);
     let is_later = send_at.is_some_and(|send_at| send_at > now);
     let mut recipient = |Addressee { address, here }: Addressee| {
-        let known = ended.remove(&address).or_else(|| under_way.remove(&address));
+        let known = ended.remove(&address).or_else(|| unsettled.remove(&address));
         let mut shown = known.unwrap_or_else(|| {
             let status = if here { Status::Sent } else { Status::Dropped };
             SentRecipient { address, status, reply: None, mx: None, at: None }
@@ -180,15 +178,17 @@ fn sent(connection: &Transaction<'_>, id: &MessageId, now: Timestamp) -> Result<
 }
 
 impl Store {
-    /// What has become of a message of an inbox that was sent from here; the caller has looked whose it is.
+    /// A sent message with the status of its recipients. The caller must have checked that the message belongs to the account.
     pub async fn sent_email(&self, id: &MessageId, now: Timestamp) -> Result<Option<SentEmail>, StoreError> {
         let id = id.clone();
         self.read(move |connection| sent(connection, &id, now)).await
     }
 
-    /// Removes records of emails that are in no mailbox any more, after some time. Returns the time from which on to look for more.
+    /// Removes a batch of records older than [`RETENTION`] whose message is in no mailbox. Returns the time to continue from, if
+    /// there may be more.
     pub async fn sent_emails_remove(&self, from: Timestamp, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let until = Timestamp::from_millis(now.millis().saturating_sub(i64::try_from(KEPT.as_millis()).unwrap_or(0)));
+        let until =
+            Timestamp::from_millis(now.millis().saturating_sub(i64::try_from(RETENTION.as_millis()).unwrap_or(0)));
         self.write(move |connection| {
             let sql = "SELECT id, created_at FROM sent_email WHERE created_at >= ?1 AND created_at < ?2 ORDER BY created_at LIMIT ?3";
             let row = |row: &Row<'_>| Ok((row.get::<MessageId>(0)?, row.get::<Timestamp>(1)?));

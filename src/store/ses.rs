@@ -1,7 +1,7 @@
-//! Identities at Amazon SES: what was asked for there, what it said, and what has to be repaired.
+//! Identities at Amazon SES: the requested state, the last state that SES reported, and due repairs.
 //!
-//! Invariant: a row exists from before the first call for its name until nothing of ours is left there, so that a crash
-//! or a lost answer leaves nothing behind that is not recorded.
+//! Invariant: the row of a name exists from before the first call to SES until nothing created by this program is left there, so
+//! a crash or a lost reply leaves nothing unrecorded at SES.
 
 use super::jobs::{self, Claim, JobKey, Lease};
 use super::turns::Turn;
@@ -15,67 +15,64 @@ use crate::store::engine::{Params, Row, params};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
-/// An identity as the store has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SesIdentity {
     /// The domain.
     pub name: DomainName,
-    /// The tag's value that it is made with.
+    /// The value of the tag that it is created with.
     pub mark: String,
-    /// It bears our mark. Otherwise it was there before us, or SES has not said.
+    /// SES reported the tag. False if the identity existed before, or SES has not replied yet.
     pub is_ours: bool,
-    /// Its three tokens, once SES has said them.
+    /// The three tokens, once SES has reported them.
     pub tokens: Option<[String; 3]>,
-    /// SES sends for it, and signs, as it said last.
+    /// The last reply said that SES sends and signs for it.
     pub sending: bool,
-    /// The MAIL FROM domain of it that SES uses, as it said last.
+    /// The MAIL FROM domain in use, by the last reply.
     pub mail_from: Option<DomainName>,
-    /// We have set its MAIL FROM domain.
+    /// This program has set the MAIL FROM domain.
     pub mail_from_set: bool,
-    /// Tries that failed, in a row.
+    /// Consecutive failed tries.
     pub tries: u32,
-    /// Counts the changes of its claims that it has to follow.
+    /// The number of changes of its claims, to detect concurrent ones.
     pub changes: u32,
-    /// The tokens that claims to the name have got; none without a claim.
+    /// The tokens of claims to the name; `None` without a claim.
     pub claimed_tokens: Option<[String; 3]>,
     /// The return path of the verified claim.
     pub return_path: Option<DomainName>,
 }
 
-/// What SES says of an identity.
+/// The state of an identity by a reply of SES.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SesReply {
-    /// It bears our mark.
+    /// It has the tag of this program.
     pub is_ours: bool,
-    /// Its three tokens.
     pub tokens: [String; 3],
-    /// Its DKIM status, in SES's word.
+    /// `DkimAttributes.Status`.
     pub dkim_status: String,
-    /// Signing is not switched off.
+    /// `DkimAttributes.SigningEnabled`.
     pub signs: bool,
-    /// SES sends for it, and signs.
+    /// SES sends and signs for it.
     pub sending: bool,
-    /// Its MAIL FROM domain, where it has one.
     pub mail_from: Option<MailFrom>,
 }
 
-/// A MAIL FROM domain as SES has it.
+/// A MAIL FROM domain by a reply of SES.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailFrom {
     pub domain: DomainName,
-    /// SES has found its MX record, and uses it.
+    /// SES has found its MX record and uses it.
     pub in_use: bool,
-    /// SES no longer looks for that.
+    /// SES has stopped looking for its MX record.
     pub given_up: bool,
 }
 
 impl SesReply {
-    /// Its MAIL FROM domain is this, or will be.
+    /// True if SES uses the MAIL FROM domain, or is still looking for its MX record.
     pub fn has_mail_from(&self, wanted: &DomainName) -> bool {
         self.mail_from.as_ref().is_some_and(|mail_from| mail_from.domain == *wanted && !mail_from.given_up)
     }
 
-    /// The MAIL FROM domain of mail that leaves now; none: SES's own.
+    /// The MAIL FROM domain of mail sent now; `None` for SES's own.
     pub fn mail_from_in_use(&self) -> Option<&DomainName> {
         self.mail_from.as_ref().filter(|mail_from| mail_from.in_use).map(|mail_from| &mail_from.domain)
     }
@@ -86,7 +83,7 @@ const SELECT: &str = "SELECT name, mark, is_ours, tokens, sending, mail_from, le
     (SELECT d.return_path || '.' || d.name FROM custom_domain d WHERE d.name = s.name AND d.status = 'verified')
     FROM ses_identity s";
 
-fn three(tokens: Option<String>) -> Option<[String; 3]> {
+fn parse_tokens(tokens: Option<String>) -> Option<[String; 3]> {
     let tokens: Vec<String> = tokens?.split_ascii_whitespace().map(str::to_owned).collect();
     tokens.try_into().ok()
 }
@@ -96,13 +93,13 @@ fn identity(row: &Row<'_>) -> Result<SesIdentity, StoreError> {
         name: row.get(0)?,
         mark: row.get(1)?,
         is_ours: row.get(2)?,
-        tokens: three(row.get(3)?),
+        tokens: parse_tokens(row.get(3)?),
         sending: row.get(4)?,
         mail_from: row.get(5)?,
         mail_from_set: row.get(6)?,
         tries: row.get(7)?,
         changes: row.get(8)?,
-        claimed_tokens: three(row.get(9)?),
+        claimed_tokens: parse_tokens(row.get(9)?),
         return_path: row.get(10)?,
     })
 }
@@ -112,17 +109,17 @@ fn find(c: &Transaction<'_>, name: &DomainName) -> Result<Option<SesIdentity>, S
     c.query_opt(&sql, params![name], identity)
 }
 
-/// Names that are due which one claim looks at, the longest waiting first. SES itself takes one a second.
-const NAMES: i64 = 1000;
+/// Due names considered per claim, the longest waiting first. SES accepts one request per second.
+const MAX_NAMES: i64 = 1000;
 const DUE: &str =
     "SELECT name, ready_at, (SELECT account_id FROM claimed_name n WHERE n.name = s.name ORDER BY n.account_id LIMIT 1)
     FROM ses_identity s WHERE ready_at <= ?1 ORDER BY ready_at LIMIT ?2";
 
-/// The names to repair, shared by account.
+/// Chooses due names fairly between accounts.
 fn choose(c: &Transaction<'_>, claim: &Claim) -> Result<Vec<(DomainName, Owner)>, StoreError> {
     let mut due: BTreeMap<Owner, VecDeque<(DomainName, Owner)>> = BTreeMap::new();
     let mut waiting = Vec::new();
-    c.for_each(DUE, params![claim.now, NAMES], |row| {
+    c.for_each(DUE, params![claim.now, MAX_NAMES], |row| {
         let (name, account): (DomainName, Option<AccountId>) = (row.get(0)?, row.get(2)?);
         if claim.running.contains(&JobKey::SesIdentity(name.clone())) {
             return Ok(ControlFlow::Continue(()));
@@ -139,8 +136,7 @@ fn choose(c: &Transaction<'_>, claim: &Claim) -> Result<Vec<(DomainName, Owner)>
     jobs::choose(&mut line, usize::MAX, |owner| Ok(due.remove(owner).unwrap_or_default()))
 }
 
-const REPAIRED_BY_ANOTHER: &str =
-    "SELECT 1 FROM ses_identity WHERE name = ?1 AND lease_owner <> ?2 AND lease_until > ?3";
+const LEASED_BY_ANOTHER: &str = "SELECT 1 FROM ses_identity WHERE name = ?1 AND lease_owner <> ?2 AND lease_until > ?3";
 
 fn record_reply(c: &Transaction<'_>, name: &DomainName, reply: &SesReply) -> Result<(), StoreError> {
     let sql = "UPDATE ses_identity SET is_ours = ?2, tokens = ?3, dkim_status = ?4, sending = ?5, mail_from = ?6
@@ -151,14 +147,14 @@ fn record_reply(c: &Transaction<'_>, name: &DomainName, reply: &SesReply) -> Res
     Ok(())
 }
 
-/// Its claims have changed, so that the identity has to follow: it is looked at now.
+/// Makes the identity due, because claims to the name have changed.
 pub(super) fn claims_changed(c: &Transaction<'_>, name: &DomainName) -> Result<(), StoreError> {
     let sql = "UPDATE ses_identity SET next_try_at = 0, tries = 0, changes = changes + 1 WHERE name = ?1";
     c.execute(sql, params![name])?;
     Ok(())
 }
 
-/// Renews the owner's leases.
+/// Renews those of the leases that the runner still owns.
 pub(super) fn renew<'a>(
     c: &Transaction<'_>,
     mut names: impl Iterator<Item = &'a DomainName>,
@@ -168,7 +164,7 @@ pub(super) fn renew<'a>(
     names.try_for_each(|name| c.execute(sql, params![runner, until, name]).map(|_| ()))
 }
 
-/// Ends all leases, or those of owners from ?1 to before ?2; returns how many there were.
+/// Releases all leases, or those of owners from ?1 up to but excluding ?2. Returns their number.
 pub(super) fn end_leases(c: &Transaction<'_>, of: Params<'_>) -> Result<usize, StoreError> {
     let sql = "UPDATE ses_identity SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL
                    AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))";
@@ -176,8 +172,8 @@ pub(super) fn end_leases(c: &Transaction<'_>, of: Params<'_>) -> Result<usize, S
 }
 
 impl Store {
-    /// Before the first call for a name: that it is going to be made, with this mark. An existing row is kept. It is
-    /// looked at again at `look_again`, whatever becomes of the call. None while another runner is repairing it.
+    /// Records, before the first call to SES, that an identity is going to be created with this tag value. An existing row keeps
+    /// its own. The identity is checked at `look_again`, even if the call fails. `None` if another runner has the lease.
     pub async fn ses_intend(
         &self,
         name: &DomainName,
@@ -187,7 +183,7 @@ impl Store {
     ) -> Result<Option<SesIdentity>, StoreError> {
         let name = name.clone();
         self.write(move |c| {
-            if c.exists(REPAIRED_BY_ANOTHER, params![name, runner, now])? {
+            if c.exists(LEASED_BY_ANOTHER, params![name, runner, now])? {
                 return Ok(None);
             }
             let sql = "INSERT INTO ses_identity (name, mark, created_at, next_try_at) VALUES (?1, ?2, ?3, ?4)
@@ -198,13 +194,12 @@ impl Store {
         .await
     }
 
-    /// The row of a name.
     pub async fn ses_identity(&self, name: &DomainName) -> Result<Option<SesIdentity>, StoreError> {
         let name = name.clone();
         self.read(move |c| find(c, &name)).await
     }
 
-    /// What SES says of a name. Nothing is recorded while another runner is repairing it, which knows better.
+    /// Records a reply of SES, unless another runner has the lease.
     pub async fn ses_record_reply(
         &self,
         name: &DomainName,
@@ -213,7 +208,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
-            if !c.exists(REPAIRED_BY_ANOTHER, params![name, runner, now])? {
+            if !c.exists(LEASED_BY_ANOTHER, params![name, runner, now])? {
                 record_reply(c, &name, &reply)?;
             }
             Ok(())
@@ -221,7 +216,7 @@ impl Store {
         .await
     }
 
-    /// A name has something to repair: it is looked at then.
+    /// Makes a name due at `at`.
     pub async fn ses_look_at(&self, name: &DomainName, at: Timestamp) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
@@ -232,7 +227,7 @@ impl Store {
         .await
     }
 
-    /// SES has no such identity any more: it is looked at then.
+    /// Records that SES does not have the identity, and makes the name due at `look_again`.
     pub async fn ses_gone(&self, name: &DomainName, look_again: Timestamp) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
@@ -243,8 +238,8 @@ impl Store {
         .await
     }
 
-    /// Before the MAIL FROM domain is set, and after it is removed: whether it is ours to remove. False, and nothing is recorded,
-    /// if the runner has lost the lease.
+    /// Records whether this program has set the MAIL FROM domain; to be called before it is set and after it is removed. False,
+    /// without a change, if the runner has lost the lease.
     pub async fn ses_mail_from_set(
         &self,
         name: &DomainName,
@@ -259,8 +254,8 @@ impl Store {
         .await
     }
 
-    /// The identity of `row` is as SES says in `reply`, and nothing is left to repair; what has changed since is due. Nothing is
-    /// recorded if the runner has lost the lease.
+    /// Records that the identity needs no repair, and the reply that says so. It stays due if its claims have changed since `row`
+    /// was read. No effect if the runner has lost the lease.
     pub async fn ses_settled(&self, row: &SesIdentity, runner: RunnerId, reply: SesReply) -> Result<(), StoreError> {
         let (name, changes) = (row.name.clone(), row.changes);
         self.write(move |c| {
@@ -275,7 +270,7 @@ impl Store {
         .await
     }
 
-    /// A try failed; the next one is at `next`. Nothing is recorded where the runner has lost the lease.
+    /// Records a failed try, to be retried at `next`. No effect if the runner has lost the lease.
     pub async fn ses_failed(&self, name: &DomainName, runner: RunnerId, next: Timestamp) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
@@ -288,7 +283,8 @@ impl Store {
         .await
     }
 
-    /// Nothing of ours is left at SES: the row goes, unless there is a claim again or the runner has lost the lease.
+    /// Removes the row after everything was removed from SES, unless there is a new claim. No effect if the runner has lost the
+    /// lease.
     pub async fn ses_forget(&self, name: &DomainName, runner: RunnerId) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
@@ -303,7 +299,7 @@ impl Store {
         .await
     }
 
-    /// Takes names that are due and have a place, each with an account that claims it or has claimed it.
+    /// Leases due names for the free places. Returns each with an account that claims it or has claimed it.
     pub async fn ses_claim(&self, claim: Claim) -> Result<Vec<(DomainName, Owner)>, StoreError> {
         let (now, lease) = (claim.now, claim.lease.clone());
         let chosen = self.read(move |c| choose(c, &claim)).await?;
@@ -323,12 +319,12 @@ impl Store {
         .await
     }
 
-    /// When the next name is due. One that is being repaired is due when the lease ends.
+    /// When the next name is due; a leased one is due when the lease expires.
     pub async fn ses_next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(|c| c.query_row("SELECT min(ready_at) FROM ses_identity", params![], |row| row.get(0))).await
     }
 
-    /// How many claims have tokens from SES, and how many from this daemon.
+    /// The numbers of claims with tokens of SES, and of this daemon.
     pub async fn claims_by_provider(&self) -> Result<(u32, u32), StoreError> {
         self.read(|c| {
             let sql = "SELECT count(s.name), count(*) - count(s.name)

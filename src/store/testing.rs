@@ -1,4 +1,4 @@
-//! A store with something in it, for tests. Only what the tests of several modules need.
+//! Stores with data, for the tests of several modules.
 
 use super::checks::Report;
 use super::deliver::inbox_mailbox;
@@ -20,7 +20,7 @@ use crate::verification::status::Policy;
 use std::path::Path;
 use tempfile::TempDir;
 
-/// The default limits, but for the octets that an inbox may hold.
+/// The default limits, except for the size of an inbox.
 pub(crate) fn limits(inbox_size: u64) -> InboxLimits {
     InboxLimits::from(&Limits { inbox_size, ..Limits::default() })
 }
@@ -29,17 +29,17 @@ thread_local! {
     static SQLITE_ONLY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// For a test of what only SQLite has: the stores that this thread opens from now on are on it, whatever `STORE_ENGINE` says.
+/// For tests of SQLite's features: stores opened by this thread from now on are on SQLite, whatever `STORE_ENGINE` is.
 pub(crate) fn sqlite_only() {
     SQLITE_ONLY.set(true);
 }
 
-/// True where no other process can work on the store: then leases end when it is opened.
+/// True if only one daemon can use the store: leases are then released when it is opened.
 pub(crate) fn has_one_daemon(store: &Store) -> bool {
     matches!(store.inner.engine, Engine::Sqlite(_))
 }
 
-/// The configuration for the tests' own PostgreSQL, where `STORE_ENGINE=postgres` asks for it: a database for each data directory.
+/// With `STORE_ENGINE=postgres`, a configuration with the data directory's database on the PostgreSQL server of the tests.
 #[cfg(feature = "cluster")]
 pub(super) fn cluster_config(data_dir: &Path) -> Option<crate::config::Config> {
     if std::env::var_os("STORE_ENGINE")? != "postgres" || SQLITE_ONLY.get() {
@@ -48,30 +48,30 @@ pub(super) fn cluster_config(data_dir: &Path) -> Option<crate::config::Config> {
     Some(daemon_config(data_dir, data_dir))
 }
 
-/// The configuration of a daemon whose store is on the tests' own PostgreSQL, in the database that goes with a directory.
+/// The configuration of a daemon with the database of the directory `database_of` on the PostgreSQL server of the tests.
 #[cfg(feature = "cluster")]
 pub(crate) fn daemon_config(database_of: &std::path::Path, data_dir: &std::path::Path) -> crate::config::Config {
     let find = || super::engine::postgres::testing::cluster().database_of(database_of);
-    // Its client has a runtime of its own.
+    // The client has its own Tokio runtime, which cannot be used on a thread of another one.
     let store = std::thread::scope(|scope| scope.spawn(find).join().unwrap());
     crate::config::Config { data_dir: crate::config::DataDir(data_dir.to_owned()), store, ..Default::default() }
 }
 
-/// The stores of two daemons on one database of the tests' PostgreSQL, with one account.
+/// The stores of two daemons on one PostgreSQL database, with an account.
 #[cfg(feature = "cluster")]
 pub(crate) async fn two_daemons() -> (TempDir, Store, Store, AccountId) {
     let dir = tempfile::tempdir().unwrap();
     let open = |name| {
         let data_dir = dir.path().join(name);
         let disk = crate::resources::disk::FreeDisk::new(&data_dir, 0);
-        Store::of_config(&daemon_config(dir.path(), &data_dir), disk).unwrap()
+        Store::from_config(&daemon_config(dir.path(), &data_dir), disk).unwrap()
     };
     let (one, two) = (open("one"), open("two"));
     let account = account(&one).await;
     (dir, one, two, account)
 }
 
-/// The configurations of daemons that share a fresh database of the tests' own PostgreSQL, each with a data directory.
+/// The configurations of daemons that share a new PostgreSQL database, each with its data directory.
 #[cfg(feature = "cluster")]
 pub(crate) fn daemons<const N: usize>() -> [(TempDir, crate::config::Config); N] {
     let mut shared = None;
@@ -99,7 +99,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A fresh store with one account. The folder goes when it is dropped.
+/// A new store with one account. The directory is removed on drop.
 pub(crate) async fn store_with_account() -> (TempDir, Store, AccountId) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
@@ -107,22 +107,22 @@ pub(crate) async fn store_with_account() -> (TempDir, Store, AccountId) {
     (dir, store, account)
 }
 
-/// How many writes of an account wait for the writer.
+/// The number of queued writes of an account.
 pub(crate) fn waiting_writes(store: &Store, account: &AccountId) -> usize {
     match &store.inner.engine {
         Engine::Sqlite(engine) => engine.waiting(&Owner::Account(account.clone())),
         #[cfg(feature = "cluster")]
-        Engine::Postgres(_) => panic!("its transactions run side by side"),
+        Engine::Postgres(_) => panic!("PostgreSQL has no queue of writes"),
     }
 }
 
-/// One more account.
+/// Creates an account.
 pub(crate) async fn account(store: &Store) -> AccountId {
     let id = AccountId::new();
-    let made = id.clone();
+    let created = id.clone();
     store
         .write(move |c| {
-            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'test', 0)", params![made])?;
+            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'test', 0)", params![created])?;
             Ok::<_, StoreError>(())
         })
         .await
@@ -130,25 +130,25 @@ pub(crate) async fn account(store: &Store) -> AccountId {
     id
 }
 
-/// An inbox with its standard mailboxes.
+/// Creates an inbox with its standard mailboxes.
 pub(crate) async fn inbox(store: &Store, account: &AccountId, name: &str) -> InboxId {
     let id = InboxId::new();
-    let (made, account, name) = (id.clone(), account.clone(), name.to_owned());
+    let (created, account, name) = (id.clone(), account.clone(), name.to_owned());
     store
         .write(move |c| {
             let sql = "INSERT INTO inbox (id, account_id, name, created_at, updated_at) VALUES (?1, ?2, ?3, 0, 0)";
-            c.execute(sql, params![made, account, name])?;
-            mailboxes::create_standard(c, &made)
+            c.execute(sql, params![created, account, name])?;
+            mailboxes::create_standard(c, &created)
         })
         .await
         .unwrap();
     id
 }
 
-/// What is noted of when accounts' work is due is what their jobs say.
+/// Asserts that `due_account` matches the jobs.
 pub(crate) async fn assert_due(store: &Store) {
-    let noted = "SELECT kind, account_id, due_at FROM due_account WHERE due_at IS NOT NULL ORDER BY kind, account_id";
-    let found = "SELECT kind, account_id, min(ready) FROM (
+    let stored = "SELECT kind, account_id, due_at FROM due_account WHERE due_at IS NOT NULL ORDER BY kind, account_id";
+    let expected = "SELECT kind, account_id, min(ready) FROM (
             SELECT 'delivery' AS kind, account_id, ready_at AS ready FROM delivery
             UNION ALL SELECT 'requested_check', account_id, asked_ready_at FROM custom_domain
             UNION ALL SELECT 'check', account_id, ready_at FROM custom_domain
@@ -156,14 +156,14 @@ pub(crate) async fn assert_due(store: &Store) {
         WHERE ready IS NOT NULL GROUP BY kind, account_id ORDER BY kind, account_id";
     let read = store.read(move |c| {
         let rows = |sql| c.query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
-        Ok::<[Vec<(String, String, i64)>; 2], StoreError>([rows(noted)?, rows(found)?])
+        Ok::<[Vec<(String, String, i64)>; 2], StoreError>([rows(stored)?, rows(expected)?])
     });
-    let [noted, found] = read.await.unwrap();
-    assert_eq!(noted, found, "due_account, and what the jobs say");
+    let [stored, expected] = read.await.unwrap();
+    assert_eq!(stored, expected, "due_account differs from the jobs");
 }
 
-/// The check of a claim is due at `at`.
-pub(crate) async fn check_is_due(store: &Store, account: &AccountId, id: &DomainId, at: Timestamp) {
+/// Makes the check of a claim due at `at`.
+pub(crate) async fn set_check_due(store: &Store, account: &AccountId, id: &DomainId, at: Timestamp) {
     let (account, id) = (account.clone(), id.clone());
     let work = move |c: &Transaction<'_>| {
         c.execute("UPDATE custom_domain SET next_check_at = ?2 WHERE id = ?1", params![id, at])?;
@@ -172,7 +172,7 @@ pub(crate) async fn check_is_due(store: &Store, account: &AccountId, id: &Domain
     store.write::<_, StoreError, _>(work).await.unwrap();
 }
 
-/// Puts a message into INBOX.
+/// Stores a message in INBOX.
 pub(crate) async fn put(store: &Store, inbox: &InboxId, raw: &[u8]) -> Delivered {
     let inbox = inbox.clone();
     let end = raw.windows(4).position(|w| w == b"\r\n\r\n").map_or(raw.len(), |at| at + 4);
@@ -199,7 +199,7 @@ pub(crate) async fn put(store: &Store, inbox: &InboxId, raw: &[u8]) -> Delivered
         .unwrap()
 }
 
-/// Puts `count` more copies of a mailbox's first message into it: at least one.
+/// Copies the first message of a mailbox `count` times, at least once, into the same mailbox.
 pub(crate) async fn fill(store: &Store, inbox: &InboxId, mailbox: MailboxId, count: u32, flags: Flags) {
     let inbox = inbox.clone();
     let copies = move |c: &Transaction<'_>| {
@@ -227,7 +227,7 @@ pub(crate) async fn fill(store: &Store, inbox: &InboxId, mailbox: MailboxId, cou
     store.write::<_, StoreError, _>(copies).await.unwrap();
 }
 
-/// A verified claim to acme.test with these tokens.
+/// Inserts a verified claim to acme.test with these tokens.
 pub(crate) async fn claim(store: &Store, account: &AccountId, id: &DomainId, tokens: &str) {
     let (account, id, tokens) = (account.clone(), id.clone(), tokens.to_owned());
     store
@@ -243,7 +243,7 @@ pub(crate) async fn claim(store: &Store, account: &AccountId, id: &DomainId, tok
         .unwrap();
 }
 
-/// What was last seen of a claim's three DKIM records.
+/// Sets the status of a claim's three DKIM records.
 pub(crate) async fn dkim_records(store: &Store, domain: &DomainId, statuses: [&'static str; 3]) {
     let domain = domain.clone();
     store
@@ -263,7 +263,7 @@ pub(crate) async fn dkim_records(store: &Store, domain: &DomainId, statuses: [&'
         .unwrap();
 }
 
-/// Records a check as a runner does that has taken it.
+/// Leases the check of a claim and records its result.
 pub(crate) async fn record_check(store: &Store, report: Report, policy: Policy, now: Timestamp) {
     let (runner, id) = (RunnerId::new(), report.domain.clone());
     let owner = runner.clone();
@@ -272,7 +272,7 @@ pub(crate) async fn record_check(store: &Store, report: Report, policy: Policy, 
     store.domain_record_check(runner, report, None, policy, now, 0).await.unwrap().unwrap();
 }
 
-/// A message of an inbox called `hello` to addresses elsewhere. It is due at once.
+/// A message from an inbox named `hello` to remote recipients, due at once.
 pub(crate) fn outgoing(account: &AccountId, inbox: &InboxId, rcpt_to: &[&str], body: &[u8]) -> NewSubmission {
     let from: Address = "hello@inboxlayer.dev".parse().unwrap();
     NewSubmission {

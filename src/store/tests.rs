@@ -1,4 +1,4 @@
-//! The engine: commits, readers, opening and closing.
+//! The store: commits, reads, opening and closing.
 
 use super::engine::sqlite::READERS;
 use super::testing::sqlite_only;
@@ -22,7 +22,7 @@ async fn count(store: &Store) -> i64 {
 }
 
 #[tokio::test]
-async fn an_event_is_published_with_its_commit_though_nobody_waits_for_it_and_not_without_one() {
+async fn an_event_is_published_after_its_commit_even_if_the_caller_is_cancelled_and_not_after_a_rollback() {
     let (_dir, store, owner) = testing::store_with_account().await;
     let inbox = testing::inbox(&store, &owner, "one").await;
     let mut heard = store.events().subscribe(&owner, 1).unwrap();
@@ -34,7 +34,7 @@ async fn an_event_is_published_with_its_commit_though_nobody_waits_for_it_and_no
     undone.await.unwrap_err();
     assert!(heard.try_recv().is_none());
 
-    // The caller goes away while the writer works.
+    // The caller is cancelled while the writer runs.
     let (begun, mut begins) = mpsc::unbounded_channel();
     let (go, goes) = std::sync::mpsc::channel::<()>();
     let (writer, of) = (store.clone(), inbox.clone());
@@ -55,7 +55,7 @@ async fn an_event_is_published_with_its_commit_though_nobody_waits_for_it_and_no
 }
 
 #[tokio::test]
-async fn what_a_failed_or_panicking_verb_wrote_is_undone_and_nothing_else() {
+async fn only_the_writes_of_failed_or_panicking_verbs_are_rolled_back() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let writes = (0..40).map(|i| {
@@ -70,16 +70,16 @@ async fn what_a_failed_or_panicking_verb_wrote_is_undone_and_nothing_else() {
                 .await
         })
     });
-    let mut kept = 0;
+    let mut committed = 0;
     for write in writes.collect::<Vec<_>>() {
-        kept += i64::from(write.await.unwrap().is_ok());
+        committed += i64::from(write.await.unwrap().is_ok());
     }
-    assert_eq!(kept, 20);
+    assert_eq!(committed, 20);
     assert_eq!(count(&store).await, 20);
 }
 
 #[tokio::test]
-async fn nobody_else_reads_the_files_wherever_they_are() {
+async fn the_files_are_readable_only_by_the_user_in_any_directory() {
     use std::os::unix::fs::PermissionsExt;
     sqlite_only();
     let dir = tempfile::tempdir().unwrap();
@@ -95,7 +95,7 @@ async fn nobody_else_reads_the_files_wherever_they_are() {
 }
 
 #[tokio::test]
-async fn a_full_disk_keeps_nothing_that_was_answered_with_an_error() {
+async fn with_a_full_disk_exactly_the_successful_writes_are_committed() {
     sqlite_only();
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
@@ -104,8 +104,8 @@ async fn a_full_disk_keeps_nothing_that_was_answered_with_an_error() {
         let store = store.clone();
         async move { store.write(set).await.unwrap() }
     };
-    set_page_limit(&store, "PRAGMA max_page_count = 1").await; // As many as there are.
-    // All are in one group: the first waits for the others.
+    set_page_limit(&store, "PRAGMA max_page_count = 1").await; // SQLite raises it to the current number.
+    // All are in one group, because the first waits until the others are queued.
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let first = store.write(move |c| {
         let _ = wait.recv();
@@ -116,15 +116,15 @@ async fn a_full_disk_keeps_nothing_that_was_answered_with_an_error() {
     let release = async move { go.send(()).unwrap() };
     let (first, large, after, ()) = tokio::join!(first, large, after, release);
     assert!(large.is_err());
-    let answered = i64::from(first.is_ok()) + i64::from(after.is_ok());
-    assert_eq!(count(&store).await, answered, "{first:?} {after:?}");
+    let succeeded = i64::from(first.is_ok()) + i64::from(after.is_ok());
+    assert_eq!(count(&store).await, succeeded, "{first:?} {after:?}");
     set_page_limit(&store, "PRAGMA max_page_count = 1000000").await;
     store.write(|c| account(c, "acc_4")).await.unwrap();
-    assert_eq!(count(&store).await, answered + 1);
+    assert_eq!(count(&store).await, succeeded + 1);
 }
 
 #[tokio::test]
-async fn a_store_reopens_with_what_it_answered_and_only_once_at_a_time() {
+async fn a_data_directory_can_be_opened_by_one_store_and_reopened_with_its_data() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     assert!(matches!(Store::open(dir.path()), Err(OpenError::InUse { .. })));
@@ -135,13 +135,13 @@ async fn a_store_reopens_with_what_it_answered_and_only_once_at_a_time() {
     assert_eq!(count(&Store::open(dir.path()).unwrap()).await, 1);
 }
 
-/// The handle of one of many owners.
+/// A handle of owner `number`.
 fn owned(store: &Store, number: usize) -> Store {
     let number = u32::try_from(number).unwrap();
     store.for_owner(Owner::Network(std::net::Ipv4Addr::from_bits(number).into()))
 }
 
-/// A read that ends when its sender is dropped, and says when it has begun.
+/// A read that runs until the returned sender is dropped. The receiver gets a value when it starts.
 fn slow_read(store: Store) -> (tokio::task::JoinHandle<()>, mpsc::UnboundedReceiver<()>, std::sync::mpsc::Sender<()>) {
     let (begun, has_begun) = mpsc::unbounded_channel();
     let (end, wait) = std::sync::mpsc::channel::<()>();
@@ -156,8 +156,8 @@ fn slow_read(store: Store) -> (tokio::task::JoinHandle<()>, mpsc::UnboundedRecei
     (read, has_begun, end)
 }
 
-/// As many reads at once as there are connections: each waits for the others.
-async fn every_reader_works(store: &Store) {
+/// Asserts that all connections are usable, by concurrent reads that wait for each other.
+async fn assert_all_readers_usable(store: &Store) {
     let all = Arc::new(std::sync::Barrier::new(READERS));
     let reads = (0..READERS).map(|n| {
         let (store, all) = (owned(store, n), Arc::clone(&all));
@@ -175,7 +175,7 @@ async fn every_reader_works(store: &Store) {
 }
 
 #[tokio::test]
-async fn a_cancelled_caller_frees_its_place_when_its_work_ends_and_not_before() {
+async fn the_connection_of_a_cancelled_read_is_returned_when_its_work_ends() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let mut working = Vec::new();
@@ -186,7 +186,7 @@ async fn a_cancelled_caller_frees_its_place_when_its_work_ends_and_not_before() 
         assert!(read.await.unwrap_err().is_cancelled());
         working.push(end);
     }
-    // All connections are busy: new readers wait, and do not get the error that the store is closed.
+    // All connections are in use: new reads wait, and do not fail.
     let mut waiting = std::pin::pin!(count(&store));
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -194,11 +194,11 @@ async fn a_cancelled_caller_frees_its_place_when_its_work_ends_and_not_before() 
     }
     drop(working);
     assert_eq!(waiting.await, 0);
-    every_reader_works(&store).await;
+    assert_all_readers_usable(&store).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hundreds_of_cancelled_readers_lose_no_place_and_stop_nobody() {
+async fn cancelled_reads_do_not_leak_connections() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     for round in 0..40 {
@@ -219,7 +219,7 @@ async fn hundreds_of_cancelled_readers_lose_no_place_and_stop_nobody() {
             }
         }
     }
-    every_reader_works(&store).await;
+    assert_all_readers_usable(&store).await;
 }
 
 #[tokio::test]
@@ -248,12 +248,12 @@ async fn the_statement_of_a_cancelled_caller_is_interrupted() {
     has_begun.recv().await.unwrap();
     read.abort();
     assert_eq!(has_ended.recv().await.unwrap(), Some(rusqlite::ErrorCode::OperationInterrupted));
-    // The next caller's statement is its own.
-    every_reader_works(&store).await;
+    // Later statements are not interrupted.
+    assert_all_readers_usable(&store).await;
 }
 
 #[tokio::test]
-async fn an_owner_that_reads_all_the_time_leaves_a_place_to_others() {
+async fn an_owner_cannot_use_all_read_connections() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let (greedy, other) = (owned(&store, 1), owned(&store, 2));
@@ -274,14 +274,14 @@ async fn an_owner_that_reads_all_the_time_leaves_a_place_to_others() {
 }
 
 #[tokio::test]
-async fn owners_take_turns_to_write() {
+async fn owners_write_round_robin() {
     sqlite_only();
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut writes = Vec::new();
-    // The first keeps the writer busy until all the others wait.
+    // The first blocks the writer until all others are queued.
     writes.push(tokio::spawn({
         let store = store.clone();
         let work = move |_: &Transaction<'_>| wait.recv().map_err(|_| StoreError::Closed);
@@ -294,7 +294,7 @@ async fn owners_take_turns_to_write() {
             Ok::<_, StoreError>(())
         };
         writes.push(tokio::spawn(async move { store.write(work).await.unwrap() }));
-        // On one thread, it runs up to where it waits.
+        // On the single-threaded runtime, the task runs until its job is queued.
         tokio::task::yield_now().await;
     }
     go.send(()).unwrap();
@@ -305,7 +305,7 @@ async fn owners_take_turns_to_write() {
 }
 
 #[tokio::test]
-async fn all_statements_of_a_read_see_the_same() {
+async fn all_statements_of_a_read_see_one_snapshot() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let (counted, mut has_counted) = mpsc::unbounded_channel();

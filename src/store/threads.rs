@@ -1,7 +1,7 @@
-//! Threads: messages of one inbox that belong together, by the ids that they name, then by base subject and participants (RFC 5256).
+//! Threads: related messages of one inbox, by Message-IDs and references, then by base subject (RFC 5256) and participants.
 //!
-//! Invariant: a message gets its thread in the transaction that puts it into a mailbox, and keeps it; a copy has its source's. A
-//! thread is there while a message of it is. Work is bounded: ids, candidates by subject, and participants.
+//! Invariant: a message is assigned to a thread in the transaction that stores it, and stays there; a copy is in the thread of
+//! its source. A thread exists while it has messages. The work is bounded: references, candidates by subject, and participants.
 
 use super::engine::ToValue;
 use super::{Store, StoreError, Transaction, message_rows};
@@ -9,28 +9,27 @@ use crate::id::{AccountId, ContentId, InboxId, MessageId, ThreadId};
 use crate::message::threading::Threading;
 use crate::store::engine::{Row, params};
 
-/// Threads with the same base subject that are compared, the newest.
-const CANDIDATES: i64 = 5;
-/// Participants of a thread that are kept.
-const PARTICIPANTS: usize = 50;
-/// Letters of a subject.
-const SUBJECT: usize = 200;
+/// The number of the newest threads with the same base subject that are considered.
+const MAX_CANDIDATES: i64 = 5;
+/// Stored participants per thread.
+const MAX_PARTICIPANTS: usize = 50;
+/// Stored characters of a subject.
+const MAX_SUBJECT: usize = 200;
 
-/// A thread as the API shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Thread {
     pub id: ThreadId,
     pub inbox: InboxId,
-    /// Of its first message.
+    /// The subject of its first message.
     pub subject: String,
     /// Addresses in lower case.
     pub participants: Vec<String>,
-    /// The message that came last.
+    /// The newest message.
     pub last: MessageId,
     pub emails: u64,
 }
 
-/// A message that has no thread yet.
+/// A message without a thread.
 #[derive(Debug)]
 pub struct Unthreaded {
     pub id: MessageId,
@@ -38,16 +37,16 @@ pub struct Unthreaded {
     pub header: Vec<u8>,
 }
 
-/// The message that a thread is wanted for.
+/// A message to assign to a thread.
 pub(super) struct Member<'a> {
     pub id: &'a MessageId,
     pub inbox: &'a InboxId,
-    /// The inbox has sent it: who it is for counts, not who it is from.
+    /// Sent by the inbox: its recipients are compared with participants instead of its sender.
     pub was_sent: bool,
     pub threading: &'a Threading,
 }
 
-/// The thread of a message, which is made where there is none.
+/// Finds or creates the thread of a message, and adds the message's participants and references to it.
 pub(super) fn assign(connection: &Transaction<'_>, member: &Member<'_>) -> Result<ThreadId, StoreError> {
     let Member { id, inbox, threading, .. } = member;
     let found = match by_reference(connection, inbox, &threading.ids)? {
@@ -64,7 +63,7 @@ pub(super) fn assign(connection: &Transaction<'_>, member: &Member<'_>) -> Resul
         }
         None => {
             let thread = ThreadId::of_first(id);
-            let subject: String = threading.subject.chars().take(SUBJECT).collect();
+            let subject: String = threading.subject.chars().take(MAX_SUBJECT).collect();
             let sql = "INSERT INTO thread (id, account_id, inbox_id, subject, base_subject, participants, last_id)
                        SELECT ?1, account_id, id, ?3, ?4, ?5, ?6 FROM inbox WHERE id = ?2";
             let values = params![thread, inbox, subject, threading.base_subject, joined("", addresses), id];
@@ -92,7 +91,7 @@ fn by_reference(connection: &Transaction<'_>, inbox: &InboxId, ids: &[i64]) -> R
     Ok(None)
 }
 
-/// A reply without ids that are known: to a thread with its base subject that the other side takes part in.
+/// For a reply without known references: a thread with the same base subject and a common participant.
 fn by_subject(connection: &Transaction<'_>, member: &Member<'_>) -> Result<Found, StoreError> {
     let Threading { is_reply, base_subject, from, to, .. } = member.threading;
     let others = if member.was_sent { to } else { from };
@@ -102,23 +101,24 @@ fn by_subject(connection: &Transaction<'_>, member: &Member<'_>) -> Result<Found
     let sql =
         "SELECT id, participants FROM thread WHERE inbox_id = ?1 AND base_subject = ?2 ORDER BY last_id DESC LIMIT ?3";
     let row = |row: &Row<'_>| Ok((row.get::<ThreadId>(0)?, row.get::<String>(1)?));
-    let candidates = connection.query(sql, params![member.inbox, base_subject, CANDIDATES], row)?;
-    let takes_part = |(_, all): &(ThreadId, String)| all.split(' ').any(|one| others.iter().any(|other| other == one));
-    Ok(candidates.into_iter().find(takes_part))
+    let candidates = connection.query(sql, params![member.inbox, base_subject, MAX_CANDIDATES], row)?;
+    let participates =
+        |(_, all): &(ThreadId, String)| all.split(' ').any(|one| others.iter().any(|other| other == one));
+    Ok(candidates.into_iter().find(participates))
 }
 
-/// Participants with those who are new.
+/// Adds new addresses to participants.
 fn joined<'a>(participants: &str, addresses: impl Iterator<Item = &'a String>) -> String {
     let mut all: Vec<&str> = participants.split(' ').filter(|one| !one.is_empty()).collect();
     for address in addresses {
-        if all.len() < PARTICIPANTS && !all.contains(&address.as_str()) {
+        if all.len() < MAX_PARTICIPANTS && !all.contains(&address.as_str()) {
             all.push(address);
         }
     }
     all.join(" ")
 }
 
-/// Removes those of the threads that have no message any more.
+/// Removes those of the threads that have no messages.
 pub(super) fn remove_empty(
     connection: &Transaction<'_>,
     threads: impl IntoIterator<Item = ThreadId>,
@@ -143,7 +143,6 @@ fn thread(row: &Row<'_>) -> Result<Thread, StoreError> {
     })
 }
 
-/// Whose threads are wanted.
 #[derive(Clone, Debug)]
 pub enum ThreadsOf {
     Account(AccountId),
@@ -151,7 +150,7 @@ pub enum ThreadsOf {
 }
 
 impl Store {
-    /// Threads by the message that came last, the newest first, from below that of `below` on.
+    /// Threads whose newest message is older than `below`, ordered by their newest message, the newest first.
     pub async fn threads(
         &self,
         of: ThreadsOf,
@@ -181,14 +180,13 @@ impl Store {
         .await
     }
 
-    /// One thread.
     pub async fn thread(&self, id: &ThreadId) -> Result<Option<Thread>, StoreError> {
         let id = id.clone();
         self.read(move |connection| connection.query_opt(&format!("{THREAD} WHERE t.id = ?1"), params![id], thread))
             .await
     }
 
-    /// The oldest messages that have no thread yet.
+    /// The oldest messages without a thread.
     pub async fn unthreaded(&self, limit: u32) -> Result<Vec<Unthreaded>, StoreError> {
         self.read(move |connection| {
             let sql =
@@ -200,7 +198,7 @@ impl Store {
         .await
     }
 
-    /// Gives those of the messages their threads that have none yet.
+    /// Assigns threads to those of the messages that have none.
     pub(crate) async fn thread_all(&self, messages: Vec<(MessageId, Threading)>) -> Result<(), StoreError> {
         self.write(move |connection| {
             for (id, threading) in &messages {
@@ -227,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_are_threaded_by_ids_then_by_subject_and_participants_inside_one_inbox() {
+    async fn messages_of_an_inbox_are_threaded_by_references_then_by_subject_and_participants() {
         let (_dir, store, account) = store_with_account().await;
         let (ours, other) = (inbox(&store, &account, "ours").await, inbox(&store, &account, "other").await);
         let of = async |raw: &str| thread_of(&store, &ours, raw).await;

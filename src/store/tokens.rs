@@ -1,6 +1,6 @@
-//! API tokens, by their hash.
+//! API tokens.
 //!
-//! Invariant: no token's text is ever stored; the inboxes of a token are inboxes of its own account.
+//! Invariant: only the hash of a token is stored; the inboxes of a token belong to its account.
 
 use super::inboxes::{Opened, opened_by};
 use super::permissions::Permissions;
@@ -12,22 +12,20 @@ use crate::id::{AccountId, InboxId, TokenId, UserId};
 use crate::store::engine::{Row, ToValue, params};
 use std::time::Duration;
 
-/// Tokens that a user's log-ins have at one time.
-const LOG_INS: u32 = 50;
+/// Live log-in tokens per user.
+const MAX_LOG_INS: u32 = 50;
 
-/// What a token reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Accounts, and everything of every account.
+    /// All accounts.
     Operator,
-    /// Everything of one account.
     Account(AccountId),
-    /// Only these inboxes of one account.
+    /// Inboxes of one account.
     Inboxes(AccountId, Vec<InboxId>),
 }
 
 impl Scope {
-    /// The account it is bound to.
+    /// `None` for an operator's token.
     pub fn account(&self) -> Option<&AccountId> {
         match self {
             Self::Operator => None,
@@ -35,7 +33,7 @@ impl Scope {
         }
     }
 
-    /// The word for it, in JSON and in the store.
+    /// The name in JSON and in the store.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Operator => "operator",
@@ -45,67 +43,57 @@ impl Scope {
     }
 }
 
-/// What is kept of a token.
+/// A stored token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRecord {
     pub id: TokenId,
-    /// What its owner calls it.
+    /// Chosen by the owner, not unique.
     pub name: String,
-    /// What it reaches.
     pub scope: Scope,
-    /// What it may do there.
     pub permissions: Permissions,
-    /// Whose log-in made it.
+    /// The user whose log-in created it.
     pub user: Option<UserId>,
     pub created_at: Timestamp,
-    /// From when on it opens nothing.
     pub expires_at: Option<Timestamp>,
-    /// Its last use, to the minute.
+    /// The last use, with a resolution of a minute.
     pub last_used_at: Option<Timestamp>,
-    /// Since when it opens nothing.
     pub revoked_at: Option<Timestamp>,
 }
 
 impl TokenRecord {
-    /// True while it is neither revoked nor expired.
+    /// True if it is neither revoked nor expired.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
     }
 }
 
-/// A token that is to be.
 #[derive(Clone, Debug)]
 pub struct NewToken {
-    /// What its owner calls it.
     pub name: String,
-    /// What it reaches.
     pub scope: Scope,
-    /// What it may do there.
     pub permissions: Permissions,
-    /// Whose log-in makes it.
+    /// The user whose log-in creates it.
     pub user: Option<UserId>,
-    /// Until when.
     pub expires_at: Option<Timestamp>,
-    /// The hash of its text.
+    /// SHA-256 of the token.
     pub hash: [u8; 32],
 }
 
 impl NewToken {
-    /// One that does not expire and may do everything that its scope reaches.
+    /// A token that does not expire, with all permissions within its scope.
     pub fn new(name: impl Into<String>, scope: Scope, hash: [u8; 32]) -> Self {
         Self { name: name.into(), scope, permissions: Permissions::all(), user: None, expires_at: None, hash }
     }
 }
 
-/// Why no token was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateTokenError {
     #[error("there is no such account")]
     UnknownAccount,
     #[error("the account has no inbox {0}")]
     UnknownInbox(InboxId),
-    /// It has just been disabled.
-    #[error("the user cannot log in")]
+    /// The user was disabled or deleted during the log-in.
+    #[error("the user is disabled")]
     UserDisabled,
     #[error("the account has reached its limit of {0} live tokens")]
     LimitReached(u32),
@@ -116,7 +104,7 @@ pub enum CreateTokenError {
 const COLUMNS: &str =
     "id, account_id, name, scope, created_at, expires_at, last_used_at, revoked_at, user_id, permissions";
 
-/// Its inboxes are read by [`with_inboxes`].
+/// The inboxes of the scope are read by [`with_inboxes`].
 fn record(row: &Row<'_>) -> Result<TokenRecord, StoreError> {
     let id: TokenId = row.get(0)?;
     let account: Option<AccountId> = row.get(1)?;
@@ -125,13 +113,15 @@ fn record(row: &Row<'_>) -> Result<TokenRecord, StoreError> {
         ("operator", None) => Scope::Operator,
         ("account", Some(account)) => Scope::Account(account),
         ("inboxes", Some(account)) => Scope::Inboxes(account, Vec::new()),
-        _ => return Err(StoreError::Corrupt(format!("token {id} has scope {word}"))),
+        _ => return Err(StoreError::Corrupt(format!("token {id} has the unknown scope {word}"))),
     };
     let permissions = match row.get::<Option<String>>(9)? {
         None => Permissions::all(),
         Some(words) => words
             .split_ascii_whitespace()
-            .map(|word| word.parse().map_err(|_| StoreError::Corrupt(format!("token {id} has permission {word}"))))
+            .map(|word| {
+                word.parse().map_err(|_| StoreError::Corrupt(format!("token {id} has the unknown permission {word}")))
+            })
             .collect::<Result<_, _>>()?,
     };
     Ok(TokenRecord {
@@ -175,8 +165,8 @@ fn create(c: &Transaction<'_>, new: &NewToken, limit: u32, now: Timestamp) -> Re
             return Err(CreateTokenError::UnknownAccount);
         }
         match &new.user {
-            None => make_room(c, account, limit, now)?,
-            Some(user) => make_room_for_log_in(c, account, user, now)?,
+            None => limit_tokens(c, account, limit, now)?,
+            Some(user) => limit_log_ins(c, account, user, now)?,
         }
     }
     let id = TokenId::new();
@@ -206,11 +196,11 @@ fn create(c: &Transaction<'_>, new: &NewToken, limit: u32, now: Timestamp) -> Re
             }
         }
     }
-    by_id(c, &id)?.ok_or_else(|| StoreError::Corrupt("a token just made is missing".into()).into())
+    by_id(c, &id)?.ok_or_else(|| StoreError::Corrupt("a created token was not found".into()).into())
 }
 
-/// An account has at most `limit` live tokens, and of those that open nothing any more the newest `limit` are still shown.
-fn make_room(c: &Transaction<'_>, account: &AccountId, limit: u32, now: Timestamp) -> Result<(), CreateTokenError> {
+/// Fails if the account has `limit` live tokens. Removes all but the newest `limit` revoked or expired ones.
+fn limit_tokens(c: &Transaction<'_>, account: &AccountId, limit: u32, now: Timestamp) -> Result<(), CreateTokenError> {
     let dead = "account_id = ?1 AND user_id IS NULL AND (revoked_at IS NOT NULL OR (expires_at IS NOT NULL AND expires_at <= ?2))";
     let sql = format!("SELECT count(*) FROM token WHERE account_id = ?1 AND user_id IS NULL AND NOT ({dead})");
     if c.query_row(&sql, params![account, now], |row| row.get::<u32>(0))? >= limit {
@@ -223,8 +213,8 @@ fn make_room(c: &Transaction<'_>, account: &AccountId, limit: u32, now: Timestam
     Ok(())
 }
 
-/// A user has at most [`LOG_INS`] tokens: the oldest go, with their sessions.
-fn make_room_for_log_in(
+/// Removes the oldest tokens of a user so that one more is within [`MAX_LOG_INS`]. Their sessions end.
+fn limit_log_ins(
     c: &Transaction<'_>,
     account: &AccountId,
     user: &UserId,
@@ -237,15 +227,15 @@ fn make_room_for_log_in(
     let over = "user_id = ?1 AND (revoked_at IS NOT NULL OR expires_at <= ?2 OR id IN
                 (SELECT id FROM token WHERE user_id = ?1 AND revoked_at IS NULL ORDER BY id DESC LIMIT 1000000000 OFFSET ?3))";
     let sql = format!("DELETE FROM token WHERE {over} RETURNING id");
-    let gone = c.query(&sql, params![user, now, LOG_INS - 1], |row| row.get(0))?;
-    for token_id in gone {
+    let removed = c.query(&sql, params![user, now, MAX_LOG_INS - 1], |row| row.get(0))?;
+    for token_id in removed {
         c.publish(account, Event::TokenRevoked { token_id })?;
     }
     Ok(())
 }
 
 impl Store {
-    /// Keeps a new token, unless its account has `limit` live ones.
+    /// An account may have up to `limit` live tokens, apart from those of users' log-ins.
     pub async fn token_create(
         &self,
         new: NewToken,
@@ -255,13 +245,13 @@ impl Store {
         self.write(move |c| create(c, &new, limit, now)).await
     }
 
-    /// The token of this hash, live or not.
+    /// The token with this hash, live or not.
     pub async fn token_by_hash(&self, hash: [u8; 32]) -> Result<Option<TokenRecord>, StoreError> {
         self.read(move |c| by_hash(c, &hash)).await
     }
 
-    /// The token of this hash, and what `address` opens in its account. All of the work is done in every case: without a
-    /// token, it is done for an account that does not exist.
+    /// The token with this hash, and the inbox of its account that `address` belongs to. Without a token, the second query is run
+    /// for an account that does not exist, so that the time reveals nothing.
     pub async fn token_and_inbox(
         &self,
         hash: [u8; 32],
@@ -278,7 +268,7 @@ impl Store {
         .await
     }
 
-    /// One token, by its id; and what `address` opens in its account.
+    /// The token with this ID, and the inbox of its account that `address` belongs to.
     pub async fn token_still_opens(
         &self,
         id: &TokenId,
@@ -297,7 +287,7 @@ impl Store {
         .await
     }
 
-    /// One token: of the account, or (`None`) of anybody.
+    /// A token of the account, or, with `None`, of any.
     pub async fn token_get(
         &self,
         account: Option<&AccountId>,
@@ -311,7 +301,7 @@ impl Store {
         .await
     }
 
-    /// Tokens in the order they were made, from the one after `after` on: of the account, or (`None`) of the operators.
+    /// Tokens after `after`, in the order of creation: of the account, or, with `None`, of operators.
     pub async fn token_list(
         &self,
         account: Option<&AccountId>,
@@ -333,7 +323,8 @@ impl Store {
         .await
     }
 
-    /// Revokes a token of the account, or (`None`) of anybody; again is no error. `None`: there is none of this id.
+    /// Revokes a token of the account, or, with `None`, of any; succeeds if it is revoked already. `None` if there is no such
+    /// token.
     pub async fn token_revoke(
         &self,
         account: Option<&AccountId>,
@@ -354,13 +345,13 @@ impl Store {
         .await
     }
 
-    /// Notes a use, unless one was noted within `pause`.
-    pub async fn token_used(&self, id: &TokenId, now: Timestamp, pause: Duration) -> Result<(), StoreError> {
+    /// Records a use, unless one was recorded within `resolution`.
+    pub async fn token_used(&self, id: &TokenId, now: Timestamp, resolution: Duration) -> Result<(), StoreError> {
         let id = id.clone();
-        let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+        let resolution = i64::try_from(resolution.as_millis()).unwrap_or(i64::MAX);
         self.write(move |c| {
             let sql = "UPDATE token SET last_used_at = ?2 WHERE id = ?1 AND coalesce(last_used_at, 0) <= CAST(?2 AS BIGINT) - CAST(?3 AS BIGINT)";
-            c.execute(sql, params![id, now, pause])?;
+            c.execute(sql, params![id, now, resolution])?;
             Ok(())
         })
         .await
@@ -373,28 +364,28 @@ mod tests {
     use crate::store::testing::{account, store_with_account};
 
     #[tokio::test]
-    async fn live_tokens_are_limited_and_dead_ones_do_not_pile_up() {
+    async fn live_tokens_are_limited_and_old_revoked_ones_are_removed() {
         let (_dir, store, ours) = store_with_account().await;
         let (mut now, mut hash) = (Timestamp::real(), 0);
         let hour = Duration::from_secs(3600);
-        let mut make = async |account: &AccountId, expires_at, now| {
+        let mut create = async |account: &AccountId, expires_at, now| {
             hash += 1;
             let new = NewToken { expires_at, ..NewToken::new("x", Scope::Account(account.clone()), [hash; 32]) };
             store.token_create(new, 2, now).await
         };
-        let first = make(&ours, None, now).await.unwrap();
-        make(&ours, Some(now.after(hour)), now).await.unwrap();
-        let third = make(&ours, None, now).await;
+        let first = create(&ours, None, now).await.unwrap();
+        create(&ours, Some(now.after(hour)), now).await.unwrap();
+        let third = create(&ours, None, now).await;
         assert!(matches!(third, Err(CreateTokenError::LimitReached(2))), "{third:?}");
-        make(&account(&store).await, None, now).await.unwrap();
-        // One that has expired counts no more, nor one that was revoked.
+        create(&account(&store).await, None, now).await.unwrap();
+        // Expired and revoked tokens do not count.
         now = now.after(hour);
         for _ in 0..9 {
-            let made = make(&ours, None, now).await.unwrap();
-            store.token_revoke(Some(&ours), &made.id, now).await.unwrap().unwrap();
+            let token = create(&ours, None, now).await.unwrap();
+            store.token_revoke(Some(&ours), &token.id, now).await.unwrap().unwrap();
         }
-        let kept = store.token_list(Some(&ours), None, 100).await.unwrap();
-        assert_eq!(kept.len(), 4, "{kept:?}");
-        assert_eq!(kept.iter().filter(|token| token.is_live(now)).map(|t| &t.id).collect::<Vec<_>>(), [&first.id]);
+        let listed = store.token_list(Some(&ours), None, 100).await.unwrap();
+        assert_eq!(listed.len(), 4, "{listed:?}");
+        assert_eq!(listed.iter().filter(|token| token.is_live(now)).map(|t| &t.id).collect::<Vec<_>>(), [&first.id]);
     }
 }

@@ -1,5 +1,5 @@
-//! Messages into another mailbox of their inbox, for the service `mailbox`: all of them in one transaction, or batch by batch
-//! into a hidden row, which [`Store::transfer_publish`] makes a part of the target ([`super::parts`]).
+//! COPY, MOVE, and RENAME of INBOX, for the service `mailbox`: in one transaction, or in batches into a hidden row, which
+//! [`Store::transfer_publish`] makes a part of the target ([`super::parts`]).
 
 use super::batch::BATCH;
 use super::keywords;
@@ -16,35 +16,33 @@ use crate::id::{InboxId, MailboxId, RunnerId};
 use crate::store::engine::{Row, params};
 use std::ops::ControlFlow;
 
-/// A MOVE of many keeps the distances between their UIDs. It is refused where the target's next UID would pass this: the
-/// other half of the numbers is for messages that come one by one.
-const LAST_UID_OF_A_PART: i64 = u32::MAX as i64 / 2;
+/// A MOVE in batches preserves the gaps between UIDs. It fails if the target's UIDNEXT would exceed this, so that half of the
+/// UIDs remain for other messages.
+const MAX_UID_NEXT: i64 = u32::MAX as i64 / 2;
 
-/// Messages that are now in another mailbox too, or instead.
+/// The result of a transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copied {
-    /// The other mailbox's number.
+    /// The target.
     pub mailbox: MailboxId,
-    /// Its UIDVALIDITY.
     pub uid_validity: u32,
-    /// UID here and UID there, rising. Messages that were gone already are left out.
+    /// Source and target UIDs, ascending, without messages that did not exist.
     pub uids: Vec<(u32, u32)>,
 }
 
-/// Why nothing was copied or moved.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
-    #[error("there is no mailbox of this name")]
+    #[error("there is no mailbox with this name")]
     NoSuchMailbox,
     #[error("the inbox is full")]
     Full,
-    #[error("a mailbox has at most {0} different keywords (limits.keywords_per_mailbox)")]
+    #[error("a mailbox can have at most {0} different keywords (limits.keywords_per_mailbox)")]
     TooManyKeywords(usize),
-    #[error("the UIDs of these messages are too far apart: move {BATCH} at a time")]
+    #[error("the gaps between the UIDs of these messages are too large: move {BATCH} at a time")]
     TooFarApart,
-    /// The mailbox they were to go to was not made.
+    /// The target of a rename could not be created.
     #[error(transparent)]
-    NotMade(MailboxError),
+    NotCreated(MailboxError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -53,38 +51,32 @@ impl From<TransferError> for MailboxError {
     fn from(error: TransferError) -> Self {
         match error {
             TransferError::Store(error) => Self::Store(error),
-            TransferError::NotMade(error) => error,
-            // A rename goes to a new mailbox, keeps all UIDs and copies nothing.
+            TransferError::NotCreated(error) => error,
+            // A rename has a new target, keeps UIDs, and copies nothing.
             other => Self::Store(StoreError::Corrupt(other.to_string())),
         }
     }
 }
 
-/// What is done with the messages.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// They are copied, if the inbox has room for them.
     Copy {
-        /// What the inbox may hold.
         quota: Quota,
     },
-    /// They move.
     Move,
-    /// They move to a new mailbox, and keep their UIDs.
+    /// A move to a new mailbox that preserves UIDs.
     Rename,
 }
 
-/// A change of many messages' mailbox.
+/// A transfer of messages to another mailbox.
 #[derive(Clone, Debug)]
 pub struct Transfer {
     pub inbox: InboxId,
-    /// The mailbox they are in.
     pub from: MailboxId,
-    /// The name of the mailbox they go to.
+    /// The name of the target.
     pub to: String,
-    /// What is done with them.
     pub kind: Kind,
-    /// Different keywords that the target may have; a rename brings no new ones.
+    /// The maximum of different keywords in the target.
     pub keywords: usize,
 }
 
@@ -101,7 +93,7 @@ impl Transfer {
 }
 
 impl Store {
-    /// All messages of a mailbox, UIDs rising, and its id; `None` when there is no such mailbox.
+    /// The ID of a mailbox and the UIDs of its messages, ascending. `None` if there is no such mailbox.
     pub async fn mailbox_uids(&self, inbox: &InboxId, name: &str) -> Result<Option<(MailboxId, Vec<u32>)>, StoreError> {
         let (inbox, name) = (inbox.clone(), name.to_owned());
         self.read(move |connection| {
@@ -111,13 +103,13 @@ impl Store {
         .await
     }
 
-    /// All of it in one transaction.
+    /// Transfers messages in one transaction.
     pub async fn transfer_at_once(&self, transfer: Transfer, uids: Vec<u32>) -> Result<Copied, TransferError> {
         let turn = [Turn::Inbox(transfer.inbox.clone())];
         self.write_in_turn(&turn, move |transaction| at_once(transaction, &transfer, &uids)).await
     }
 
-    /// Checks what can be checked before the first batch, takes the room for copies, and makes the hidden row.
+    /// Begins a transfer in batches: checks the target, reserves the quota for copies, and inserts the hidden row.
     pub async fn transfer_begin(&self, transfer: &Transfer, uids: &[u32]) -> Result<MailboxId, TransferError> {
         let (octets, messages) = match transfer.kind {
             Kind::Copy { .. } => {
@@ -143,13 +135,13 @@ impl Store {
             }
             let hidden = parts::insert_hidden(connection, &transfer.inbox, None)?;
             let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-            parts::hold(connection, hidden, signed(octets), signed(messages))?;
+            parts::reserve(connection, hidden, signed(octets), signed(messages))?;
             Ok(hidden)
         })
         .await
     }
 
-    /// Puts a batch into the hidden row, after `before` others. Returns the UID here and in that row of each.
+    /// Adds a batch to the hidden row, which has `before` messages. Returns the source UID and the UID in the hidden row of each.
     pub async fn transfer_gather(
         &self,
         transfer: Transfer,
@@ -171,8 +163,8 @@ impl Store {
         .await
     }
 
-    /// Makes the hidden row, with what was gathered in it, a part of the target. Fails where the lease of the inbox's long
-    /// change is not `owner`'s any more: then another daemon finishes the row.
+    /// Makes the hidden row a part of the target. Fails if `owner` has lost the lease of the inbox's long change; another daemon
+    /// then finishes the row.
     pub async fn transfer_publish(
         &self,
         transfer: Transfer,
@@ -189,7 +181,7 @@ impl Store {
     }
 }
 
-/// Copies or moves messages in this transaction.
+/// Transfers messages in this transaction.
 pub(super) fn at_once(
     connection: &Transaction<'_>,
     transfer: &Transfer,
@@ -197,12 +189,12 @@ pub(super) fn at_once(
 ) -> Result<Copied, TransferError> {
     let from = parts::of(connection, &transfer.inbox, transfer.from)?;
     let target = match transfer.kind {
-        Kind::Rename => make(connection, transfer)?,
+        Kind::Rename => create_target(connection, transfer)?,
         Kind::Copy { .. } | Kind::Move => find(connection, transfer)?,
     };
     let mut copied = Copied { mailbox: target.id, uid_validity: target.uid_validity, uids: Vec::new() };
-    let there = parts::holders(connection, &from, uids)?;
-    if there.is_empty() {
+    let existing = parts::holders(connection, &from, uids)?;
+    if existing.is_empty() {
         return Ok(copied);
     }
     if let Kind::Copy { quota } = transfer.kind {
@@ -212,11 +204,11 @@ pub(super) fn at_once(
         }
     }
     let keywords_before = keywords::count(connection, std::iter::once(target.id))?;
-    let count = u32::try_from(there.len()).unwrap_or(u32::MAX);
+    let count = u32::try_from(existing.len()).unwrap_or(u32::MAX);
     let next =
         mailboxes::next_uids(connection, target.id, if matches!(transfer.kind, Kind::Rename) { 0 } else { count })?;
     let keeps_uids = matches!(transfer.kind, Kind::Rename);
-    let numbered = there.into_iter().zip(next.first_uid..);
+    let numbered = existing.into_iter().zip(next.first_uid..);
     let messages: Vec<Going> =
         numbered.map(|((uid, part), next)| Going { part, uid, to: if keeps_uids { uid } else { next } }).collect();
     match transfer.kind {
@@ -238,7 +230,7 @@ pub(super) fn at_once(
     Ok(copied)
 }
 
-/// Copies a batch into the hidden row, after `before` others. Returns UID here and UID there.
+/// Copies a batch to the hidden row, which has `before` messages. Returns source and target UIDs.
 fn gather_copies(
     connection: &Transaction<'_>,
     inbox: &InboxId,
@@ -254,20 +246,21 @@ fn gather_copies(
     Ok(messages.iter().map(|message| (message.uid, message.to)).collect())
 }
 
-/// Puts a batch into the hidden row, which is a part of the mailbox they are in: they keep their UIDs.
+/// Relocates a batch to the hidden row, which is a part of the source mailbox: UIDs are preserved.
 fn gather(
     connection: &Transaction<'_>,
     from: &[Part],
     hidden: MailboxId,
     uids: &[u32],
 ) -> Result<Vec<(u32, u32)>, TransferError> {
-    let there = parts::holders(connection, from, uids)?;
-    let messages: Vec<Going> = there.into_iter().map(|(uid, part)| Going { part, uid, to: uid }).collect();
+    let existing = parts::holders(connection, from, uids)?;
+    let messages: Vec<Going> = existing.into_iter().map(|(uid, part)| Going { part, uid, to: uid }).collect();
     message_rows::relocate(connection, &messages, hidden, None)?;
     Ok(messages.iter().map(|message| (message.uid, message.to)).collect())
 }
 
-/// Makes the hidden row a part of the target: all of its messages appear there, and what moves is gone from where it was.
+/// Makes the hidden row a part of the target: in one transaction, its messages appear in the target, and moved ones leave the
+/// source.
 fn publish(
     connection: &Transaction<'_>,
     transfer: &Transfer,
@@ -275,7 +268,7 @@ fn publish(
     gathered: &[(u32, u32)],
 ) -> Result<Copied, TransferError> {
     let target = match transfer.kind {
-        Kind::Rename => make(connection, transfer)?,
+        Kind::Rename => create_target(connection, transfer)?,
         Kind::Copy { .. } | Kind::Move => find(connection, transfer)?,
     };
     let mut copied = Copied { mailbox: target.id, uid_validity: target.uid_validity, uids: Vec::new() };
@@ -283,7 +276,7 @@ fn publish(
     let sql = "SELECT part_of FROM mailbox WHERE id = ?1";
     let part_of: Option<MailboxId> = connection.query_row(sql, params![hidden], |row| row.get(0))?;
     if !is_copy && part_of != Some(transfer.from) {
-        // Somebody has deleted the mailbox, and them with it.
+        // The source mailbox was deleted with its messages.
         return Ok(copied);
     }
     let (Some((_, first)), Some((_, last))) = (gathered.first(), gathered.last()) else { return Ok(copied) };
@@ -297,16 +290,16 @@ fn publish(
     let offset = if matches!(transfer.kind, Kind::Rename) {
         0
     } else {
-        if !is_copy && i64::from(target.uid_next).saturating_add(i64::from(span)) > LAST_UID_OF_A_PART {
+        if !is_copy && i64::from(target.uid_next).saturating_add(i64::from(span)) > MAX_UID_NEXT {
             return Err(TransferError::TooFarApart);
         }
         i64::from(mailboxes::next_uids(connection, target.id, span)?.first_uid) - first
     };
-    // Later than any change that the messages bring along.
+    // Higher than the mod-sequences of the transferred messages.
     let sql = "UPDATE mailbox SET highest_modseq = 1 +
                    (SELECT max(highest_modseq) FROM mailbox WHERE id IN (?1, ?2)) WHERE id = ?1 RETURNING highest_modseq";
     let modseq = connection.query_row(sql, params![target.id, transfer.from], |row| row.get(0))?;
-    // Under new UIDs, no session has claimed them yet.
+    // With new UIDs, all messages are recent.
     let sql = "UPDATE mailbox SET part_of = ?2, uid_offset = ?3, recent = CASE WHEN ?4 = 1 THEN recent ELSE messages END WHERE id = ?1";
     let keeps_uids = matches!(transfer.kind, Kind::Rename);
     connection.execute(sql, params![hidden, target.id, offset, keeps_uids])?;
@@ -315,8 +308,8 @@ fn publish(
         let modseq = expunged::note_many(connection, transfer.from)?;
         transfer.publish_removed(connection, modseq)?;
     }
-    let there = |uid: u32| u32::try_from(i64::from(uid).saturating_add(offset)).unwrap_or(u32::MAX);
-    copied.uids = gathered.iter().map(|(here, uid)| (*here, there(*uid))).collect();
+    let target_uid = |uid: u32| u32::try_from(i64::from(uid).saturating_add(offset)).unwrap_or(u32::MAX);
+    copied.uids = gathered.iter().map(|(source, uid)| (*source, target_uid(*uid))).collect();
     Ok(copied)
 }
 
@@ -333,15 +326,15 @@ fn find(connection: &Transaction<'_>, transfer: &Transfer) -> Result<Target, Tra
     found.ok_or(TransferError::NoSuchMailbox)
 }
 
-/// Makes the target of a rename, with the next UID of the mailbox it is the new name of.
-fn make(connection: &Transaction<'_>, transfer: &Transfer) -> Result<Target, TransferError> {
+/// Creates the target of a rename, with UIDNEXT of the source.
+fn create_target(connection: &Transaction<'_>, transfer: &Transfer) -> Result<Target, TransferError> {
     if mailboxes::find(connection, &transfer.inbox, &transfer.to)?.is_some() {
-        return Err(TransferError::NotMade(MailboxError::Exists));
+        return Err(TransferError::NotCreated(MailboxError::Exists));
     }
-    let made = mailbox_tree::create(connection, &transfer.inbox, &transfer.to).map_err(TransferError::NotMade)?;
+    let created = mailbox_tree::create(connection, &transfer.inbox, &transfer.to).map_err(TransferError::NotCreated)?;
     let sql = "UPDATE mailbox SET (uid_next, recent_from) = (SELECT uid_next, recent_from FROM mailbox WHERE id = ?2)
                WHERE id = ?1";
-    connection.execute(sql, params![made, transfer.from])?;
+    connection.execute(sql, params![created, transfer.from])?;
     find(connection, transfer)
 }
 
@@ -357,7 +350,7 @@ fn all_uids(connection: &Transaction<'_>, of: &[Part]) -> Result<Vec<u32>, Store
     Ok(uids)
 }
 
-/// How many of the messages are there, and the octets that are counted for copies of them.
+/// The octets counted for copies of those of the messages that exist, and their number.
 fn size_of(connection: &Transaction<'_>, from: &[Part], uids: &[u32]) -> Result<(u64, u64), StoreError> {
     let sql = format!(
         "SELECT count(*), coalesce(sum(c.size + octet_length(m.keywords)), 0)

@@ -1,36 +1,37 @@
-//! Messages that no parser may see, since the daemon aborted while it read them.
+//! Messages that are not parsed any more because the daemon aborted while it parsed them.
 
 use super::{Store, StoreError, Transaction};
 use crate::id::{ContentId, MessageId};
 use crate::store::engine::params;
 use std::collections::HashSet;
 
-/// After so many aborts a message is set aside for good, whatever a process of its own makes of it: it may be something else
-/// that is asked of it, such as what is searched for.
-const ABORTS: i64 = 3;
+/// After this many aborts a message is set aside permanently, even if a separate process can parse it: the abort may depend on
+/// the request, such as the search terms.
+const MAX_ABORTS: i64 = 3;
 
-/// What came of reading a content again in a process of its own.
+/// The result of parsing a content in a separate process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It was read to the end: most likely the daemon was killed.
+    /// Parsing succeeded: the daemon was probably killed.
     Harmless,
-    /// The process aborted as well.
+    /// The process aborted.
     Aborts,
-    /// It could not be tried, or not in time.
+    /// The process could not be run, or timed out.
     Unknown,
 }
 
-/// A content that was being read when the last daemon ended.
+/// A content that was being parsed when the previous daemon ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {
     pub content: ContentId,
     pub messages: Vec<MessageId>,
-    /// Daemons that have ended while they read it.
+    /// How often a daemon ended while it parsed the content.
     pub aborts: i64,
 }
 
 impl Store {
-    /// At start: records what was being read when the last daemon ended, and gives all contents that are set aside now.
+    /// Records, at startup, the contents that were being parsed when the previous daemon ended. Returns them and all contents
+    /// that are set aside.
     pub async fn set_aside(
         &self,
         contents: Vec<(ContentId, Verdict)>,
@@ -38,7 +39,7 @@ impl Store {
         self.write(move |connection| set_aside(connection, &contents)).await
     }
 
-    /// The same where nothing can be written, as on a full disk.
+    /// The same without writing, for example because the disk is full.
     pub async fn set_aside_unrecorded(
         &self,
         contents: Vec<(ContentId, Verdict)>,
@@ -50,7 +51,7 @@ impl Store {
                 let sql = "SELECT coalesce((SELECT aborts FROM unreadable WHERE content_id = ?1), 0) + 1";
                 let aborts = connection.query_row(sql, params![content], |row| row.get(0))?;
                 suspects.push(Suspect { content, messages: messages_of(connection, content)?, aborts });
-                if verdict != Verdict::Harmless || aborts >= ABORTS {
+                if verdict != Verdict::Harmless || aborts >= MAX_ABORTS {
                     aside.insert(content);
                 }
             }
@@ -64,17 +65,17 @@ fn set_aside(
     connection: &Transaction<'_>,
     contents: &[(ContentId, Verdict)],
 ) -> Result<(Vec<Suspect>, HashSet<ContentId>), StoreError> {
-    connection.execute("UPDATE unreadable SET is_aside = 0 WHERE aborts < ?1", params![ABORTS])?;
+    connection.execute("UPDATE unreadable SET is_aside = 0 WHERE aborts < ?1", params![MAX_ABORTS])?;
     let mut suspects = Vec::new();
     for (content, verdict) in contents {
-        let more = if *verdict == Verdict::Aborts { ABORTS } else { 1 };
-        // A message deleted meanwhile is harmless.
+        let more = if *verdict == Verdict::Aborts { MAX_ABORTS } else { 1 };
+        // A deleted message has no content, so no row is inserted.
         let sql = "INSERT INTO unreadable (content_id, aborts, is_aside) SELECT id, ?2, ?3 FROM content WHERE id = ?1
                    ON CONFLICT (content_id) DO UPDATE SET aborts = unreadable.aborts + excluded.aborts,
                        is_aside = CASE WHEN excluded.is_aside = 1 OR unreadable.aborts + excluded.aborts >= ?4 THEN 1 ELSE 0 END
                    RETURNING aborts";
-        let is_aside = *verdict != Verdict::Harmless || more >= ABORTS;
-        let values = params![content, more, is_aside, ABORTS];
+        let is_aside = *verdict != Verdict::Harmless || more >= MAX_ABORTS;
+        let values = params![content, more, is_aside, MAX_ABORTS];
         let aborts = connection.query_opt(sql, values, |row| row.get(0))?;
         if let Some(aborts) = aborts {
             suspects.push(Suspect { content: *content, messages: messages_of(connection, *content)?, aborts });
@@ -99,7 +100,7 @@ mod tests {
     use crate::store::testing::store_with_account;
 
     #[tokio::test]
-    async fn what_aborts_again_is_set_aside_for_good_and_what_a_kill_hit_is_not() {
+    async fn a_message_that_aborts_is_set_aside_permanently_and_a_harmless_one_is_not() {
         use Verdict::{Aborts, Harmless, Unknown};
         let (_dir, store, _) = store_with_account().await;
         let insert = |c: &Transaction<'_>| {
@@ -118,11 +119,11 @@ mod tests {
             aside.sort_unstable();
             (aborts, aside)
         };
-        assert_eq!(start(&[(3, Unknown), (99, Aborts)]).await, (vec![(3, 1)], vec![3]), "what is gone is no suspect");
-        assert_eq!(start(&[]).await, (vec![], vec![]), "not tried: another chance");
+        assert_eq!(start(&[(3, Unknown), (99, Aborts)]).await, (vec![(3, 1)], vec![3]), "a deleted content is ignored");
+        assert_eq!(start(&[]).await, (vec![], vec![]), "unknown verdicts expire at the next start");
         assert_eq!(start(&[(3, Harmless), (4, Aborts)]).await, (vec![(3, 2), (4, 3)], vec![4]));
         assert_eq!(start(&[]).await, (vec![], vec![4]));
-        assert_eq!(start(&[(3, Harmless)]).await, (vec![(3, 3)], vec![3, 4]), "too often");
+        assert_eq!(start(&[(3, Harmless)]).await, (vec![(3, 3)], vec![3, 4]), "too many aborts");
         assert_eq!(start(&[]).await, (vec![], vec![3, 4]));
         store.write(|c| c.execute("DELETE FROM content WHERE id = 3", params![])).await.unwrap();
         assert_eq!(start(&[]).await, (vec![], vec![4]));

@@ -1,6 +1,7 @@
-//! The users of accounts: people who log in with a password.
+//! Users of accounts, who log in with a password.
 //!
-//! Invariant: an email belongs to one user of all accounts; what ends a user's log-ins revokes their tokens in the same transaction.
+//! Invariant: an email address is unique over the users of all accounts; disabling a user or changing the password revokes the
+//! user's tokens in the same transaction.
 
 use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
@@ -19,7 +20,6 @@ pub struct User {
     pub last_name: String,
     /// The hash of the password, with its parameters.
     pub password: Secret,
-    /// Since when the user cannot log in.
     pub disabled_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
@@ -36,7 +36,7 @@ pub struct NewUser {
     pub password: Secret,
 }
 
-/// What is to change; `None` leaves it.
+/// A change of a user; `None` keeps a field.
 #[derive(Clone, Debug, Default)]
 pub struct UserChange {
     pub first_name: Option<String>,
@@ -45,7 +45,7 @@ pub struct UserChange {
     pub is_disabled: Option<bool>,
     /// The hash of a new password. The user's tokens are revoked, except this one.
     pub password: Option<(Secret, Option<TokenId>)>,
-    /// The times of change that it is meant for; `None`: any.
+    /// The versions (`updated_at`) that the change applies to; `None` for any.
     pub versions: Option<Vec<Timestamp>>,
 }
 
@@ -53,7 +53,7 @@ pub struct UserChange {
 pub enum ChangeUserError {
     #[error("there is no such user")]
     NotFound,
-    /// It has another version than the change is meant for.
+    /// Its version is not one of [`UserChange::versions`].
     #[error("the user has changed")]
     Changed,
     #[error(transparent)]
@@ -62,7 +62,7 @@ pub enum ChangeUserError {
 
 #[derive(Debug, thiserror::Error)]
 pub enum CreateUserError {
-    #[error("there is a user with this email")]
+    #[error("a user with this email exists")]
     Exists(UserId),
     #[error("there is no such account")]
     UnknownAccount,
@@ -96,7 +96,7 @@ fn create(c: &Transaction<'_>, new: &NewUser, now: Timestamp) -> Result<User, Cr
     }
     let NewUser { account, email, first_name, last_name, password } = new.clone();
     let id = UserId::new();
-    let made = User {
+    let created = User {
         id,
         account,
         email,
@@ -110,13 +110,21 @@ fn create(c: &Transaction<'_>, new: &NewUser, now: Timestamp) -> Result<User, Cr
     c.execute(
         "INSERT INTO account_user (id, account_id, email, first_name, last_name, password, created_at, updated_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7)",
-        params![made.id, made.account, made.email, made.first_name, made.last_name, made.password.reveal(), now],
+        params![
+            created.id,
+            created.account,
+            created.email,
+            created.first_name,
+            created.last_name,
+            created.password.reveal(),
+            now
+        ],
     )?;
-    Ok(made)
+    Ok(created)
 }
 
 /// Revokes the tokens of a user, except `kept`.
-fn end_log_ins(
+fn revoke_log_ins(
     c: &Transaction<'_>,
     account: &AccountId,
     id: &UserId,
@@ -125,8 +133,8 @@ fn end_log_ins(
 ) -> Result<(), StoreError> {
     let sql = "UPDATE token SET revoked_at = ?3
                WHERE user_id = ?1 AND revoked_at IS NULL AND id <> ?2 RETURNING id";
-    let ended = c.query(sql, params![id, kept.map_or("", TokenId::as_str), now], |row| row.get(0))?;
-    ended.into_iter().try_for_each(|token_id| c.publish(account, Event::TokenRevoked { token_id }))
+    let revoked = c.query(sql, params![id, kept.map_or("", TokenId::as_str), now], |row| row.get(0))?;
+    revoked.into_iter().try_for_each(|token_id| c.publish(account, Event::TokenRevoked { token_id }))
 }
 
 fn change(c: &Transaction<'_>, id: &UserId, change: &UserChange, now: Timestamp) -> Result<User, ChangeUserError> {
@@ -147,7 +155,7 @@ fn change(c: &Transaction<'_>, id: &UserId, change: &UserChange, now: Timestamp)
     let changed = c.query_row(&sql, values, user)?;
     let kept = password.as_ref().and_then(|(_, kept)| kept.as_ref());
     if *is_disabled == Some(true) || password.is_some() {
-        end_log_ins(c, &changed.account, id, kept.filter(|_| *is_disabled != Some(true)), now)?;
+        revoke_log_ins(c, &changed.account, id, kept.filter(|_| *is_disabled != Some(true)), now)?;
     }
     Ok(changed)
 }
@@ -163,7 +171,7 @@ impl Store {
             .await
     }
 
-    /// By the email, which is in lower case.
+    /// `email` must be in lower case.
     pub async fn user_by_email(&self, email: &str) -> Result<Option<User>, StoreError> {
         let email = email.to_owned();
         self.read(move |c| {
@@ -172,7 +180,7 @@ impl Store {
         .await
     }
 
-    /// Users in the order they were made, from the one after `after` on: of an account, or of all.
+    /// Users after `after`, in the order of creation: of an account, or of all.
     pub async fn user_list(
         &self,
         account: Option<&AccountId>,

@@ -445,7 +445,7 @@ async fn a_check_that_is_asked_for_comes_before_those_that_wait() {
     world.clock.advance_to(world.clock.now().after(HOUR));
     let now = world.clock.now();
     let policy = world.verifier.rules().policy;
-    world.store.domain_ask(&world.account, &rows[5].id, policy, now).await.unwrap();
+    world.store.domain_request_check(&world.account, &rows[5].id, policy, now).await.unwrap();
     let begun = world.store.domain_claim_due(Claim::new(now, now.after(HOUR), 3), 1).await.unwrap();
     assert_eq!(begun.iter().map(|row| &row.id).collect::<Vec<_>>(), [&rows[5].id, &rows[0].id]);
 }

@@ -42,7 +42,7 @@ fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
 pub(super) async fn run(args: CopyArgs) -> Result<ExitCode, Failure> {
     let from = args.config.load()?;
     let to = target(&from, args.to.reveal())?;
-    let (source, target) = Store::two_of_configs(&from, &to).map_err(|error| {
+    let (source, target) = Store::open_two(&from, &to).map_err(|error| {
         let fix = match error.is_in_use() {
             true => "stop every daemon that uses it first",
             false => "run this as the daemon's user; [store] in config/inboxlayer.toml says what the database must be",

@@ -50,7 +50,7 @@ impl Session<'_> {
             }
             Err(TransferError::Full) => return Ok(over_quota()),
             Err(
-                error @ (TransferError::TooFarApart | TransferError::TooManyKeywords(_) | TransferError::NotMade(_)),
+                error @ (TransferError::TooFarApart | TransferError::TooManyKeywords(_) | TransferError::NotCreated(_)),
             ) => {
                 return Ok(Reply::no(error.to_string()).code(other("LIMIT")));
             }

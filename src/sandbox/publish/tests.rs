@@ -9,7 +9,7 @@ use crate::registry::CustomDomain;
 use crate::store::StoreError;
 use crate::store::domains::DomainPatch;
 use crate::store::params;
-use crate::store::testing::check_is_due;
+use crate::store::testing::set_check_due;
 use crate::verification::judge::RecordStatus;
 use crate::verification::observed::RecordType;
 
@@ -69,7 +69,7 @@ impl Owner {
     /// Runs a check and returns the result.
     async fn checked(&self) -> CustomDomain {
         let services = &self.world.services;
-        check_is_due(&services.store, &self.account, &self.id, services.clock.now()).await;
+        set_check_due(&services.store, &self.account, &self.id, services.clock.now()).await;
         services.verifier.settle().await;
         services.registry.get(&self.account, &self.id).await.unwrap().unwrap()
     }

@@ -1,6 +1,6 @@
-//! The claims of two accounts to two names, under random histories in a real store, against the model of
-//! [`crate::verification::status::model`]: checks that overlap, are lost or are cut off by a restart, owners who ask, claims that
-//! are deleted and made again, and a DNS that says anything.
+//! Random histories of the claims of two accounts to two names, in a real store, compared with the model of
+//! [`crate::verification::status::model`]: overlapping, lost and interrupted checks, requested checks, claims that are deleted
+//! and created again, and arbitrary DNS responses.
 
 mod promises;
 mod steps;
@@ -35,27 +35,26 @@ const POLICY: Policy = Policy {
 const LEASE: Duration = Duration::from_secs(100);
 const TEN: Duration = Duration::from_secs(10);
 const NAMES: [&str; 2] = ["acme.com", "shop.example.net"];
-/// An account's claim to a name, by position: claims 0 and 1 are to the first name, by either account.
+/// The number of claims, one per account and name: slot / 2 is the name, slot % 2 the account.
 const SLOTS: usize = 4;
-/// Required of a claim: its DKIM records and, where one is wanted, the record of ownership.
+/// The maximum of required records of a claim: DKIM, and the record of ownership.
 const RECORDS: usize = 4;
 
-/// A claim that lives.
+/// A claim that exists.
 struct Claim {
     row: DomainRow,
     secret: String,
     model: Naive,
     verify_requested: bool,
-    /// It is being checked, as the store believes.
     leased_until: Option<Timestamp>,
-    /// Who checks it, or began the last check that was not recorded.
+    /// The runner of the last check that was not recorded.
     runner: Option<RunnerId>,
     begun: Option<Timestamp>,
     contested_at: Option<Timestamp>,
 }
 
-/// A check under way, with what it saw when it began. Each claim of due checks is another runner's.
-struct Flight {
+/// A running check, with its observations. Each claim of due checks has a new runner.
+struct RunningCheck {
     runner: RunnerId,
     slot: usize,
     report: Report,
@@ -66,29 +65,29 @@ struct Flight {
 
 struct World {
     dir: TempDir,
-    /// Always there but for the moment of a restart.
+    /// `None` only during a restart.
     store: Option<Store>,
     accounts: Vec<AccountId>,
     /// The catch-all of each account's claims.
     inboxes: Vec<InboxId>,
-    /// The signing provider keeps one identity for a name: claims share tokens, and a secret tells them apart.
+    /// The signing provider has one identity per name: claims share DKIM tokens, and are distinguished by a secret.
     shared: bool,
     now: Timestamp,
     claims: Vec<Option<Claim>>,
-    flights: Vec<Flight>,
-    /// Those whose lease has ended.
-    late: Vec<Flight>,
-    /// Who has ever claimed which name.
+    running: Vec<RunningCheck>,
+    /// Checks whose lease has expired.
+    late: Vec<RunningCheck>,
+    /// All names ever claimed, each with the account.
     ever: BTreeSet<(usize, usize)>,
     zone: Zone,
-    made: usize,
-    /// When each account's scheduled checks were begun last, and the requested ones.
+    created: usize,
+    /// When the last scheduled check, and the last requested one, of each account was started.
     served: [[Option<Timestamp>; 2]; 2],
 }
 
 impl World {
     async fn new(shared: bool) -> Self {
-        // In memory where that can be had: what is tested is not the disk.
+        // In memory if possible: the test does not depend on the disk.
         let memory = std::path::Path::new("/dev/shm");
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let store = Store::open(dir.path()).unwrap();
@@ -102,11 +101,11 @@ impl World {
             shared,
             now: Timestamp::from_millis(1_800_000_000_000),
             claims: (0..SLOTS).map(|_| None).collect(),
-            flights: Vec::new(),
+            running: Vec::new(),
             late: Vec::new(),
             ever: BTreeSet::new(),
             zone: Zone::default(),
-            made: 0,
+            created: 0,
             served: [[None; 2]; 2],
         }
     }
@@ -128,7 +127,7 @@ impl World {
         self.claims[slot ^ 1].as_ref().filter(|claim| claim.model.status == Verified)
     }
 
-    /// What the owner of a claim has to publish, as the documentation says it.
+    /// The records that the owner of a claim has to publish, by the documentation.
     fn wanted(&self, slot: usize) -> Vec<(String, String)> {
         let (name, Some(claim)) = (NAMES[slot / 2], &self.claims[slot]) else { return Vec::new() };
         let dkim = |token: &String| (format!("{token}._domainkey.{name}"), format!("{token}.dkim.example"));
@@ -139,7 +138,7 @@ impl World {
         wanted
     }
 
-    /// What is true of its required records now.
+    /// The current findings of its required records.
     fn truth(&self, slot: usize) -> Findings {
         let key = |name: &String| RecordKey {
             purpose: if name.starts_with("_inboxlayer.") { Purpose::Ownership } else { Purpose::Dkim },
@@ -172,7 +171,7 @@ impl World {
                 prop_assert!(self.store().domain_get(account, &claim.row.id).await.unwrap().is_none());
                 prop_assert!(self.store().claim_for_identity(&claim.row.id).await.unwrap().is_none());
             }
-            Step::Ask(slot) if self.claims[slot].is_some() => self.ask(slot).await?,
+            Step::Verify(slot) if self.claims[slot].is_some() => self.verify(slot).await?,
             Step::Publish(slot) => self.wanted(slot).into_iter().for_each(|record| self.zone.publish(record)),
             Step::Unpublish(slot) => self.wanted(slot).iter().for_each(|record| self.zone.spoil(record, false)),
             Step::Spoil(slot, record, other) => {
@@ -188,16 +187,16 @@ impl World {
             Step::AllSpeak => self.zone.speak(),
             Step::Wait(seconds) => self.pass(Duration::from_secs(seconds)),
             Step::Begin(limit, scheduled) => self.begin(limit, scheduled).await?,
-            Step::Finish(which, spread) if !self.flights.is_empty() => {
-                let flight = self.flights.swap_remove(which % self.flights.len());
-                self.finish(flight, spread).await?;
+            Step::Finish(which, spread) if !self.running.is_empty() => {
+                let check = self.running.swap_remove(which % self.running.len());
+                self.finish(check, spread).await?;
             }
-            Step::Lose(which) if !self.flights.is_empty() => {
-                self.flights.swap_remove(which % self.flights.len());
+            Step::Lose(which) if !self.running.is_empty() => {
+                self.running.swap_remove(which % self.running.len());
             }
             Step::FinishLate(which) if !self.late.is_empty() => {
-                let flight = self.late.swap_remove(which % self.late.len());
-                self.finish(flight, 0).await?;
+                let check = self.late.swap_remove(which % self.late.len());
+                self.finish(check, 0).await?;
             }
             Step::Restart => self.restart().await,
             Step::Due => self.due().await?,
@@ -214,18 +213,18 @@ impl World {
                 }
                 self.wanted(slot).into_iter().for_each(|record| self.zone.publish(record));
             }
-            Step::Delete(_) | Step::Ask(_) | Step::Finish(..) | Step::Lose(_) | Step::FinishLate(_) => {}
+            Step::Delete(_) | Step::Verify(_) | Step::Finish(..) | Step::Lose(_) | Step::FinishLate(_) => {}
         }
         Ok(())
     }
 
     async fn create(&mut self, slot: usize) -> Result<(), TestCaseError> {
-        self.made += 1;
-        let (account, made) = (self.accounts[slot % 2].clone(), self.made);
-        let secret = format!("secret-{made}");
+        self.created += 1;
+        let (account, number) = (self.accounts[slot % 2].clone(), self.created);
+        let secret = format!("secret-{number}");
         let tokens = match self.shared {
             true => [0, 1, 2].map(|i| format!("n{}t{i}", slot / 2)),
-            false => [0, 1, 2].map(|i| format!("c{made}t{i}")),
+            false => [0, 1, 2].map(|i| format!("c{number}t{i}")),
         };
         let new = NewDomain {
             account,
@@ -238,13 +237,13 @@ impl World {
             state: State::created(self.now, &POLICY),
             client_id: None,
         };
-        let made = self.store().domain_create(new, NameLimits::new(10, 10), self.now).await;
+        let created = self.store().domain_create(new, NameLimits::new(10, 10), self.now).await;
         if self.claims[slot].is_some() {
-            prop_assert!(made.is_err(), "an account claims a name once");
+            prop_assert!(created.is_err(), "an account can claim a name only once");
             return Ok(());
         }
         self.ever.insert((slot / 2, slot % 2));
-        let (row, model) = (made.unwrap(), Naive::created(self.now, POLICY));
+        let (row, model) = (created.unwrap(), Naive::created(self.now, POLICY));
         let catch_all = DomainPatch { catch_all: Some(Some(self.inboxes[slot % 2].clone())), ..DomainPatch::default() };
         self.store().domain_patch(&row.account, &row.id, catch_all, self.now).await.unwrap();
         self.claims[slot] = Some(Claim {
@@ -266,40 +265,42 @@ impl World {
         Ok(())
     }
 
-    async fn ask(&mut self, slot: usize) -> Result<(), TestCaseError> {
+    async fn verify(&mut self, slot: usize) -> Result<(), TestCaseError> {
         let (account, now) = (self.accounts[slot % 2].clone(), self.now);
         let id = self.claim(slot).row.id.clone();
         let stranger = self.accounts[1 - slot % 2].clone();
-        let theirs = self.store().domain_ask(&stranger, &id, POLICY, now).await;
-        prop_assert!(matches!(theirs, Err(AskError::NotFound)), "a stranger verify_requested");
-        let answer = self.store().domain_ask(&account, &id, POLICY, now).await;
+        let foreign = self.store().domain_request_check(&stranger, &id, POLICY, now).await;
+        prop_assert!(matches!(foreign, Err(RequestCheckError::NotFound)), "another account can request a check");
+        let requested = self.store().domain_request_check(&account, &id, POLICY, now).await;
         let claim = self.claim(slot);
-        match (claim.model.ask(now), answer) {
+        match (claim.model.ask(now), requested) {
             (Ok(()), Ok(row)) => {
                 prop_assert_eq!(row.state.next_check_at, Some(now));
                 claim.verify_requested = true;
             }
-            (Err(wanted), Err(AskError::TooSoon(TooSoon { retry_after }))) => prop_assert_eq!(retry_after, wanted),
-            (wanted, got) => prop_assert!(false, "verify_requested: {got:?} and not {wanted:?}"),
+            (Err(wanted), Err(RequestCheckError::TooSoon(TooSoon { retry_after }))) => {
+                prop_assert_eq!(retry_after, wanted)
+            }
+            (wanted, got) => prop_assert!(false, "requesting a check: expected {wanted:?}, got {got:?}"),
         }
         Ok(())
     }
 
-    /// Checks under way end before their lease does: they have a deadline of their own.
+    /// Advances the clock. Running checks whose lease expires become late.
     fn pass(&mut self, span: Duration) {
         self.now = self.now.after(span);
         let now = self.now;
-        self.late.extend(self.flights.extract_if(.., |flight| flight.until <= now));
+        self.late.extend(self.running.extract_if(.., |check| check.until <= now));
     }
 
     fn owner(&self, slot: usize) -> Owner {
         Owner::Account(self.accounts[slot % 2].clone())
     }
 
-    /// The checks under way have theirs, and so many are free.
+    /// The places with those of running checks taken and `free` free ones.
     fn places(&self, free: usize) -> Places {
-        let mut places = Places::all_free(free + self.flights.len());
-        self.flights.iter().for_each(|flight| places.take(&self.owner(flight.slot)));
+        let mut places = Places::all_free(free + self.running.len());
+        self.running.iter().for_each(|check| places.take(&self.owner(check.slot)));
         places
     }
 
@@ -307,7 +308,7 @@ impl World {
         let now = self.now;
         let until = now.after(LEASE);
         let mut held = [0; 2];
-        self.flights.iter().for_each(|flight| held[flight.slot % 2] += 1);
+        self.running.iter().for_each(|check| held[check.slot % 2] += 1);
         let claim = jobs::Claim { places: self.places(limit), ..jobs::Claim::new(now, until, 0) };
         let runner = claim.lease.runner.clone();
         let rows = self.store().domain_claim_due(claim, scheduled).await.unwrap();
@@ -315,7 +316,7 @@ impl World {
         let (mut free, mut scheduled) = (limit, scheduled);
         for row in rows {
             let slot = self.claims.iter().position(|c| c.as_ref().is_some_and(|c| c.row.id == row.id));
-            let Some(slot) = slot else { return Err(TestCaseError::fail("a check of a claim that is gone")) };
+            let Some(slot) = slot else { return Err(TestCaseError::fail("a check of a deleted claim is due")) };
             let (verify_requested, first) = self.next(held, served, first_due, free, scheduled);
             prop_assert!(first.contains(&slot), "{slot} is not first: {first:?}");
             free -= 1;
@@ -325,15 +326,15 @@ impl World {
             let taken_by = Some(runner.clone());
             let findings = self.truth(slot);
             let claim = self.claim(slot);
-            prop_assert!(claim.leased_until.is_none_or(|until| until <= now), "two checks of one domain at a time");
-            prop_assert!(claim.model.status != Failed, "a scheduled check");
+            prop_assert!(claim.leased_until.is_none_or(|until| until <= now), "two concurrent checks of a domain");
+            prop_assert!(claim.model.status != Failed, "a check of a failed claim");
             prop_assert!(claim.begun.is_none_or(|begun| now >= begun.after(TEN)), "two checks within ten seconds");
             (claim.verify_requested, claim.leased_until, claim.begun) = (false, Some(until), Some(now));
             claim.runner = taken_by;
             claim.model.begun = Some(now);
             let rival = self.store().domain_rival(&row).await.unwrap();
             prop_assert_eq!(rival.as_ref().map(|row| &row.id), self.rival(slot).map(|claim| &claim.row.id));
-            // "The first's own required records": its DKIM records, or what tells it apart where those are shared.
+            // "The first's own required records": its DKIM records, or the record of ownership if those are shared.
             let own = if self.contested(slot) { Purpose::Ownership } else { Purpose::Dkim };
             let gone = self
                 .truth(slot ^ 1)
@@ -341,7 +342,7 @@ impl World {
                 .filter(|(record, _)| record.purpose == own)
                 .all(|(_, f)| *f == Finding::Fault);
             let rival = rival.map(|row| (self.report(&row), gone));
-            self.flights.push(Flight {
+            self.running.push(RunningCheck {
                 runner: runner.clone(),
                 slot,
                 report: self.report(&row),
@@ -350,36 +351,40 @@ impl World {
                 until,
             });
         }
-        prop_assert_eq!(self.next(held, served, first_due, free, scheduled).1, vec![0; 0], "what is due is begun");
+        prop_assert_eq!(
+            self.next(held, served, first_due, free, scheduled).1,
+            vec![0; 0],
+            "all due checks are started"
+        );
         Ok(())
     }
 
-    async fn finish(&mut self, flight: Flight, spread: u32) -> Result<(), TestCaseError> {
-        let (slot, id, now) = (flight.slot, flight.report.domain.clone(), self.now);
+    async fn finish(&mut self, check: RunningCheck, spread: u32) -> Result<(), TestCaseError> {
+        let (slot, id, now) = (check.slot, check.report.domain.clone(), self.now);
         let standing = self.rival(slot).map(|claim| claim.row.id.clone());
-        let gone = flight.rival.as_ref().filter(|(_, gone)| *gone).map(|(report, _)| report.domain.clone());
+        let gone = check.rival.as_ref().filter(|(_, gone)| *gone).map(|(report, _)| report.domain.clone());
         let free = standing.is_none() || standing == gone;
-        let rival = flight.rival.map(|(report, _)| report);
+        let rival = check.rival.map(|(report, _)| report);
         let recorded = self
             .store()
-            .domain_record_check(flight.runner.clone(), flight.report, rival, POLICY, now, spread)
+            .domain_record_check(check.runner.clone(), check.report, rival, POLICY, now, spread)
             .await
             .unwrap();
         if self.claims[slot].as_ref().is_none_or(|claim| claim.row.id != id) {
-            prop_assert_eq!(recorded, None, "a check of a claim that was deleted");
+            prop_assert_eq!(recorded, None, "a check of a deleted claim was recorded");
             return Ok(());
         }
-        if self.claim(slot).runner != Some(flight.runner) {
-            prop_assert_eq!(recorded, None, "a check that another runner had taken over");
+        if self.claim(slot).runner != Some(check.runner) {
+            prop_assert_eq!(recorded, None, "a check with a lost lease was recorded");
             return Ok(());
         }
         let contested = self.contested(slot);
         let ownership = RecordKey { purpose: Purpose::Ownership, name: format!("_inboxlayer.{}", NAMES[slot / 2]) };
         let claim = self.claim(slot);
         let before = claim.model.events.len();
-        let mut findings = flight.findings;
-        // Who was verified before the name was contested does not lose that for want of the record; else a check that had
-        // begun before it was wanted cannot have seen it.
+        let mut findings = check.findings;
+        // A claim that was verified before the name was contested does not need the record of ownership. Otherwise a check that
+        // started before the record was required has not observed it.
         if claim.model.status == Verified && claim.contested_at >= claim.model.verified_at {
             findings.remove(&ownership);
         } else if contested {
@@ -402,15 +407,15 @@ impl World {
     }
 
     async fn restart(&mut self) {
-        self.flights.clear();
+        self.running.clear();
         self.late.clear();
         self.store().close().await;
-        // The lock on the folder goes with the last handle.
+        // The lock on the data directory is released with the last handle.
         self.store = None;
         self.store = Some(Store::open(self.dir.path()).unwrap());
         self.store().domain_spread_overdue(self.now, 1).await.unwrap();
         if !has_one_daemon(&self.store()) {
-            return; // The leases last.
+            return; // The leases are kept.
         }
         for claim in self.claims.iter_mut().flatten() {
             (claim.leased_until, claim.runner, claim.begun) = (None, None, None);
@@ -423,9 +428,9 @@ impl World {
         };
         self.pass(due.since(self.now));
         self.begin(10, 10).await?;
-        prop_assert!(!self.flights.is_empty(), "something was due, and nothing could begin");
-        while let Some(flight) = self.flights.pop() {
-            self.finish(flight, 0).await?;
+        prop_assert!(!self.running.is_empty(), "a check was due, and none was started");
+        while let Some(check) = self.running.pop() {
+            self.finish(check, 0).await?;
         }
         Ok(())
     }
@@ -445,46 +450,50 @@ async fn history(shared: bool, claims: usize, steps: Vec<Step>) -> Result<(), Te
 }
 
 #[test]
-fn two_accounts_claims_keep_every_promise() {
+fn claims_of_two_accounts_match_the_model() {
     in_parallel(256, || (any::<bool>(), 1..SLOTS, steps()), |(shared, claims, steps)| run(shared, claims, steps));
 }
 
-/// A history that begins with so many claims.
+/// Runs a history that begins with `claims` claims.
 fn run(shared: bool, claims: usize, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(history(shared, claims, steps))
 }
 
 #[test]
-fn a_claim_that_fails_while_it_is_checked_is_not_due_when_that_check_is_lost() {
-    use Step::{Ask, Begin, Due, Finish, Lose, Passes, Publish, Wait};
-    let verified = vec![Publish(0), Due, Wait(15), Ask(0), Begin(4, 0)];
-    let passed = vec![Passes(1, None), Wait(15), Ask(1), Begin(4, 0), Finish(1, 0), Lose(0), Wait(200), Due];
+fn a_claim_that_fails_during_a_check_is_not_due_if_that_check_is_lost() {
+    use Step::{Begin, Due, Finish, Lose, Passes, Publish, Verify, Wait};
+    let verified = vec![Publish(0), Due, Wait(15), Verify(0), Begin(4, 0)];
+    let passed = vec![Passes(1, None), Wait(15), Verify(1), Begin(4, 0), Finish(1, 0), Lose(0), Wait(200), Due];
     run(false, 2, [verified, passed].concat()).unwrap();
 }
 
 #[test]
-fn a_check_that_is_asked_for_while_another_runs_follows_it() {
-    use Step::{Ask, Begin, Due, Finish, Publish, Wait};
-    run(false, 2, vec![Wait(40), Begin(1, 1), Publish(0), Publish(1), Wait(15), Ask(0), Ask(1), Finish(0, 0), Due])
-        .unwrap();
+fn a_check_requested_during_a_check_runs_after_it() {
+    use Step::{Begin, Due, Finish, Publish, Verify, Wait};
+    run(
+        false,
+        2,
+        vec![Wait(40), Begin(1, 1), Publish(0), Publish(1), Wait(15), Verify(0), Verify(1), Finish(0, 0), Due],
+    )
+    .unwrap();
 }
 
 #[test]
-fn a_name_that_has_passed_on_does_not_come_back_when_the_other_claim_is_deleted() {
-    use Step::{Ask, Begin, Delete, Due, Finish, Passes, Publish, Wait};
-    let passed = vec![Publish(0), Due, Passes(1, None), Wait(15), Ask(1), Begin(4, 0), Finish(0, 0)];
+fn a_displaced_claim_receives_no_mail_after_the_other_claim_is_deleted() {
+    use Step::{Begin, Delete, Due, Finish, Passes, Publish, Verify, Wait};
+    let passed = vec![Publish(0), Due, Passes(1, None), Wait(15), Verify(1), Begin(4, 0), Finish(0, 0)];
     run(false, 2, [passed, vec![Delete(1)]].concat()).unwrap();
-    // Its own records had broken before: it had failed by itself, and kept the mail until the other was verified.
+    // The first claim had already failed by its own records, and received mail until the other was verified.
     let broken =
-        vec![Publish(0), Due, Step::Unpublish(0), Wait(15), Ask(0), Due, Wait(1800), Due, Wait(2400), Due, Due];
-    run(false, 2, [broken, vec![Publish(1), Wait(15), Ask(1), Due, Delete(1)]].concat()).unwrap();
+        vec![Publish(0), Due, Step::Unpublish(0), Wait(15), Verify(0), Due, Wait(1800), Due, Wait(2400), Due, Due];
+    run(false, 2, [broken, vec![Publish(1), Wait(15), Verify(1), Due, Delete(1)]].concat()).unwrap();
 }
 
 #[test]
-fn what_was_seen_of_a_claim_that_was_deleted_says_nothing_of_the_next() {
-    use Step::{Ask, Begin, Create, Delete, Due, Finish, Passes, Publish, Wait};
-    let seen_gone = vec![Publish(0), Due, Passes(1, None), Wait(15), Ask(1), Begin(4, 0)];
-    let verified_anew = vec![Delete(0), Create(0), Publish(0), Wait(15), Ask(0), Begin(4, 0), Finish(1, 0)];
+fn evidence_of_a_deleted_claim_does_not_apply_to_the_next_one() {
+    use Step::{Begin, Create, Delete, Due, Finish, Passes, Publish, Verify, Wait};
+    let seen_gone = vec![Publish(0), Due, Passes(1, None), Wait(15), Verify(1), Begin(4, 0)];
+    let verified_anew = vec![Delete(0), Create(0), Publish(0), Wait(15), Verify(0), Begin(4, 0), Finish(1, 0)];
     run(false, 2, [seen_gone, verified_anew, vec![Finish(0, 0)]].concat()).unwrap();
 }

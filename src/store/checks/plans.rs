@@ -1,14 +1,14 @@
-//! What the verifier asks of the store costs the same however many claims there are: each statement goes by an index.
+//! Query plans of the verifier's statements: each uses an index, so its cost does not grow with the number of claims.
 
 use super::super::claim_rows::{OVERDUE, SPREAD};
 use super::super::domains::selected;
 use super::super::testing::{sqlite_only, store_with_account};
 use super::*;
 
-/// How SQLite goes about a statement.
+/// SQLite's query plan.
 async fn plan(store: &Store, sql: String) -> Vec<String> {
     let read = store.read(move |c| {
-        // Values play no part in the plan; every parameter stays unbound, which is NULL.
+        // The plan does not depend on values; unbound parameters are NULL.
         let mut statement = c.sqlite().prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
         let mut rows = statement.raw_query();
         let mut steps = Vec::new();
@@ -21,19 +21,19 @@ async fn plan(store: &Store, sql: String) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn every_statement_of_a_check_goes_by_an_index() {
+async fn every_statement_of_a_check_uses_an_index() {
     sqlite_only();
     let (_dir, store, _) = store_with_account().await;
     let by = |index: &str, rest: &str| vec![format!("SEARCH custom_domain USING {index} {rest}")];
     let due = "INDEX custom_domain_due";
     let accounts = |due: &str| vec![format!("SEARCH due_account USING {due})")];
     for (sql, wanted) in [
-        // Of each account one row, in the order of their first checks.
+        // One row per account, in the order of their first checks.
         (jobs::ACCOUNTS_DUE.to_owned(), accounts("INDEX due_account_by_time (kind=? AND due_at<?")),
         (jobs::ACCOUNTS_IN_TIME.to_owned(), accounts("COVERING INDEX due_account_by_time (kind=? AND due_at>?")),
         (REQUESTED.to_owned(), by("INDEX custom_domain_asked", "(account_id=? AND asked_ready_at<?)")),
         (DUE.to_owned(), by("INDEX custom_domain_ready", "(account_id=? AND ready_at<?)")),
-        // What is noted of an account's checks.
+        // The due time of an account's checks.
         (
             "SELECT min(ready_at) FROM custom_domain WHERE account_id = ?1 AND ready_at IS NOT NULL".to_owned(),
             by("INDEX custom_domain_ready", "(account_id=? AND ready_at>?)"),
@@ -45,14 +45,14 @@ async fn every_statement_of_a_check_goes_by_an_index() {
     ] {
         assert_eq!(plan(&store, sql.clone()).await, wanted, "{sql}");
     }
-    // What is overdue is numbered, and then changed one by one.
+    // Overdue checks are numbered, then updated one by one.
     let searches = plan(&store, SPREAD.to_owned()).await.into_iter().filter(|step| step.starts_with("SEARCH"));
     let wanted = [by(due, "(next_check_at<?)"), by("PRIMARY KEY", "(id=?)")].concat();
     assert_eq!(searches.collect::<Vec<_>>(), wanted);
 }
 
 #[tokio::test]
-async fn no_statement_of_a_check_reads_a_whole_table() {
+async fn no_statement_of_a_check_scans_a_table() {
     sqlite_only();
     let (_dir, store, _) = store_with_account().await;
     for sql in [

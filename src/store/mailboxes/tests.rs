@@ -1,4 +1,4 @@
-//! What STATUS tells is what there is, and costs the same however much that is.
+//! STATUS: correctness of the counts, and constant cost.
 
 use super::*;
 use crate::mailbox::MailboxService;
@@ -15,7 +15,7 @@ fn service(store: &Store, limits: InboxLimits) -> MailboxService {
 
 const MAIL: &[u8] = b"Subject: x\r\n\r\nbody\r\n";
 
-/// Messages, recent and unseen, and octets, counted one by one.
+/// The numbers of messages, recent and unseen ones, and octets, counted from the rows.
 async fn counted(store: &Store, inbox: &InboxId, name: &str) -> (u32, u32, u32, i64) {
     let (inbox, name) = (inbox.clone(), name.to_owned());
     let sql = "SELECT count(m.uid), count(m.uid) FILTER (WHERE m.uid + p.uid_offset >= b.recent_from),
@@ -40,8 +40,8 @@ async fn compare(store: &Store, inbox: &InboxId) {
                        WHERE b.inbox_id = ?1 AND b.name = ?2";
             store.read(move |c| c.query_row(sql, params![inbox, name], |row| row.get(0))).await
         };
-        let kept = (status.messages, status.recent, status.unseen, size.unwrap());
-        assert_eq!(kept, counted(store, inbox, &name).await, "{name}");
+        let counts = (status.messages, status.recent, status.unseen, size.unwrap());
+        assert_eq!(counts, counted(store, inbox, &name).await, "{name}");
     }
 }
 
@@ -73,9 +73,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..25)
 }
 
-/// Some of the messages: those whose bit is set.
+/// The UIDs of the messages whose bit in `which` is set; the bits repeat after eight messages.
 fn some(open: &OpenMailbox, which: u8) -> Vec<u32> {
-    open.messages.iter().enumerate().filter(|(n, _)| which >> (n % 8) & 1 == 1).map(|(_, marks)| marks.uid).collect()
+    open.messages
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| which >> (n % 8) & 1 == 1)
+        .map(|(_, message)| message.uid)
+        .collect()
 }
 
 async fn open(store: &Store, inbox: &InboxId, name: &str) -> OpenMailbox {
@@ -131,7 +136,7 @@ async fn take(store: &Store, inbox: &InboxId, renamed: &mut u32, step: Step) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn the_counts_follow_all_that_happens(steps in steps()) {
+    fn the_counts_are_correct_after_every_change(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (_dir, store, account) = store_with_account().await;
@@ -145,7 +150,7 @@ proptest! {
     }
 }
 
-/// Steps of SQLite's virtual machine that one STATUS takes.
+/// Steps of SQLite's virtual machine for one STATUS.
 async fn steps_of_status(store: &Store, inbox: &InboxId) -> i32 {
     let inbox = inbox.clone();
     let steps = move |c: &Transaction<'_>| {
@@ -165,7 +170,7 @@ async fn status_costs_the_same_however_many_messages_there_are() {
     let few = steps_of_status(&store, &inbox).await;
     fill(&store, &inbox, mailbox, 20_000, Flags::default()).await;
     assert_eq!(steps_of_status(&store, &inbox).await, few);
-    // A part that is not moved over yet.
+    // A mailbox with a part whose messages are not relocated yet.
     let uids: Vec<u32> = (1..=5_000).collect();
     service(&store, limits(u64::MAX)).move_to(&inbox, mailbox, uids, "Archive").await.unwrap();
     compare(&store, &inbox).await;
@@ -181,7 +186,7 @@ async fn status_costs_the_same_however_many_messages_there_are() {
 }
 
 #[tokio::test]
-async fn at_the_limit_of_subscriptions_one_that_is_there_is_not_refused() {
+async fn at_the_limit_of_subscriptions_an_existing_one_is_accepted() {
     let (_dir, store, account) = store_with_account().await;
     let inbox = inbox(&store, &account, "one").await;
     let of = inbox.clone();

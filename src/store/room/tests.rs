@@ -1,4 +1,4 @@
-//! The count, the limit, and races for the last room.
+//! Quotas: counts, limits, and concurrent writes.
 
 use super::*;
 use crate::address::{Address, DomainName, ReversePath};
@@ -52,7 +52,7 @@ async fn append(store: &Store, inbox: &InboxId, mailbox: &str, octets: usize, li
     store.message_append(inbox, mailbox, append, limits(limit)).await.map(|done| assert!(done.is_some()))
 }
 
-/// Octets of the messages, which the count must have, with those for each row.
+/// The size of the inbox's messages. Asserts that the maintained count matches the rows.
 async fn size(store: &Store, inbox: &InboxId) -> u64 {
     let inbox = inbox.clone();
     let (count, rows, sum): (i64, i64, i64) = store
@@ -73,7 +73,7 @@ async fn mailbox(store: &Store, inbox: &InboxId, name: &str) -> MailboxId {
 }
 
 #[tokio::test]
-async fn the_count_follows_all_that_comes_goes_moves_and_is_copied() {
+async fn the_count_is_correct_after_append_copy_move_expunge_and_delete() {
     let (_dir, store, account) = store_with_account().await;
     let one = inbox(&store, &account, "one").await;
     assert_eq!(size(&store, &one).await, 0);
@@ -96,7 +96,7 @@ async fn the_count_follows_all_that_comes_goes_moves_and_is_copied() {
     assert_eq!(size(&store, &one).await, 300);
     service(&store, limits(u64::MAX)).rename(&one, "INBOX", "Old").await.unwrap();
     assert_eq!(size(&store, &one).await, 300);
-    // An inbox that goes takes its count with it.
+    // Deleting the inbox removes its messages and bodies.
     assert!(store.inbox_delete(&account, &one).await.unwrap());
     service(&store, limits(u64::MAX)).remove_inbox(&one).await.unwrap();
     while store.bodies_sweep(std::time::Duration::ZERO).await.unwrap() {}
@@ -105,7 +105,7 @@ async fn the_count_follows_all_that_comes_goes_moves_and_is_copied() {
 }
 
 #[tokio::test]
-async fn a_message_that_does_not_fit_one_is_stored_for_none() {
+async fn a_message_that_exceeds_one_quota_is_stored_for_no_recipient() {
     let (_dir, store, account) = store_with_account().await;
     let (one, two) = (inbox(&store, &account, "one").await, inbox(&store, &account, "two").await);
     let octets = HEADER.len() as u64 + 100;
@@ -119,7 +119,7 @@ async fn a_message_that_does_not_fit_one_is_stored_for_none() {
         other => panic!("{other:?}"),
     }
     assert_eq!((size(&store, &one).await, size(&store, &two).await), (octets, 0));
-    // Two addresses of an inbox are one copy.
+    // Two addresses of an inbox get one copy.
     deliver(&store, &["two", "two"], 100, whole).await.unwrap();
     assert_eq!(size(&store, &two).await, octets);
     assert!(matches!(append(&store, &one, "INBOX", 1, whole).await, Err(FlagError::Full)));
@@ -131,7 +131,7 @@ async fn a_message_that_does_not_fit_one_is_stored_for_none() {
 }
 
 #[tokio::test]
-async fn no_race_overfills_an_inbox() {
+async fn concurrent_writes_do_not_exceed_the_quota() {
     let (_dir, store, account) = store_with_account().await;
     let one = inbox(&store, &account, "one").await;
     let limit = 5 * (HEADER.len() as u64 + 86 + ROW) + 99;
@@ -144,15 +144,15 @@ async fn no_race_overfills_an_inbox() {
             }
         })
     });
-    let mut kept = 0;
+    let mut stored = 0;
     for one in tries.collect::<Vec<_>>() {
-        kept += u64::from(one.await.unwrap());
+        stored += u64::from(one.await.unwrap());
     }
-    assert_eq!((kept, size(&store, &one).await), (5, 500));
+    assert_eq!((stored, size(&store, &one).await), (5, 500));
 }
 
 #[tokio::test]
-async fn another_accounts_mail_does_not_count() {
+async fn deleting_one_inbox_keeps_the_count_of_another_with_the_same_message() {
     let (_dir, store, account): (_, _, AccountId) = store_with_account().await;
     let (ours, theirs) = (inbox(&store, &account, "ours").await, inbox(&store, &account, "theirs").await);
     deliver(&store, &["ours", "theirs"], 86, 100 + ROW).await.unwrap();
@@ -161,7 +161,7 @@ async fn another_accounts_mail_does_not_count() {
 }
 
 #[tokio::test]
-async fn an_inbox_has_so_many_messages_and_keywords_and_each_counts() {
+async fn messages_and_keywords_are_limited_and_counted() {
     let (_dir, store, account) = store_with_account().await;
     let one = inbox(&store, &account, "one").await;
     let mut few = limits(u64::MAX);
@@ -193,10 +193,10 @@ async fn an_inbox_has_so_many_messages_and_keywords_and_each_counts() {
     stores(2, FlagChange::Add, &["TWO", "three"], few).await.unwrap();
     assert!(matches!(stores(2, FlagChange::Replace, &["four"], few).await, Err(FlagError::TooManyOfMailbox(3))));
     assert_eq!(count().await, bare + 7 + 9);
-    // What no message has any more makes room for another.
+    // A keyword that no message has any more does not count.
     stores(2, FlagChange::Remove, &["THREE"], few).await.unwrap();
     stores(2, FlagChange::Add, &["four"], few).await.unwrap();
-    // The other mailbox takes no more by COPY or MOVE either.
+    // COPY and MOVE are limited too.
     few.keywords.per_mailbox = 2;
     few.quota.messages = 9;
     let mut gone = Vec::new();
@@ -204,7 +204,7 @@ async fn an_inbox_has_so_many_messages_and_keywords_and_each_counts() {
     gone.push(service(&store, few).move_to(&one, mailbox, vec![1, 2], "Archive").await);
     assert!(gone.iter().all(|gone| matches!(gone, Err(TransferError::TooManyKeywords(2)))), "{gone:?}");
     service(&store, few).move_to(&one, mailbox, vec![1], "Archive").await.unwrap();
-    // A full inbox takes flags, and no keywords.
+    // In a full inbox, flags can be set and keywords cannot.
     let full = limits(1);
     assert!(matches!(stores(2, FlagChange::Add, &["five"], full).await, Err(FlagError::Full)));
     stores(2, FlagChange::Remove, &["TWO"], full).await.unwrap();

@@ -1,4 +1,4 @@
-//! Two daemons that change one mailbox at the same time: UIDs, modification numbers, and what sessions of both make of it.
+//! Concurrent changes of one mailbox by two daemons: UIDs, mod-sequences, and the synchronization of sessions.
 
 use super::mailbox_changes::{Append, FlagUpdate};
 use super::messages::Flags;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const MESSAGES: usize = 40;
 
-/// A session that has the mailbox open, and applies what has changed.
+/// A session that has selected the mailbox and applies changes.
 struct Session {
     store: Store,
     inbox: InboxId,
@@ -36,7 +36,7 @@ impl Session {
         assert!(changes.seen.modseq >= self.seen.modseq && changes.seen.uid_next >= self.seen.uid_next);
         for message in changes.changed.iter() {
             let is_new = message.uid >= self.seen.uid_next;
-            assert!(is_new || self.messages.contains_key(&message.uid), "UID {} came late", message.uid);
+            assert!(is_new || self.messages.contains_key(&message.uid), "UID {} appeared late", message.uid);
             self.messages.insert(message.uid, message.flags);
         }
         for uid in changes.expunged {
@@ -57,7 +57,7 @@ fn message() -> Append {
 }
 
 #[tokio::test]
-async fn uids_are_given_out_once_and_sessions_of_both_daemons_see_the_same() {
+async fn uids_are_assigned_once_and_sessions_of_both_daemons_see_the_same() {
     let (_dir, one, two, account) = two_daemons().await;
     let inbox = inbox(&one, &account, "ann").await;
     let mailbox = one.mailbox_open(&inbox, "INBOX", false).await.unwrap().unwrap().id;
@@ -75,7 +75,7 @@ async fn uids_are_given_out_once_and_sessions_of_both_daemons_see_the_same() {
             })
         })
         .into();
-    // Each appends, flags one of what it has appended, expunges another and moves a third.
+    // Of the messages that a writer appends, some are flagged, some expunged and some moved.
     let writers: Vec<_> = [&one, &two, &one, &two]
         .map(|store| {
             let (service, inbox) = (MailboxService::new(store.clone(), &Limits::default()), inbox.clone());
@@ -108,8 +108,8 @@ async fn uids_are_given_out_once_and_sessions_of_both_daemons_see_the_same() {
         moved.extend(further);
     }
     is_over.store(true, Ordering::SeqCst);
-    for (given, count) in [(&appended, 4 * MESSAGES), (&moved, MESSAGES)] {
-        assert_eq!((given.len(), given.iter().collect::<BTreeSet<_>>().len()), (count, count));
+    for (assigned, count) in [(&appended, 4 * MESSAGES), (&moved, MESSAGES)] {
+        assert_eq!((assigned.len(), assigned.iter().collect::<BTreeSet<_>>().len()), (count, count));
     }
     assert_eq!(moved.iter().max().copied(), u32::try_from(MESSAGES).ok(), "without gaps: {moved:?}");
     let whole = Session::open(&two, &inbox).await;
@@ -118,7 +118,7 @@ async fn uids_are_given_out_once_and_sessions_of_both_daemons_see_the_same() {
         let session = session.await.unwrap();
         assert_eq!((&session.messages, session.seen), (&whole.messages, whole.seen));
     }
-    // Each change has had a number of its own.
+    // Each change has its own mod-sequence.
     let changes = 4 * MESSAGES + 2 * MESSAGES + MESSAGES + MESSAGES;
     assert_eq!(whole.seen.modseq, 1 + i64::try_from(changes).unwrap());
     let distinct = |c: &Transaction<'_>| {

@@ -7,7 +7,7 @@ async fn checks_before(requested: bool) -> usize {
     let world = world().await;
     let ask = async |row: &DomainRow| {
         let (policy, now) = (world.verifier.rules().policy, world.clock.now());
-        world.store.domain_ask(&row.account, &row.id, policy, now).await.unwrap();
+        world.store.domain_request_check(&row.account, &row.id, policy, now).await.unwrap();
     };
     let mut many = Vec::new();
     for i in 0..100 {

@@ -96,7 +96,11 @@ async fn a_newcomer_costs_a_verified_claim_nothing_until_its_own_secret_stands()
     assert_eq!(world.status(&second).await, Failed);
 
     // The account that controls the zone has the name.
-    world.store.domain_ask(&stranger, &second.id, world.verifier.rules().policy, world.clock.now()).await.unwrap();
+    world
+        .store
+        .domain_request_check(&stranger, &second.id, world.verifier.rules().policy, world.clock.now())
+        .await
+        .unwrap();
     world.show_ownership(&[&second]);
     world.pass(HOUR).await;
     assert_eq!((world.status(&first).await, world.status(&second).await), (Failed, Verified));

@@ -1,4 +1,4 @@
-//! What is compared after every step, and which checks may begin.
+//! The comparison of store and model after each step, and the order in which checks start.
 
 use super::*;
 use crate::address::Address;
@@ -6,9 +6,9 @@ use crate::store::routing::Route;
 use crate::verification::judge::verdict;
 
 impl World {
-    /// Which checks may be the next to begin, and whether they are requested: "those who ask come first"; of the accounts that
-    /// have fewer places than are free, the one with the fewest, then the one served least recently, then the one whose first
-    /// check (`first_due`, when the claim began) has been due for longest.
+    /// The checks that may start next, and whether they are requested: requested checks come first; of the accounts that have
+    /// fewer places than are free, the one with the fewest, then the one served least recently, then the one whose first check
+    /// (`first_due`) has been due for longest.
     pub(super) fn next(
         &self,
         held: [usize; 2],
@@ -29,13 +29,13 @@ impl World {
             (0..SLOTS).filter(is_next).collect::<Vec<usize>>()
         };
         match first(true) {
-            first_asked if !first_asked.is_empty() => (true, first_asked),
+            requested if !requested.is_empty() => (true, requested),
             _ if scheduled > 0 => (false, first(false)),
             none => (false, none),
         }
     }
 
-    /// Since when a claim's check may begin.
+    /// Since when a check of the claim is due.
     fn ready(&self, slot: usize, requested: bool) -> Option<Timestamp> {
         let claim = self.claims[slot].as_ref().filter(|claim| claim.verify_requested == requested)?;
         let since = if requested { claim.model.begun } else { claim.row.state.next_check_at };
@@ -46,12 +46,12 @@ impl World {
         (0..SLOTS).filter(|slot| slot % 2 == account).filter_map(|slot| self.ready(slot, requested)).min()
     }
 
-    /// Since when the first check of each account is due: the scheduled ones, and those requested.
+    /// Since when the first scheduled check, and the first requested one, of each account is due.
     pub(super) fn first_due(&self) -> [[Option<Timestamp>; 2]; 2] {
         [false, true].map(|requested| [0, 1].map(|account| self.due_since(account, requested)))
     }
 
-    /// The store and the model agree, and hold what is promised.
+    /// Compares the store with the model and checks the invariants.
     pub(super) async fn compare(&mut self) -> Result<(), TestCaseError> {
         let (store, mut next) = (self.store(), Vec::new());
         for slot in 0..SLOTS {
@@ -59,7 +59,7 @@ impl World {
             let Some(claim) = &self.claims[slot] else { continue };
             let (account, id) = (&self.accounts[slot % 2], claim.row.id.clone());
             let Some(row) = self.store().domain_get(account, &id).await.unwrap() else {
-                return Err(TestCaseError::fail("a claim is gone"));
+                return Err(TestCaseError::fail("a claim is missing"));
             };
             let (state, model) = (&row.state, &claim.model);
             prop_assert_eq!(state.status, model.status);
@@ -72,7 +72,7 @@ impl World {
             prop_assert_eq!(state.next_check_at.is_none(), model.status == Failed);
             prop_assert_eq!(row.verify_requested, claim.verify_requested);
             if claim.verify_requested {
-                prop_assert!(state.next_check_at <= Some(self.now), "a requested check is put off");
+                prop_assert!(state.next_check_at <= Some(self.now), "a requested check is delayed");
             }
             if let Some(since) = model.degraded_since() {
                 let deadline = since.after(POLICY.grace).to_jiff().strftime("%Y-%m-%d %H:%M UTC").to_string();
@@ -82,7 +82,7 @@ impl World {
                 };
                 let records: Vec<_> = self.report(&row).records.into_iter().filter_map(seen).collect();
                 let sentence = verdict("acme.com", state, &POLICY, &records);
-                // Without a definite answer the sentence is about that.
+                // Without a definite answer, the verdict reports that instead.
                 let known =
                     records.iter().any(|r| matches!(r.evidence.status, RecordStatus::Missing | RecordStatus::Mismatch));
                 prop_assert!(!known || sentence.contains(&deadline), "{} does not show {}", sentence, deadline);
@@ -94,14 +94,14 @@ impl World {
             next.extend(ready.map(|ready| (ready, Owner::Account(account.clone()))));
             self.claim(slot).row = row;
         }
-        // With one place left, nothing is due of an account that has one.
+        // With one free place, no check is due of an account that has a place.
         for places in [Places::all_free(usize::MAX), self.places(1)] {
             let wanted = next.iter().filter(|(_, account)| places.has_for(account)).map(|(ready, _)| *ready).min();
             prop_assert_eq!(store.domain_next_due(places).await.unwrap(), wanted);
         }
         for (pair, name) in self.claims.chunks(2).zip(NAMES) {
             let takers: Vec<_> = pair.iter().flatten().filter(|claim| claim.model.takes_mail()).collect();
-            prop_assert!(takers.len() <= 1, "two claims take the mail of one name");
+            prop_assert!(takers.len() <= 1, "two claims receive mail for one name");
             let pending = |claim: &Claim| claim.model.window_end.is_some_and(|end| end > self.now);
             let wanted = match takers.first() {
                 Some(claim) => Some(Some(claim.row.account.clone())),

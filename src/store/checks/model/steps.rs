@@ -1,4 +1,4 @@
-//! What may happen in a history, and how often.
+//! The steps of a history, with their frequencies.
 
 use super::{RECORDS, SLOTS};
 use proptest::prelude::*;
@@ -7,41 +7,42 @@ use proptest::prelude::*;
 pub(super) enum Step {
     Create(usize),
     Delete(usize),
-    Ask(usize),
-    /// The owner publishes everything that is wanted.
+    /// The owner requests a check.
+    Verify(usize),
+    /// The owner publishes all required records.
     Publish(usize),
     Unpublish(usize),
-    /// Another record, or none.
+    /// Replaces a record by another one, or removes it.
     Spoil(usize, usize, bool),
     /// No definite answer for a record, in one of several ways.
     Silence(usize, usize, u8),
     AllSpeak,
     Wait(u64),
-    /// Checks begin: the maximum in all, and the maximum of scheduled ones.
+    /// Due checks start: at most this many, and at most this many scheduled ones.
     Begin(usize, usize),
     Finish(usize, u32),
-    /// A check that could not be recorded.
+    /// A check ends without being recorded.
     Lose(usize),
-    /// A check ends whose lease had ended before.
+    /// A check ends after its lease has expired.
     FinishLate(usize),
     Restart,
-    /// The clock moves to the next check that is due, and all that is due is done.
+    /// The clock advances to the next due check, and all due checks run.
     Due,
-    /// The clock moves past it by the first value, and due checks begin, up to the second.
+    /// The clock advances this many seconds past the next due check, and at most this many due checks start.
     DueBegins(u64, usize),
-    /// The name passes to this claim's account: its records take the place of the other's. One of those may have
-    /// no definite answer.
+    /// The name changes hands: the records of this claim replace those of the other account's. One of the latter may have no
+    /// definite answer.
     Passes(usize, Option<usize>),
 }
 
 pub(super) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let (slot, record) = (0..SLOTS, 0..RECORDS);
-    // The first name sees most of it.
+    // Most steps are on the first name.
     let slot = prop_oneof![3 => 0..2_usize, 1 => slot];
     let step = prop_oneof![
         3 => slot.clone().prop_map(Step::Create),
         1 => slot.clone().prop_map(Step::Delete),
-        4 => slot.clone().prop_map(Step::Ask),
+        4 => slot.clone().prop_map(Step::Verify),
         6 => slot.clone().prop_map(Step::Publish),
         3 => slot.clone().prop_map(Step::Unpublish),
         2 => (slot.clone(), record.clone(), any::<bool>()).prop_map(|(slot, record, else_)| Step::Spoil(slot, record, else_)),

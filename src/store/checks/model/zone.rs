@@ -1,4 +1,4 @@
-//! What the DNS holds for the model: record sets by name, and names without a definite answer.
+//! The simulated DNS of the model: record sets by name, and names without a definite answer.
 
 use crate::verification::judge::Observation;
 use crate::verification::observed::{Answer, Indefinite, RecordData, RecordType};
@@ -7,7 +7,7 @@ use crate::verification::status::Finding;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// What every claim is asked for.
+/// The records required of every claim.
 pub(super) fn template() -> Template {
     Template {
         dkim_zone: "dkim.example".parse().unwrap(),
@@ -35,7 +35,7 @@ impl Zone {
         values.insert(value);
     }
 
-    /// Takes a record away; `other`: another record replaces it.
+    /// Removes a record; with `other`, another record replaces it.
     pub(super) fn spoil(&mut self, (name, value): &(String, String), other: bool) {
         let values = self.records.entry(name.clone()).or_default();
         values.remove(value);
@@ -53,7 +53,7 @@ impl Zone {
         self.silent.clear();
     }
 
-    /// What is true of a record now.
+    /// The current finding of a record.
     pub(super) fn finding(&self, (name, value): &(String, String)) -> Finding {
         match (self.silent.get(name), self.records.get(name)) {
             (Some(_), _) => Finding::Indefinite,
@@ -62,7 +62,6 @@ impl Zone {
         }
     }
 
-    /// What an observation of it sees.
     pub(super) fn observation(&self, record: &Expected) -> Observation {
         Observation::of(self.answer(record))
     }
