@@ -7,7 +7,8 @@ use super::params;
 use super::queue::{End, Ended, NewSubmission, Settled, Settlement};
 use super::routing::Route;
 use super::testing::{account, assert_due, inbox, limits, outgoing};
-use super::{Store, StoreError, Transaction, bodies};
+use super::turns::Turn;
+use super::{Store, StoreError, Transaction, bodies, mailbox_tree};
 use crate::address::{Address, DomainName, ReversePath};
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -21,6 +22,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+
+mod alone;
 
 /// Two stores on one database.
 struct Pair {
@@ -94,88 +97,6 @@ async fn deliver(store: &Store, name: &str, takes_turns: bool, runs: &Arc<Atomic
 fn message(account: &AccountId, inbox: &InboxId, rcpt_to: &str) -> NewSubmission {
     let body = format!("{}\r\n", ulid::Ulid::new());
     outgoing(account, inbox, &[rcpt_to], body.as_bytes())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_write_that_always_conflicts_with_others_succeeds() {
-    let pair = Pair::open().await;
-    let owner = account(&pair.stores[0]).await;
-    let busy = Arc::new(AtomicUsize::new(0));
-    let others: Vec<_> = (0..8)
-        .map(|number| {
-            let (store, owner, busy) = (pair.stores[number % 2].clone(), owner.clone(), Arc::clone(&busy));
-            tokio::spawn(async move {
-                loop {
-                    let owner = owner.clone();
-                    let count = move |c: &Transaction<'_>| {
-                        c.execute("UPDATE account SET queued = queued + 1 WHERE id = ?1", params![owner])
-                    };
-                    // Fails only after all retries.
-                    store.write::<_, StoreError, _>(count).await.unwrap();
-                    busy.fetch_add(1, Ordering::Relaxed);
-                }
-            })
-        })
-        .collect();
-    let runs = Arc::new(AtomicUsize::new(0));
-    for number in 0..5 {
-        let (owner, counted) = (owner.clone(), Arc::clone(&runs));
-        let slow = move |c: &Transaction<'_>| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            let sql = "SELECT queued FROM account WHERE id = ?1";
-            let queued: i64 = c.query_row(sql, params![owner], |row| row.get(0))?;
-            // Meanwhile others change the row.
-            std::thread::sleep(Duration::from_millis(100));
-            c.execute("UPDATE account SET queued = ?2 WHERE id = ?1", params![owner, queued + 1])
-        };
-        pair.stores[number % 2].write::<_, StoreError, _>(slow).await.unwrap();
-    }
-    for other in others {
-        assert!(!other.is_finished(), "a short write failed");
-        other.abort();
-    }
-    let (runs, busy) = (runs.load(Ordering::Relaxed), busy.load(Ordering::Relaxed));
-    println!("a slow write was run {} times, concurrently with {busy} short ones", runs as f64 / 5.0);
-    assert!(busy > 0 && runs <= 5 * 8, "{runs} runs of 5 writes");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn conflicting_writes_of_one_account_do_not_block_another_account() {
-    let pair = Pair::open().await;
-    let (noisy, quiet) = (account(&pair.stores[0]).await, account(&pair.stores[0]).await);
-    let slow = |store: Store, owner: AccountId| async move {
-        let of = owner.clone();
-        let slow = move |c: &Transaction<'_>| {
-            let sql = "SELECT queued FROM account WHERE id = ?1";
-            let queued: i64 = c.query_row(sql, params![of], |row| row.get(0))?;
-            std::thread::sleep(Duration::from_millis(50));
-            c.execute("UPDATE account SET queued = ?2 WHERE id = ?1", params![of, queued + 1])
-        };
-        store.for_account(&owner).write::<_, StoreError, _>(slow).await
-    };
-    // With this many concurrent writes of 50 ms, some are run more than ten times or wait for the others.
-    let writers: Vec<_> = (0..12).map(|n| tokio::spawn(slow(pair.stores[n % 2].clone(), noisy.clone()))).collect();
-    let exclusive = |c: &Transaction<'_>| {
-        // The lock ALL_WRITES: `writes` in ASCII.
-        let sql = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
-                   WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.mode = 'ExclusiveLock'
-                       AND CAST(l.classid AS BIGINT) = 30578 AND CAST(l.objid AS BIGINT) = 1769235827";
-        c.query_row(sql, params![], |row| row.get::<i64>(0))
-    };
-    let mut written = 0;
-    while writers.iter().any(|writer| !writer.is_finished()) {
-        assert_eq!(pair.stores[0].read::<_, StoreError, _>(exclusive).await.unwrap(), 0, "a write excludes all others");
-        let of = quiet.clone();
-        let count =
-            move |c: &Transaction<'_>| c.execute("UPDATE account SET queued = queued + 1 WHERE id = ?1", params![of]);
-        pair.stores[1].for_account(&quiet).write::<_, StoreError, _>(count).await.unwrap();
-        written += 1;
-    }
-    for writer in writers {
-        writer.await.unwrap().unwrap();
-    }
-    println!("{written} writes of another account during 12 conflicting writes");
-    assert!(written > 12, "{written}");
 }
 
 const MESSAGES: usize = 200;
@@ -301,5 +222,42 @@ async fn each_delivery_is_claimed_by_one_of_two_daemons() {
         assert_eq!(taken.iter().flatten().collect::<BTreeSet<_>>().len(), 240, "none is claimed twice");
         assert!(taken.iter().all(|of_one| !of_one.is_empty()), "both daemons claim deliveries");
         assert_due(&pair.stores[0]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn accounts_make_mailboxes_at_the_same_time_and_no_uidvalidity_comes_twice_in_one() {
+    let pair = Pair::open().await;
+    let (mut accounts, mut inboxes) = (Vec::new(), Vec::new());
+    for number in 0..8 {
+        let owner = account(&pair.stores[0]).await;
+        for half in ["a", "b"] {
+            inboxes.push(inbox(&pair.stores[0], &owner, &format!("makes{number}{half}")).await);
+        }
+        accounts.push(owner);
+    }
+    let runs = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&runs);
+    let each = move |store: Store, number: usize| {
+        let (inbox, runs) = (inboxes[number % inboxes.len()].clone(), Arc::clone(&counted));
+        async move {
+            let turn = [Turn::Inbox(inbox.clone())];
+            let make = move |c: &Transaction<'_>| {
+                runs.fetch_add(1, Ordering::Relaxed);
+                mailbox_tree::create(c, &inbox, &format!("m{number}"))
+            };
+            store.write_in_turn(&turn, make).await.unwrap();
+        }
+    };
+    let took = pair.run(MESSAGES, 16, each).await;
+    println!("{MESSAGES} mailboxes of 8 accounts: {} runs, {took:?}", runs.load(Ordering::Relaxed));
+    for owner in accounts {
+        let twice = move |c: &Transaction<'_>| {
+            let sql =
+                "SELECT count(*) - count(DISTINCT m.uid_validity) FROM mailbox m JOIN inbox i ON i.id = m.inbox_id
+                       WHERE i.account_id = ?1";
+            c.query_row(sql, params![owner], |row| row.get::<i64>(0))
+        };
+        assert_eq!(pair.stores[0].read::<_, StoreError, _>(twice).await.unwrap(), 0);
     }
 }

@@ -321,7 +321,8 @@ impl Store {
     }
 
     /// Runs `work` in a transaction, and returns after its commit is on disk and its events are published. An error rolls it
-    /// back. If the caller is cancelled after `work` was started or queued, the transaction is completed.
+    /// back. If the caller is cancelled after `work` was started or queued, the transaction is completed, but on
+    /// PostgreSQL not retried after conflicts.
     pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,

@@ -9,6 +9,7 @@ mod catalog;
 mod connect;
 pub(super) mod events;
 mod follower;
+mod locks;
 mod pool;
 mod presence;
 mod schema;
@@ -36,12 +37,13 @@ use caller::{Caller, CancelOnDrop};
 use connect::{Connector, SettingsError};
 use events::EventLog;
 use follower::Follower;
+use locks::OwnerLocks;
 use pool::Pool;
 use schema::SchemaError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::task::TaskTracker;
-use transaction::lock_of;
+use transaction::Tries;
 use turns::TurnQueues;
 
 /// How long to wait for a program that is exiting to close its connections.
@@ -120,9 +122,13 @@ impl Postgres {
     pub fn end_leases(&self, of: &Owners) -> Result<(), StoreError> {
         let end = || {
             let mut place = self.writers.try_place().ok_or(StoreError::Closed)?;
-            let ended = transaction::write(&mut place, &self.log, lock_of(&Owner::System), &[], |c| {
-                jobs::end_leases(c, Some(of))
-            })?;
+            let (locks, mut tries) = (OwnerLocks::new(&Owner::System), Tries::new());
+            let ended = loop {
+                let end = |c: &Transaction<'_>| jobs::end_leases(c, Some(of));
+                if let Some(ended) = transaction::write(&mut place, &self.log, locks, &[], &mut tries, end) {
+                    break ended?;
+                }
+            };
             if ended > 0 {
                 tracing::info!(ended, "released the leases of interrupted jobs");
             }
@@ -139,13 +145,25 @@ impl Postgres {
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
         self.log.check_schema()?;
-        let turn = self.turns.wait(turns).await;
-        let mut place = self.writers.place(owner).await?;
-        let owner = lock_of(owner);
-        let log = Arc::clone(&self.log);
-        // The events are published before the connection returns to the pool, so an owner's are in the order of its commits.
-        let done = self.running.spawn_blocking(move || transaction::write(&mut place, &log, owner, turn.keys(), work));
-        done.await.map_err(|error| StoreError::Aborted(format!("a write was aborted: {error}")))?
+        let turns = Arc::new(self.turns.wait(turns).await);
+        let (locks, mut work, mut tries, mut lines) = (OwnerLocks::new(owner), work, Tries::new(), Vec::new());
+        loop {
+            let mut place = self.writers.place(owner).await?;
+            let (log, turns) = (Arc::clone(&self.log), Arc::clone(&turns));
+            // The events are published before the connection returns to the pool, so an owner's are in the order of its commits.
+            let run = self.running.spawn_blocking(move || {
+                let done = transaction::write(&mut place, &log, locks, turns.keys(), &mut tries, &work);
+                (done, tries, work)
+            });
+            let aborted = |error| StoreError::Aborted(format!("a write was aborted: {error}"));
+            let done;
+            (done, tries, work) = run.await.map_err(aborted)?;
+            if let Some(done) = done {
+                return done;
+            }
+            // After its turns: who has a place in line has them.
+            lines.push(self.turns.wait_at(tries.line(locks).into_iter().collect()).await);
+        }
     }
 
     pub async fn read<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>

@@ -91,6 +91,17 @@ impl Place {
         self.session()?.command(sql)
     }
 
+    pub fn is_connected(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// The same where there is a connection, which is closed when that fails.
+    pub fn command_if_connected(&mut self, sql: &str) {
+        if self.session.as_ref().is_some_and(|session| session.command(sql).is_err()) {
+            self.discard();
+        }
+    }
+
     /// Rolls back. If that fails, closes the connection, which has the same effect.
     pub fn roll_back(&mut self) {
         if self.session.as_ref().is_some_and(|session| session.roll_back().is_err()) {

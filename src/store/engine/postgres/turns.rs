@@ -1,4 +1,4 @@
-//! Serializes the writes of this process that have a [`Turn`] in common.
+//! Serializes the writes of this process that have a [`Turn`] in common, and those that are to run alone.
 //!
 //! Invariant: a write that waits for a turn holds no connection and no turn with a higher number, so writes cannot deadlock.
 //! Between daemons the same turns are advisory locks of the database, taken in the same order before the transaction begins.
@@ -27,7 +27,11 @@ pub(super) struct Held {
 impl TurnQueues {
     /// Waits for all of `turns`. Cancel safe.
     pub async fn wait(&self, turns: &[Turn]) -> Held {
-        let mut keys: Vec<i64> = turns.iter().map(Turn::key).collect();
+        self.wait_at(turns.iter().map(Turn::key).collect()).await
+    }
+
+    /// The same for turns by the numbers of their locks.
+    pub async fn wait_at(&self, mut keys: Vec<i64>) -> Held {
         keys.sort_unstable();
         keys.dedup();
         let mut held = Held { turns: self.clone(), keys, guards: Vec::new() };
