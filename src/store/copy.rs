@@ -19,6 +19,7 @@ const TABLES: &[&str] = &[
     "dkim_serial",
     "sealing_check",
     "uid_validity",
+    "last_uid_validity",
     "account_user",
     "token",
     "idempotency",

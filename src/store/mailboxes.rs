@@ -109,16 +109,21 @@ pub(super) fn insert(
     name: &str,
     special_use: Option<&str>,
 ) -> Result<MailboxId, StoreError> {
-    // The time in seconds, but unique: a mailbox with the name of a deleted one must have another UIDVALIDITY.
-    let uid_validity: u32 = connection.query_row(
-        "UPDATE uid_validity SET last = CASE WHEN last + 1 > ?1 THEN last + 1 ELSE ?1 END RETURNING last",
-        params![Timestamp::real().seconds()],
-        |row| row.get(0),
-    )?;
-    let sql = "INSERT INTO mailbox (inbox_id, name, special_use, uid_validity)
-               SELECT id, ?2, ?3, ?4 FROM inbox WHERE id = ?1 AND account_id <> ?5 RETURNING id";
-    let values = params![inbox, name, special_use, uid_validity, DELETED];
-    connection.query_row(sql, values, |row| row.get(0))
+    let uid_validity = next_uid_validity(connection, inbox)?;
+    let sql = "INSERT INTO mailbox (inbox_id, name, special_use, uid_validity) VALUES (?1, ?2, ?3, ?4) RETURNING id";
+    connection.query_row(sql, params![inbox, name, special_use, uid_validity], |row| row.get(0))
+}
+
+/// The time in seconds, but unique in the account: a mailbox with the name of a deleted one, or of another inbox that an address opens now,
+/// must have another UIDVALIDITY. Fails for a deleted inbox.
+fn next_uid_validity(connection: &Transaction<'_>, inbox: &InboxId) -> Result<u32, StoreError> {
+    let sql = "INSERT INTO last_uid_validity (account_id, last)
+                   SELECT i.account_id, CASE WHEN u.last >= ?2 THEN u.last + 1 ELSE ?2 END
+                   FROM inbox i CROSS JOIN uid_validity u WHERE i.id = ?1 AND i.account_id <> ?3
+               ON CONFLICT (account_id) DO UPDATE SET
+                   last = CASE WHEN last_uid_validity.last >= excluded.last THEN last_uid_validity.last + 1 ELSE excluded.last END
+               RETURNING last";
+    connection.query_row(sql, params![inbox, Timestamp::real().seconds(), DELETED], |row| row.get(0))
 }
 
 /// Assigns the next `count` UIDs of a mailbox and its next mod-sequence.

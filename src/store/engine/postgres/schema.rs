@@ -39,6 +39,7 @@ const MIGRATIONS: &[Migration] = &[
     // An older program does not enforce the permissions of tokens.
     Migration { minimum_reader: 9, sql: &[include_str!("users.sql")] },
     Migration { minimum_reader: 9, sql: &[include_str!("idempotency.sql")] },
+    Migration { minimum_reader: 9, sql: &[include_str!("uid_validity.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]

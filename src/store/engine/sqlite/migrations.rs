@@ -49,6 +49,7 @@ const MIGRATIONS: &[Migration] = &[
     // An older program does not enforce the permissions of tokens.
     contract(23, include_str!("migrations/0023.sql")),
     Migration { minimum_reader: 23, sql: include_str!("migrations/0024.sql") },
+    Migration { minimum_reader: 23, sql: include_str!("migrations/0025.sql") },
 ];
 
 /// After any of these, the database is unchanged.
