@@ -128,6 +128,7 @@ impl<W: Work> Runner<W> {
 
     /// Runs due jobs until shutdown.
     pub async fn run(&self, shutdown: &Shutdown) {
+        let mut handed_back = self.0.store.events().work();
         let work = async {
             while !shutdown.is_requested() {
                 // Before claiming, so that a wake-up during it is not missed.
@@ -136,6 +137,8 @@ impl<W: Work> Runner<W> {
                 tokio::select! {
                     () = shutdown.requested() => {}
                     () = woken => {}
+                    // The store, which is open, has the sender.
+                    _ = handed_back.changed() => {}
                     () = tokio::time::sleep(sleep) => {}
                 }
             }
@@ -150,7 +153,7 @@ impl<W: Work> Runner<W> {
         self.cut_off().await;
     }
 
-    /// Cancels the running jobs and ends their leases, so that other daemons need not wait for that.
+    /// Cancels the running jobs and hands them back, so that other daemons take them at once.
     async fn cut_off(&self) {
         let cut = {
             // What is being claimed is running then.
@@ -165,7 +168,7 @@ impl<W: Work> Runner<W> {
         }
         tracing::info!(jobs = cut.len(), "interrupted {}, which are due again", W::NAME);
         let ended = Lease { runner: self.0.id.clone(), until: self.0.clock.now() };
-        if let Err(error) = self.0.store.renew_leases(ended, cut).await {
+        if let Err(error) = self.0.store.hand_back(ended, cut).await {
             tracing::warn!(%error, "cannot end the leases of {}; they end by themselves", W::NAME);
         }
     }

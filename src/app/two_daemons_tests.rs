@@ -26,12 +26,15 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 
+mod honoured;
+
 /// Longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
 const MESSAGE: &str = "Subject: hello\r\n\r\nhello\r\n";
 
 struct World {
     dir: TempDir,
+    play: Play,
     one: Services,
     two: Services,
     account: AccountId,
@@ -62,8 +65,8 @@ async fn world() -> World {
     std::fs::write(dir.path().join("cert.pem"), certified.cert.pem()).unwrap();
     std::fs::write(dir.path().join("key.pem"), certified.signing_key.serialize_pem()).unwrap();
     let authority = Authority::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
-    let dns = authority.address();
-    tokio::spawn(authority.serve(Zones::of_play(Play::new(Ipv4Addr::LOCALHOST)), false, Shutdown::new()));
+    let (dns, play) = (authority.address(), Play::new(Ipv4Addr::LOCALHOST));
+    tokio::spawn(authority.serve(Zones::of_play(play.clone()), false, Shutdown::new()));
 
     let one = Services::open(config(&dir, "one", dns), Clock::System).await.unwrap();
     // Both seal with the same key.
@@ -75,7 +78,7 @@ async fn world() -> World {
     let new = NewInbox::new(account.clone(), "anna".parse().unwrap());
     let inbox = one.store.inbox_create(new, NameLimits::new(10, 10), now).await.unwrap().id;
     let domain = one.registry.create(&account, "acme.test", None).await.unwrap().id;
-    World { dir, one, two, account, inbox, domain }
+    World { dir, play, one, two, account, inbox, domain }
 }
 
 impl World {

@@ -8,8 +8,8 @@ use super::Event;
 use crate::id::AccountId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
 
 /// Events that a slow session may fall behind before it gets `Lagged`.
 const BACKLOG: usize = 64;
@@ -45,6 +45,8 @@ struct Hub {
     accounts: Mutex<Channels>,
     /// Of custom domains, whosever they are.
     domains: Sender,
+    /// Changes when another daemon has handed work back.
+    work: watch::Sender<()>,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +58,8 @@ struct Channels {
 
 impl Default for Events {
     fn default() -> Self {
-        Self(Arc::new(Hub { accounts: Mutex::default(), domains: broadcast::Sender::new(DOMAIN_BACKLOG) }))
+        let domains = broadcast::Sender::new(DOMAIN_BACKLOG);
+        Self(Arc::new(Hub { accounts: Mutex::default(), domains, work: watch::Sender::default() }))
     }
 }
 
@@ -82,6 +85,17 @@ impl Events {
     /// The events of custom domains of all accounts.
     pub fn of_domains(&self) -> Subscription {
         Subscription(self.0.domains.subscribe())
+    }
+
+    /// Changes when work that another daemon has not ended is due.
+    pub fn work(&self) -> watch::Receiver<()> {
+        self.0.work.subscribe()
+    }
+
+    /// Another daemon has ended its leases.
+    #[cfg(feature = "cluster")]
+    pub fn work_is_due(&self) {
+        self.0.work.send_replace(());
     }
 
     /// Sends to the account's open sessions, and to what follows custom domains.

@@ -138,6 +138,13 @@ pub(super) fn end_leases(c: &Transaction<'_>, of: Option<&Owners>) -> Result<usi
 }
 
 impl Store {
+    /// Ends the lease of jobs that do not run any more, and wakes the runners of other daemons.
+    pub async fn hand_back(&self, ended: Lease, jobs: Vec<JobKey>) -> Result<(), StoreError> {
+        self.renew_leases(ended, jobs).await?;
+        self.inner.engine.notify_of_work();
+        Ok(())
+    }
+
     /// Renews, in one write, those of the leases that the runner still owns.
     pub async fn renew_leases(&self, lease: Lease, jobs: Vec<JobKey>) -> Result<(), StoreError> {
         self.write(move |c| {

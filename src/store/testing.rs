@@ -71,6 +71,26 @@ pub(crate) async fn two_daemons() -> (TempDir, Store, Store, AccountId) {
     (dir, one, two, account)
 }
 
+#[cfg(feature = "cluster")]
+impl Store {
+    fn postgres(&self) -> &super::engine::postgres::Postgres {
+        match &self.inner.engine {
+            super::engine::Engine::Postgres(engine) => engine,
+            super::engine::Engine::Sqlite(_) => panic!("the store is not on PostgreSQL"),
+        }
+    }
+
+    /// From now on it looks at other daemons' events so seldom, but for notifications.
+    pub(crate) fn looks_every(&self, pause: std::time::Duration) {
+        self.postgres().looks_every(pause);
+    }
+
+    /// From now on it does not notify other daemons.
+    pub(crate) fn loses_notifications(&self) {
+        self.postgres().loses_notifications();
+    }
+}
+
 /// The configurations of daemons that share a new PostgreSQL database, each with its data directory.
 #[cfg(feature = "cluster")]
 pub(crate) fn daemons<const N: usize>() -> [(TempDir, crate::config::Config); N] {

@@ -89,6 +89,14 @@ impl Engine {
         }
     }
 
+    /// Wakes the runners of other daemons: work has been handed back.
+    pub fn notify_of_work(&self) {
+        #[cfg(feature = "cluster")]
+        if let Self::Postgres(engine) = self {
+            engine.notify_of_work();
+        }
+    }
+
     /// Waits for running transactions, then closes. Later ones return [`StoreError::Closed`].
     pub async fn close(&self) {
         match self {

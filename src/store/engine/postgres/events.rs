@@ -21,6 +21,8 @@ const NOTIFY_INTERVAL: Duration = Duration::from_millis(5);
 /// After a notification failed.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 pub(super) const CHANNEL: &str = "inboxlayer_event";
+/// Of daemons that have handed work back.
+pub(super) const WORK_CHANNEL: &str = "inboxlayer_work";
 
 /// At most `?1` rows, the oldest first.
 pub(in crate::store::engine) const OLDEST: &str =
@@ -48,12 +50,26 @@ pub(super) struct EventLog {
     changed: Condvar,
     /// Set once another program has upgraded the schema to a version that this program does not support.
     schema_error: OnceLock<SchemaError>,
+    #[cfg(test)]
+    pub faults: Faults,
+}
+
+/// What tests change.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    /// Between two looks at the log, instead of the follower's.
+    pub looks_every: OnceLock<Duration>,
+    /// Notifications are not sent.
+    pub loses_notifications: OnceLock<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// Events were committed since the last notification.
     is_pending: bool,
+    /// The same, of work that was handed back.
+    is_work: bool,
     is_closing: bool,
     /// The notifier thread runs.
     is_running: bool,
@@ -70,6 +86,8 @@ impl EventLog {
             state: Mutex::default(),
             changed: Condvar::new(),
             schema_error: OnceLock::new(),
+            #[cfg(test)]
+            faults: Faults::default(),
         }
     }
 
@@ -144,6 +162,12 @@ impl EventLog {
         self.changed.notify_all();
     }
 
+    /// Notifies of work that was handed back, once that is committed.
+    pub fn notify_of_work(&self) {
+        lock(&self.state).is_work = true;
+        self.changed.notify_all();
+    }
+
     /// Waits until the notifier has ended. Blocks.
     pub fn wait_closed(&self) {
         let mut state = lock(&self.state);
@@ -154,8 +178,12 @@ impl EventLog {
 
     fn notify(&self, connector: &Connector) {
         let mut session: Option<Session> = None;
-        let sql = format!("NOTIFY {CHANNEL}, '{}'", self.daemon);
-        while self.next_notification() {
+        while let Some(channel) = self.next_notification() {
+            #[cfg(test)]
+            if self.faults.loses_notifications.get().is_some() {
+                continue;
+            }
+            let sql = format!("NOTIFY {channel}, '{}'", self.daemon);
             let sent = match session.take().map_or_else(|| connector.connect(), Ok) {
                 Ok(connected) => connected.command(&sql).map(|_| session = Some(connected)),
                 Err(error) => Err(error),
@@ -163,23 +191,38 @@ impl EventLog {
             match sent {
                 Ok(()) => self.pause(NOTIFY_INTERVAL),
                 Err(error) => {
-                    // Without it, the followers of other daemons find the events by polling.
-                    tracing::debug!(error = in_words(&error), "cannot notify other daemons of events, retrying");
+                    // Without it, other daemons find events and work by polling.
+                    tracing::debug!(error = in_words(&error), channel, "cannot notify other daemons, retrying");
                     self.pause(RETRY_DELAY);
                     let mut state = lock(&self.state);
-                    state.is_pending |= !state.is_closing;
+                    if !state.is_closing {
+                        *state.of(channel) = true;
+                    }
                 }
             }
         }
     }
 
-    /// Waits until a notification is pending. False if none is and the store is closed.
-    fn next_notification(&self) -> bool {
+    /// Waits for something to notify of; the channel. `None` once there is nothing and the store is closed.
+    fn next_notification(&self) -> Option<&'static str> {
         let mut state = lock(&self.state);
-        while !state.is_pending && !state.is_closing {
+        loop {
+            if let Some(channel) = [CHANNEL, WORK_CHANNEL].into_iter().find(|channel| std::mem::take(state.of(channel)))
+            {
+                return Some(channel);
+            }
+            if state.is_closing {
+                return None;
+            }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        std::mem::take(&mut state.is_pending)
+    }
+}
+
+impl State {
+    /// Whether a channel is to be notified.
+    fn of(&mut self, channel: &str) -> &mut bool {
+        if channel == WORK_CHANNEL { &mut self.is_work } else { &mut self.is_pending }
     }
 }
 

@@ -5,7 +5,7 @@
 //! that of their IDs. If events may have been missed, all sessions reload from the store.
 
 use super::connect::Connector;
-use super::events::{CHANNEL, EventLog};
+use super::events::{CHANNEL, EventLog, WORK_CHANNEL};
 use super::presence;
 use super::schema::{self, SchemaError};
 use super::session::Session;
@@ -120,9 +120,13 @@ impl Follower {
         if self.lost_at.take().is_some() {
             tracing::info!("the event log is available again");
         }
-        let end = Instant::now() + POLL_INTERVAL;
-        while !self.log.is_closing() && Instant::now() < end {
-            if session.wait_for_notification(CLOSE_CHECK_INTERVAL, &self.log.daemon)? {
+        let looked = Instant::now();
+        while !self.log.is_closing() && looked.elapsed() < looks_every(&self.log) {
+            let channels = session.wait_for_notifications(CLOSE_CHECK_INTERVAL, &self.log.daemon)?;
+            if channels.contains(WORK_CHANNEL) {
+                self.log.hub.work_is_due();
+            }
+            if channels.contains(CHANNEL) {
                 break;
             }
         }
@@ -130,10 +134,19 @@ impl Follower {
     }
 }
 
+#[cfg_attr(not(test), expect(unused_variables, reason = "tests change it"))]
+fn looks_every(log: &EventLog) -> Duration {
+    #[cfg(test)]
+    if let Some(pause) = log.faults.looks_every.get() {
+        return *pause;
+    }
+    POLL_INTERVAL
+}
+
 fn connect(connector: &Connector) -> Result<Session, StoreError> {
     let session = connector.connect()?;
     presence::take(&session, connector.access)?;
-    session.command(&format!("LISTEN {CHANNEL}"))?;
+    session.command(&format!("LISTEN {CHANNEL}; LISTEN {WORK_CHANNEL}"))?;
     Ok(session)
 }
 

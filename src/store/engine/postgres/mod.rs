@@ -180,6 +180,23 @@ impl Postgres {
         done.await.map_err(|error| StoreError::Aborted(format!("a read was aborted: {error}")))?
     }
 
+    /// Looks at the log of other daemons so seldom, but for notifications.
+    #[cfg(test)]
+    pub fn looks_every(&self, pause: Duration) {
+        self.log.faults.looks_every.set(pause).unwrap();
+    }
+
+    /// Does not notify other daemons any more.
+    #[cfg(test)]
+    pub fn loses_notifications(&self) {
+        self.log.faults.loses_notifications.set(()).unwrap();
+    }
+
+    /// Wakes the runners of other daemons.
+    pub fn notify_of_work(&self) {
+        self.log.notify_of_work();
+    }
+
     /// Waits for running transactions, then closes. Later verbs return [`StoreError::Closed`].
     pub async fn close(&self) {
         self.readers.close();

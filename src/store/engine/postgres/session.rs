@@ -9,6 +9,7 @@ use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, SimpleQueryMessage, Statement};
 use std::cell::{Cell, RefCell, RefMut};
+use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
@@ -102,21 +103,23 @@ impl Session {
         }))
     }
 
-    /// Waits up to `timeout` for a notification. True if one has another payload than `own`.
-    pub(super) fn wait_for_notification(&self, timeout: Duration, own: &str) -> Result<bool, StoreError> {
+    /// Waits up to `timeout` for notifications. The channels of those that have another payload than `own`.
+    pub(super) fn wait_for_notifications(&self, timeout: Duration, own: &str) -> Result<BTreeSet<String>, StoreError> {
         let mut client = self.client()?;
         if client.is_closed() {
             return Err(StoreError::Aborted("the connection to the database was lost".into()));
         }
         let mut notifications = client.notifications();
-        let mut is_other = false;
+        let mut channels = BTreeSet::new();
         let mut found = notifications.timeout_iter(timeout).next()?;
         // Those that arrived with the first are consumed too.
         while let Some(notification) = found {
-            is_other |= notification.payload() != own;
+            if notification.payload() != own {
+                channels.insert(notification.channel().to_owned());
+            }
             found = notifications.iter().next()?;
         }
-        Ok(is_other)
+        Ok(channels)
     }
 
     pub(super) fn roll_back(&self) -> Result<(), StoreError> {
