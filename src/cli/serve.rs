@@ -32,6 +32,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let fix = match &error {
+            StartError::Open(error) if error.is_in_use() => "stop what uses the store, or wait until it ends",
             StartError::Bind { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 "ports under 1024 need CAP_NET_BIND_SERVICE (the systemd unit in config/ gives it), or choose others in the configuration"
             }

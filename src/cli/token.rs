@@ -8,8 +8,8 @@ use super::table::{Table, cell};
 use crate::auth::token::Token;
 use crate::clock::Timestamp;
 use crate::resources::disk::FreeDisk;
+use crate::store::Store;
 use crate::store::tokens::{NewToken, Scope};
-use crate::store::{OpenError, Store};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
@@ -109,11 +109,9 @@ async fn create(args: &CreateArgs) -> Result<(), Failure> {
 async fn create_operator(args: &CreateArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
     let store = Store::from_config(&config, FreeDisk::new(&config.data_dir.0, 0)).map_err(|error| {
-        let fix = match error {
-            OpenError::InUse { .. } => {
-                "stop the daemon first, or use an existing operator token: only the first is created this way"
-            }
-            _ => "give the daemon's configuration with --config, and run this as the daemon's user",
+        let fix = match error.is_in_use() {
+            true => "stop the daemon first, or use an existing operator token: only the first is created this way",
+            false => "give the daemon's configuration with --config, and run this as the daemon's user",
         };
         Failure::new(error.to_string(), fix)
     })?;
