@@ -4,6 +4,9 @@
 use crate::clock::Timestamp;
 use std::fmt;
 use std::str::FromStr;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{Object, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// The last moment that a ULID can name, with 48 bits of milliseconds.
 const LAST_MILLIS: u64 = (1 << 48) - 1;
@@ -86,6 +89,14 @@ macro_rules! ids {
                 serializer.serialize_str(&self.0)
             }
         }
+
+        impl PartialSchema for $name {
+            fn schema() -> RefOr<Schema> {
+                Object::builder().schema_type(Type::String).pattern(Some(concat!("^", $prefix, "[0-9a-z]{26}$"))).into()
+            }
+        }
+
+        impl ToSchema for $name {}
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -42,7 +42,8 @@ pub enum RotateError {
 }
 
 /// A key as shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = DkimKey)]
 pub struct ShownKey {
     /// Its token: the selector.
     pub token: String,

@@ -2,9 +2,11 @@
 
 use super::HttpContext;
 use super::caller::Caller;
+use super::document::parameters::PageQuery;
+use super::document::requests::AccountInput;
 use super::fields::{Fields, SMALL};
 use super::problem::Problem;
-use super::query::{Array, Page, Parameters};
+use super::query::{Linked, Page, Parameters};
 use super::reply::Created;
 use crate::clock::Timestamp;
 use crate::id::AccountId;
@@ -14,11 +16,13 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Maximum characters in the name of an account or token.
 const NAME_LENGTH: usize = 200;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Account)]
 pub(super) struct AccountJson {
     /// The number that the published API knows it by.
     id: u64,
@@ -46,7 +50,13 @@ pub(super) fn display_name(fields: &mut Fields, text: Option<String>) -> Option<
     Some(text)
 }
 
-/// `POST`: `{"name"}`.
+/// Creates an account
+///
+/// For operators.
+#[utoipa::path(
+    post, path = "/api/v1/accounts", tag = "Accounts", request_body = AccountInput,
+    responses((status = 201, body = AccountJson))
+)]
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -63,12 +73,18 @@ pub(super) async fn create(
     Ok(Created { location: format!("/api/v1/accounts/{}", account.id), body: account.into() })
 }
 
-/// `GET`: all accounts with an operator token, else the token's own.
+/// Accounts
+///
+/// All with an operator token, else the token's own.
+#[utoipa::path(
+    get, path = "/api/v1/accounts", tag = "Accounts", params(PageQuery),
+    responses((status = 200, body = Vec<AccountJson>))
+)]
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<Array<AccountJson>, Problem> {
+) -> Result<Linked<Vec<AccountJson>>, Problem> {
     let page: Page<AccountId> = parameters.page();
     parameters.finish()?;
     let rows = match caller.whole_account()? {
@@ -78,7 +94,13 @@ pub(super) async fn list(
     Ok(page.list(rows, |account| account.id.to_string(), AccountJson::from).array())
 }
 
-/// `GET …/{id}`: the id or, of the token's own account, its number.
+/// An account
+///
+/// By `account_id` or, the token's own, by its number.
+#[utoipa::path(
+    get, path = "/api/v1/accounts/{id}", tag = "Accounts", params(("id" = String, Path)),
+    responses((status = 200, body = AccountJson))
+)]
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,

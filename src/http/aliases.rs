@@ -2,9 +2,11 @@
 
 use super::HttpContext;
 use super::caller::Caller;
+use super::document::parameters::PageQuery;
+use super::document::requests::AliasInput;
 use super::fields::{Fields, SMALL};
 use super::problem::Problem;
-use super::query::{List, Parameters};
+use super::query::{Linked, List, Parameters};
 use super::reply::Created;
 use crate::address::{Address, DomainName};
 use crate::clock::Timestamp;
@@ -14,8 +16,10 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Alias)]
 pub(super) struct AliasJson {
     id: AliasId,
     address: Address,
@@ -75,7 +79,13 @@ fn name_and_domain(text: &str) -> Result<(AliasName, DomainName), String> {
     Ok((name, DomainName::parse(domain).map_err(|error| error.to_string())?))
 }
 
-/// `POST`: `{"address"}`, at a custom domain of the account.
+/// Creates an alias
+///
+/// Another address of the inbox, at a custom domain of the account.
+#[utoipa::path(
+    post, path = "/api/v1/inboxes/{id}/aliases", tag = "Inboxes", params(("id" = InboxId, Path)),
+    request_body = AliasInput, responses((status = 201, body = AliasJson))
+)]
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -107,13 +117,17 @@ async fn domain_id(context: &HttpContext, account: &AccountId, name: &DomainName
     found.ok_or_else(|| problem(CreateAliasError::UnknownDomain))
 }
 
-/// `GET`
+/// Its aliases
+#[utoipa::path(
+    get, path = "/api/v1/inboxes/{id}/aliases", tag = "Inboxes", params(("id" = InboxId, Path), PageQuery),
+    responses((status = 200, body = List<AliasJson>))
+)]
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     mut parameters: Parameters,
-) -> Result<List<AliasJson>, Problem> {
+) -> Result<Linked<List<AliasJson>>, Problem> {
     let inbox = caller.inbox(&context, &id).await?;
     let page = parameters.page::<AliasId>();
     parameters.finish()?;
@@ -125,7 +139,11 @@ pub(super) async fn list(
     Ok(page.list(rows, |alias| alias.id.to_string(), AliasJson::from))
 }
 
-/// `DELETE …/{alias_id}`
+/// Deletes an alias
+#[utoipa::path(
+    delete, path = "/api/v1/inboxes/{id}/aliases/{alias}", tag = "Inboxes",
+    params(("id" = InboxId, Path), ("alias" = AliasId, Path)), responses((status = 204))
+)]
 pub(super) async fn delete(
     caller: Caller,
     State(context): State<HttpContext>,

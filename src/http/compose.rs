@@ -90,7 +90,7 @@ impl Mailbox {
 }
 
 /// A list of mailboxes, or one string with several.
-pub(super) fn mailboxes(fields: &mut Fields, field: &str) -> Vec<Mailbox> {
+pub(super) fn mailboxes(fields: &mut Fields, field: &'static str) -> Vec<Mailbox> {
     let mut list = Vec::new();
     for (at, value) in fields.list(field, true).into_iter().enumerate() {
         match value.as_str().map(Mailbox::parse_list) {
@@ -107,7 +107,7 @@ pub(super) fn mailboxes(fields: &mut Fields, field: &str) -> Vec<Mailbox> {
 }
 
 /// One mailbox; `None` if absent.
-pub(super) fn mailbox(fields: &mut Fields, field: &str) -> Option<Mailbox> {
+pub(super) fn mailbox(fields: &mut Fields, field: &'static str) -> Option<Mailbox> {
     let text = fields.text(field)?;
     Mailbox::parse(&text).map_err(|message| fields.fault(field, message)).ok()
 }

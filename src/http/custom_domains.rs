@@ -3,9 +3,11 @@
 use super::HttpContext;
 use super::caller::Caller;
 use super::client_id::{client_id, client_id_used};
+use super::document::parameters::{AccountQuery, PageQuery};
+use super::document::requests::{DomainInput, DomainUpdate};
 use super::fields::{Fields, SMALL};
 use super::problem::Problem;
-use super::query::{Array, Parameters};
+use super::query::{Linked, Parameters};
 use super::reply::{Created, put};
 use super::version::{IfMatch, Versioned, changed_since};
 use crate::address::DomainName;
@@ -63,7 +65,7 @@ fn not_created(error: CreateError) -> Problem {
 }
 
 /// Fields of the published API that repeat a record, and the values that ours have: the service makes the records.
-fn repeat_records(fields: &mut Fields, ours: &[(&str, Vec<&str>)]) {
+fn repeat_records(fields: &mut Fields, ours: &[(&'static str, Vec<&str>)]) {
     for (field, ours) in ours {
         let Some(text) = fields.text(field).filter(|text| !text.is_empty()) else { continue };
         if !ours.iter().any(|ours| text.trim_end_matches('.').eq_ignore_ascii_case(ours)) {
@@ -72,7 +74,11 @@ fn repeat_records(fields: &mut Fields, ours: &[(&str, Vec<&str>)]) {
     }
 }
 
-/// `POST`: `{"domain", "client_id"?, "account_id"?}`, and what [`repeat_records`] takes.
+/// Claims a domain
+#[utoipa::path(
+    post, path = "/api/v1/custom_domains", tag = "Custom domains", request_body = DomainInput,
+    responses((status = 201, body = CustomDomain))
+)]
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -99,12 +105,16 @@ pub(super) async fn create(
     Ok(Created { location: format!("/api/v1/custom_domains/{}", made.id), body: made })
 }
 
-/// `GET`
+/// Custom domains of the account
+#[utoipa::path(
+    get, path = "/api/v1/custom_domains", tag = "Custom domains", params(AccountQuery, PageQuery),
+    responses((status = 200, body = Vec<CustomDomain>))
+)]
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<Array<CustomDomain>, Problem> {
+) -> Result<Linked<Vec<CustomDomain>>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<DomainId>();
     parameters.finish()?;
@@ -120,7 +130,11 @@ pub(super) async fn claim(caller: &Caller, context: &HttpContext, id: &str) -> R
     Ok((caller.account_of_domain(context, &id).await?, id))
 }
 
-/// `GET …/{id}`
+/// A custom domain
+#[utoipa::path(
+    get, path = "/api/v1/custom_domains/{id}", tag = "Custom domains", params(("id" = DomainId, Path)),
+    responses((status = 200, body = CustomDomain))
+)]
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -134,7 +148,13 @@ fn versioned(domain: CustomDomain) -> Versioned<CustomDomain> {
     Versioned { updated_at: domain.updated_at, body: domain }
 }
 
-/// `GET …/{id}/zone_file`: the records as a zone file, for import at a DNS provider.
+/// Its records as a zone file
+///
+/// For import at a DNS provider, in BIND's syntax (RFC 1035 §5).
+#[utoipa::path(
+    get, path = "/api/v1/custom_domains/{id}/zone_file", tag = "Custom domains", params(("id" = DomainId, Path)),
+    responses((status = 200, body = String, content_type = "text/plain"))
+)]
 pub(super) async fn zone_file(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -145,8 +165,14 @@ pub(super) async fn zone_file(
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], file).into_response())
 }
 
-/// `PATCH` or `PUT …/{id}`: `{"catch_all_inbox_id", "is_default", "on_unverified", "return_path"}`; what is left out stays. `domain` and the
-/// fields of the records may be repeated.
+/// Changes what is given
+///
+/// What is left out stays. `domain` and the fields of the records may be repeated.
+#[utoipa::path(
+    method(patch, put), path = "/api/v1/custom_domains/{id}", tag = "Custom domains",
+    params(("id" = DomainId, Path)), request_body = DomainUpdate,
+    responses((status = 200, body = CustomDomain), (status = 412))
+)]
 pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -194,7 +220,13 @@ fn records_of(domain: &CustomDomain) -> [(&'static str, Vec<&str>); 4] {
     ]
 }
 
-/// `DELETE …/{id}`
+/// Deletes a claim
+///
+/// Messages stay in their inboxes.
+#[utoipa::path(
+    delete, path = "/api/v1/custom_domains/{id}", tag = "Custom domains", params(("id" = DomainId, Path)),
+    responses((status = 204))
+)]
 pub(super) async fn delete(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -204,8 +236,15 @@ pub(super) async fn delete(
     if context.registry.delete(&account, &id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found()) }
 }
 
-/// `POST …/{id}/verify`: at once, and the check goes on. With `Prefer: wait=N`, as soon as it has settled or after N seconds; at once
-/// without `Preference-Applied` if the account has too many requests waiting.
+/// Checks the records now
+///
+/// Answers at once, while the check goes on; with `Prefer: wait=N` (RFC 7240) as soon as it has settled, or after N seconds, at most 30.
+/// Without `Preference-Applied` in the answer the account has too many requests waiting.
+#[utoipa::path(
+    post, path = "/api/v1/custom_domains/{id}/verify", tag = "Custom domains",
+    params(("id" = DomainId, Path), ("prefer" = Option<String>, Header, description = "`wait=30`")),
+    responses((status = 200, body = CustomDomain))
+)]
 pub(super) async fn verify(
     caller: Caller,
     State(context): State<HttpContext>,

@@ -13,14 +13,22 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The keys, in the order of the domain's tokens.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DkimKeys)]
 pub(super) struct KeysJson {
     data: Vec<ShownKey>,
 }
 
-/// `GET …/dkim_keys`
+/// Its three DKIM keys
+///
+/// 409 `keys_at_provider` where Amazon SES signs.
+#[utoipa::path(
+    get, path = "/api/v1/custom_domains/{id}/dkim_keys", tag = "Custom domains", params(("id" = DomainId, Path)),
+    responses((status = 200, body = KeysJson), (status = 409))
+)]
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -31,7 +39,13 @@ pub(super) async fn list(
     shown(&context, &id).await
 }
 
-/// `POST …/rotate_key`: signs with the next key from now on. Returns the keys.
+/// Signs with the next key from now on
+///
+/// 409 `no_key_ready`, with what to do, where that is not possible yet.
+#[utoipa::path(
+    post, path = "/api/v1/custom_domains/{id}/rotate_key", tag = "Custom domains", params(("id" = DomainId, Path)),
+    responses((status = 200, body = KeysJson))
+)]
 pub(super) async fn rotate(
     caller: Caller,
     State(context): State<HttpContext>,

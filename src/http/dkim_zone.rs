@@ -14,14 +14,22 @@ use axum::extract::State;
 use serde::Serialize;
 use std::fmt::Write;
 use std::net::IpAddr;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DkimZone)]
 pub(super) struct ZoneJson {
     zone: DomainName,
     zone_file: String,
 }
 
-/// `GET`
+/// The zone of the DKIM keys as a zone file
+///
+/// For operators who publish it themselves.
+#[utoipa::path(
+    get, path = "/api/v1/dkim_zone", tag = "Queue and operation",
+    responses((status = 200, body = ZoneJson), (status = 409))
+)]
 pub(super) async fn show(caller: Caller, State(context): State<HttpContext>) -> Result<Json<ZoneJson>, Problem> {
     caller.operator()?;
     keys_are_here(&context.config)?;

@@ -3,18 +3,24 @@
 use super::HttpContext;
 use super::caller::Caller;
 use super::custom_domains::claim;
+use super::document::parameters::PageQuery;
 use super::problem::Problem;
-use super::query::{List, Parameters};
+use super::query::{Linked, List, Parameters};
+use crate::id::DomainId;
 use crate::registry::{DomainCheck, DomainEvent};
 use axum::extract::{Path, State};
 
-/// `GET …/checks`: recent checks with their evidence.
+/// Its last checks with their evidence, the newest first
+#[utoipa::path(
+    get, path = "/api/v1/custom_domains/{id}/checks", tag = "Custom domains",
+    params(("id" = DomainId, Path), PageQuery), responses((status = 200, body = List<DomainCheck>))
+)]
 pub(super) async fn checks(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     mut parameters: Parameters,
-) -> Result<List<DomainCheck>, Problem> {
+) -> Result<Linked<List<DomainCheck>>, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
     let page = parameters.page::<u32>();
     let checks = context.registry.checks(&account, &id, page.after, page.rows()).await?;
@@ -23,13 +29,17 @@ pub(super) async fn checks(
     Ok(page.list(checks, |check| check.number.to_string(), |check| check))
 }
 
-/// `GET …/events`: status changes with their causes.
+/// Changes of its status with their causes, the newest first
+#[utoipa::path(
+    get, path = "/api/v1/custom_domains/{id}/events", tag = "Custom domains",
+    params(("id" = DomainId, Path), PageQuery), responses((status = 200, body = List<DomainEvent>))
+)]
 pub(super) async fn events(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     mut parameters: Parameters,
-) -> Result<List<DomainEvent>, Problem> {
+) -> Result<Linked<List<DomainEvent>>, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
     let page = parameters.page::<u32>();
     let events = context.registry.events(&account, &id, page.after, page.rows()).await?;

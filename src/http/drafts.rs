@@ -6,11 +6,13 @@ use super::HttpContext;
 use super::body::no_room;
 use super::caller::Caller;
 use super::compose::{Attachment, Content, Mailbox};
+use super::document::parameters::{AccountQuery, PageQuery};
+use super::document::requests::DraftInput;
 use super::emails::{self, find};
 use super::fields::Fields;
 use super::problem::Problem;
-use super::query::Parameters;
-use super::reply::{Created, put};
+use super::query::{Linked, Meta, Parameters};
+use super::reply::{Created, Repeated};
 use super::send::{Addressed, JSON_FACTOR, Sent, login_of, raw_request, sending_inbox, submit};
 use crate::auth::login::Scope;
 use crate::clock::Timestamp;
@@ -31,9 +33,9 @@ use crate::store::messages::{Flags, MessageSummary};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Drafts of a page.
 const PER_PAGE: usize = 50;
@@ -43,7 +45,8 @@ const FACTOR: usize = 4;
 const ATTACHMENTS: usize = 1000;
 
 /// A draft; its content where one is shown alone.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Draft)]
 pub(super) struct DraftJson {
     id: MessageId,
     inbox_id: InboxId,
@@ -56,28 +59,31 @@ pub(super) struct DraftJson {
     created_at: Timestamp,
     updated_at: Timestamp,
     #[serde(flatten)]
+    #[schema(value_type = BodyJson)]
     body: Option<BodyJson>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = DraftBody)]
 struct BodyJson {
     text_body: Option<String>,
     html_body: Option<String>,
     /// File names.
+    #[schema(required = false)]
     attachments: Vec<String>,
 }
 
-#[derive(Serialize)]
-struct DraftsJson<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = DraftCollection)]
+pub(super) struct DraftsJson {
+    /// Of this page.
     count: usize,
-    drafts: &'a [DraftJson],
-    data: &'a [DraftJson],
-    meta: Meta<'a>,
-}
-
-#[derive(Serialize)]
-struct Meta<'a> {
-    next_cursor: Option<&'a MessageId>,
+    #[schema(value_type = Vec<DraftJson>)]
+    drafts: Repeated,
+    /// The same as `drafts`.
+    #[schema(value_type = Vec<DraftJson>)]
+    data: Repeated,
+    meta: Meta,
 }
 
 /// A draft taken apart, to be changed.
@@ -122,11 +128,10 @@ impl Parts {
 
     /// Takes over what the request names; the rest stays.
     fn change(&mut self, fields: &mut Fields) {
-        let has = |fields: &Fields, name: &str| fields.has(name);
         let names =
             ["from", "to", "cc", "bcc", "reply_to", "subject", "text_body", "html_body", "headers", "attachments"];
         let [from, to, cc, bcc, reply_to, subject, text, html, headers, attachments] =
-            names.map(|name| has(fields, name));
+            names.map(|name| fields.has(name));
         let (addressed, content) = (Addressed::read(fields), Content::read(fields));
         let take = |wanted: bool, to: &mut Vec<Mailbox>, new: Vec<Mailbox>| {
             if wanted {
@@ -192,38 +197,26 @@ impl DraftJson {
     }
 }
 
-/// `GET /drafts`: of all inboxes that the token sees.
+/// Drafts, the newest first
+///
+/// Of the inbox of the path, else of all that the token sees.
+#[utoipa::path(
+    get, path = "/api/v1/drafts", tag = "Drafts", params(AccountQuery, PageQuery),
+    responses((status = 200, body = DraftsJson))
+)]
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
-    parameters: Parameters,
-) -> Result<Response, Problem> {
-    list_of(&caller, &context, None, parameters).await
-}
-
-/// `GET /inboxes/{id}/drafts`
-pub(super) async fn list_in(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(inbox): Path<String>,
-    parameters: Parameters,
-) -> Result<Response, Problem> {
-    let inbox = caller.inbox(&context, &inbox).await?;
-    list_of(&caller, &context, Some(inbox), parameters).await
-}
-
-async fn list_of(
-    caller: &Caller,
-    context: &HttpContext,
-    inbox: Option<Inbox>,
+    path: At,
     mut parameters: Parameters,
-) -> Result<Response, Problem> {
+) -> Result<Linked<DraftsJson>, Problem> {
+    let inbox = inbox_of(&caller, &context, &path).await?;
     let account = parameters.take::<AccountId>("account_id");
     let below = parameters.take::<MessageId>("cursor");
     let per_page = emails::per_page(&mut parameters, PER_PAGE);
     let target = parameters.target();
     parameters.finish()?;
-    let store = caller.store(context);
+    let store = caller.store(&context);
     let inboxes = match (inbox, &caller.principal.scope) {
         (Some(inbox), _) => vec![inbox.id],
         (None, Scope::Inboxes(_, inboxes)) => inboxes.clone(),
@@ -242,49 +235,37 @@ async fn list_of(
         };
         Ok(rows.into_iter().map(show).collect::<Vec<_>>())
     });
-    let drafts = shown.await?;
-    let meta = Meta { next_cursor: found.rest.as_ref() };
-    let list = DraftsJson { count: drafts.len(), drafts: &drafts, data: &drafts, meta };
-    let mut response = Json(list).into_response();
-    if let Some(rest) = &found.rest {
-        put(&mut response, header::LINK, &format!("<{target}{rest}>; rel=\"next\""));
-    }
-    Ok(response)
+    let (drafts, rest) = (shown.await?, found.rest);
+    let meta = Meta { next_cursor: rest.as_ref().map(ToString::to_string) };
+    let (count, drafts) = (drafts.len(), Repeated::new(&drafts)?);
+    Ok(Linked::new(DraftsJson { count, data: drafts.clone(), drafts, meta }, &target, rest.as_ref()))
 }
 
-/// `POST /drafts`: `inbox_id` is required where the token sees more than one inbox.
+/// The inbox of the path, if it names one.
+async fn inbox_of(caller: &Caller, context: &HttpContext, Path(ids): &At) -> Result<Option<Inbox>, Problem> {
+    match ids.first() {
+        Some(inbox) => caller.inbox(context, inbox).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Creates a draft
+#[utoipa::path(
+    post, path = "/api/v1/drafts", tag = "Drafts", request_body = DraftInput,
+    responses((status = 201, body = DraftJson), (status = 507))
+)]
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
+    path: At,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Created<DraftJson>, Problem> {
-    create_in_named(&caller, &context, None, &headers, body).await
-}
-
-/// `POST /inboxes/{id}/drafts`
-pub(super) async fn create_in(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(inbox): Path<String>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Created<DraftJson>, Problem> {
-    let inbox = caller.inbox(&context, &inbox).await?;
-    create_in_named(&caller, &context, Some(inbox), &headers, body).await
-}
-
-async fn create_in_named(
-    caller: &Caller,
-    context: &HttpContext,
-    inbox: Option<Inbox>,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<Created<DraftJson>, Problem> {
+    let inbox = inbox_of(&caller, &context, &path).await?;
     let limit = context.config.limits.message_size.saturating_mul(JSON_FACTOR);
-    let mut fields = Fields::read(&caller.spool, headers, body, limit).await?.unwrapped("draft");
+    let mut fields = Fields::read(&caller.spool, &headers, body, limit).await?.unwrapped("draft");
     let inbox = match (inbox, fields.text("inbox_id")) {
-        (None, named) => sending_inbox(caller, context, named).await?,
+        (None, named) => sending_inbox(&caller, &context, named).await?,
         (Some(inbox), named) => {
             if named.is_some_and(|named| named != inbox.id.as_str()) {
                 fields.fault("inbox_id", "must be the inbox of the path");
@@ -295,8 +276,8 @@ async fn create_in_named(
     let mut parts = Parts::default();
     parts.change(&mut fields);
     fields.finish().map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))?;
-    let id = write(caller, context, &inbox, None, parts).await?;
-    let shown = shown(caller, context, &inbox, &id).await?;
+    let id = write(&caller, &context, &inbox, None, parts).await?;
+    let shown = shown(&caller, &context, &inbox, &id).await?;
     Ok(Created { location: format!("/api/v1/drafts/{id}"), body: shown })
 }
 
@@ -370,7 +351,7 @@ async fn shown(caller: &Caller, context: &HttpContext, inbox: &Inbox, id: &Messa
     .await
 }
 
-/// Where a draft is: its own path, or that below an inbox.
+/// The ids of a path: that of a draft, and before it that of an inbox where the path is below one.
 type At = Path<Vec<String>>;
 
 fn at(Path(ids): &At) -> Result<(Option<&str>, &str), Problem> {
@@ -381,7 +362,11 @@ fn at(Path(ids): &At) -> Result<(Option<&str>, &str), Problem> {
     }
 }
 
-/// `GET …/drafts/{id}`
+/// A draft
+#[utoipa::path(
+    get, path = "/api/v1/drafts/{id}", tag = "Drafts", params(("id" = MessageId, Path)),
+    responses((status = 200, body = DraftJson))
+)]
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -392,7 +377,13 @@ pub(super) async fn show(
     shown(&caller, &context, &inbox, &message.id).await.map(Json)
 }
 
-/// `PATCH …/drafts/{id}`: what the request does not name stays.
+/// Changes what is given
+///
+/// The draft keeps its id.
+#[utoipa::path(
+    method(patch, put), path = "/api/v1/drafts/{id}", tag = "Drafts", params(("id" = MessageId, Path)),
+    request_body = DraftInput, responses((status = 200, body = DraftJson), (status = 507))
+)]
 pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -414,7 +405,11 @@ pub(super) async fn change(
     shown(&caller, &context, &inbox, &id).await.map(Json)
 }
 
-/// `DELETE …/drafts/{id}`: for good.
+/// Deletes a draft for good
+#[utoipa::path(
+    delete, path = "/api/v1/drafts/{id}", tag = "Drafts", params(("id" = MessageId, Path)),
+    responses((status = 204))
+)]
 pub(super) async fn delete(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -426,7 +421,13 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST …/drafts/{id}/send`: the draft is gone, and its message in Sent.
+/// Sends a draft
+///
+/// The draft is gone, and its message in Sent.
+#[utoipa::path(
+    post, path = "/api/v1/drafts/{id}/send", tag = "Drafts", params(("id" = MessageId, Path)),
+    responses((status = 201, body = Sent), (status = 413), (status = 422), (status = 507))
+)]
 pub(super) async fn send(
     caller: Caller,
     State(context): State<HttpContext>,

@@ -2,10 +2,10 @@
 
 use super::HttpContext;
 use super::caller::Caller;
+use super::document::parameters::{AccountQuery, InboxQuery, PageQuery};
 use super::emails::{self, EmailJson};
 use super::problem::Problem;
-use super::query::Parameters;
-use super::reply::put;
+use super::query::{Linked, List, Meta, Parameters};
 use crate::auth::login::Scope;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, InboxId, MessageId, ThreadId};
@@ -14,16 +14,16 @@ use crate::store::emails::EmailFilter;
 use crate::store::threads::{Thread, ThreadsOf};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Threads of a page.
 const PER_PAGE: usize = 50;
 /// Emails that are shown with a thread at most: the newest.
 const EMAILS: usize = 100;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EmailThread)]
 pub(super) struct ThreadJson {
     id: ThreadId,
     thread_id: ThreadId,
@@ -51,18 +51,8 @@ impl From<Thread> for ThreadJson {
     }
 }
 
-#[derive(Serialize)]
-struct ThreadsJson {
-    data: Vec<ThreadJson>,
-    meta: Meta,
-}
-
-#[derive(Serialize)]
-struct Meta {
-    next_cursor: Option<MessageId>,
-}
-
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WholeEmailThread)]
 pub(super) struct WholeThreadJson {
     #[serde(flatten)]
     thread: ThreadJson,
@@ -70,12 +60,16 @@ pub(super) struct WholeThreadJson {
     emails: Vec<EmailJson>,
 }
 
-/// `GET`: `?inbox&cursor&per_page`; without an inbox, of all that the token sees. The newest first.
+/// Threads, the newest first
+#[utoipa::path(
+    get, path = "/api/v1/email_threads", tag = "Threads", params(InboxQuery, AccountQuery, PageQuery),
+    responses((status = 200, body = List<ThreadJson>))
+)]
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<Response, Problem> {
+) -> Result<Linked<List<ThreadJson>>, Problem> {
     let inbox = parameters.take::<String>("inbox");
     let account = parameters.take::<AccountId>("account_id");
     let below = parameters.take::<MessageId>("cursor");
@@ -91,16 +85,16 @@ pub(super) async fn list(
     let has_more = found.len() > per_page;
     found.truncate(per_page);
     let next_cursor = found.last().filter(|_| has_more).map(|thread| thread.last.clone());
-    let link = next_cursor.as_ref().map(|next| format!("<{target}{next}>; rel=\"next\""));
-    let list = ThreadsJson { data: found.into_iter().map(Into::into).collect(), meta: Meta { next_cursor } };
-    let mut response = Json(list).into_response();
-    if let Some(link) = link {
-        put(&mut response, header::LINK, &link);
-    }
-    Ok(response)
+    let meta = Meta { next_cursor: next_cursor.as_ref().map(ToString::to_string) };
+    let list = List { data: found.into_iter().map(Into::into).collect(), meta };
+    Ok(Linked::new(list, &target, next_cursor.as_ref()))
 }
 
-/// `GET …/{id}`: with its emails, the newest hundred.
+/// A thread with its newest hundred emails
+#[utoipa::path(
+    get, path = "/api/v1/email_threads/{id}", tag = "Threads", params(("id" = ThreadId, Path)),
+    responses((status = 200, body = WholeThreadJson))
+)]
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,

@@ -35,6 +35,8 @@ pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
 pub(super) struct Fields {
     prefix: String,
     map: Map<String, Value>,
+    /// The fields that were asked for.
+    known: Vec<&'static str>,
     errors: Vec<FieldError>,
 }
 
@@ -97,7 +99,12 @@ impl Fields {
     }
 
     fn of(map: Map<String, Value>) -> Self {
-        Self { prefix: String::new(), map, errors: Vec::new() }
+        Self { prefix: String::new(), map, known: Vec::new(), errors: Vec::new() }
+    }
+
+    fn take(&mut self, field: &'static str) -> Option<Value> {
+        self.known.push(field);
+        self.map.remove(field)
     }
 
     /// Records an error of a field.
@@ -108,13 +115,14 @@ impl Fields {
     }
 
     /// True if the body has the field, even as null.
-    pub(super) fn has(&self, field: &str) -> bool {
+    pub(super) fn has(&mut self, field: &'static str) -> bool {
+        self.known.push(field);
         self.map.contains_key(field)
     }
 
     /// A string; `None` if absent or null.
-    pub(super) fn text(&mut self, field: &str) -> Option<String> {
-        match self.map.remove(field)? {
+    pub(super) fn text(&mut self, field: &'static str) -> Option<String> {
+        match self.take(field)? {
             Value::Null => None,
             Value::String(text) => Some(text),
             _ => {
@@ -125,7 +133,7 @@ impl Fields {
     }
 
     /// A string that is required.
-    pub(super) fn required_text(&mut self, field: &str) -> Option<String> {
+    pub(super) fn required_text(&mut self, field: &'static str) -> Option<String> {
         let there = self.map.get(field).is_some_and(|value| !value.is_null());
         if !there {
             self.map.remove(field);
@@ -135,7 +143,7 @@ impl Fields {
     }
 
     /// A parsed string; `None` if absent or null.
-    pub(super) fn parsed<T: FromStr>(&mut self, field: &str) -> Option<T>
+    pub(super) fn parsed<T: FromStr>(&mut self, field: &'static str) -> Option<T>
     where
         T::Err: Display,
     {
@@ -144,19 +152,19 @@ impl Fields {
     }
 
     /// For PATCH: absent is `None`, null is `Some(None)`.
-    pub(super) fn change<T: FromStr>(&mut self, field: &str) -> Option<Option<T>>
+    pub(super) fn change<T: FromStr>(&mut self, field: &'static str) -> Option<Option<T>>
     where
         T::Err: Display,
     {
-        match self.map.get(field)? {
-            Value::Null => self.map.remove(field).map(|_| None),
+        match self.map.get(field) {
+            Some(Value::Null) => self.take(field).map(|_| None),
             _ => self.parsed(field).map(Some),
         }
     }
 
-    /// A boolean; `None` if absent.
-    pub(super) fn flag(&mut self, field: &str) -> Option<bool> {
-        let value = self.map.remove(field)?;
+    /// A boolean; `None` if absent or null.
+    pub(super) fn flag(&mut self, field: &'static str) -> Option<bool> {
+        let value = self.take(field).filter(|value| !value.is_null())?;
         value.as_bool().or_else(|| {
             self.fault(field, "must be true or false");
             None
@@ -164,8 +172,8 @@ impl Fields {
     }
 
     /// A whole number; `None` if absent or null.
-    pub(super) fn number(&mut self, field: &str) -> Option<u64> {
-        match self.map.remove(field)? {
+    pub(super) fn number(&mut self, field: &'static str) -> Option<u64> {
+        match self.take(field)? {
             Value::Null => None,
             value => value.as_u64().or_else(|| {
                 self.fault(field, "must be a whole number");
@@ -175,8 +183,8 @@ impl Fields {
     }
 
     /// A list; empty if absent or null. With `one`, a single value is a list of one.
-    pub(super) fn list(&mut self, field: &str, one: bool) -> Vec<Value> {
-        match self.map.remove(field) {
+    pub(super) fn list(&mut self, field: &'static str, one: bool) -> Vec<Value> {
+        match self.take(field) {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(list)) => list,
             Some(value) if one => vec![value],
@@ -188,15 +196,15 @@ impl Fields {
     }
 
     /// A list; `None` if absent or null.
-    pub(super) fn optional_list(&mut self, field: &str) -> Option<Vec<Value>> {
+    pub(super) fn optional_list(&mut self, field: &'static str) -> Option<Vec<Value>> {
         let is_there = self.map.get(field).is_some_and(|value| !value.is_null());
         let list = self.list(field, false);
         is_there.then_some(list)
     }
 
     /// A nested object; empty if absent or null.
-    pub(super) fn object(&mut self, field: &str) -> Map<String, Value> {
-        match self.map.remove(field) {
+    pub(super) fn object(&mut self, field: &'static str) -> Map<String, Value> {
+        match self.take(field) {
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(map)) => map,
             Some(_) => {
@@ -212,7 +220,7 @@ impl Fields {
             self.fault(at, "must be an object");
             return None;
         };
-        let mut inner = Self { prefix: format!("{}{at}.", self.prefix), map, errors: Vec::new() };
+        let mut inner = Self { prefix: format!("{}{at}.", self.prefix), map, known: Vec::new(), errors: Vec::new() };
         let found = read(&mut inner);
         inner.refuse_rest();
         self.errors.append(&mut inner.errors);
@@ -221,10 +229,11 @@ impl Fields {
 
     fn refuse_rest(&mut self) {
         let rest: Vec<_> = std::mem::take(&mut self.map).into_iter().map(|(name, _)| name).collect();
+        let message = unknown("is unknown", &mut self.known);
         for name in rest {
             // The name is untrusted and becomes part of the response.
             let shown: String = name.chars().take(100).collect();
-            self.fault(&shown, "is unknown");
+            self.fault(&shown, &message);
         }
     }
 
@@ -233,6 +242,13 @@ impl Fields {
         self.refuse_rest();
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
     }
+}
+
+/// The message for what is unknown, with what is known.
+pub(super) fn unknown(what: &str, known: &mut Vec<&'static str>) -> String {
+    known.sort_unstable();
+    known.dedup();
+    format!("{what}; known: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })
 }
 
 /// Counts the values of a body: one octet of JSON can cost a hundred in memory and a hundred in the response.

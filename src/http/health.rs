@@ -12,22 +12,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
+use utoipa::ToSchema;
 
 /// For the store to take a write.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 /// One write tells for so long whether the store takes writes, however often somebody asks.
 const VALID: Duration = Duration::from_secs(1);
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Health {
     status: &'static str,
 }
 
+/// Whether the store can be read
+///
+/// For service managers; needs no token.
+#[utoipa::path(get, path = "/healthz", tag = "Service", security(()), responses((status = 200, body = Health)))]
 pub(super) async fn show(State(context): State<HttpContext>) -> Result<Json<Health>, Problem> {
     context.store.account_list(None, 1).await?;
     Ok(Json(Health { status: "ok" }))
 }
 
+/// Whether clients should be sent here
+///
+/// For load balancers: the store takes writes, and the daemon is not about to stop. Needs no token.
+#[utoipa::path(get, path = "/readyz", tag = "Service", security(()), responses((status = 200, body = Health)))]
 pub(super) async fn ready(State(context): State<HttpContext>) -> Result<Json<Health>, Problem> {
     match context.readiness.is_ready().await {
         true => Ok(Json(Health { status: "ready" })),

@@ -9,8 +9,10 @@ use crate::store::inboxes::Inbox;
 use crate::store::{Store, StoreError};
 use crate::verification::status::VerifiedStatus;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Inbox)]
 pub(super) struct InboxJson {
     id: InboxId,
     account_id: AccountId,
@@ -31,7 +33,8 @@ pub(super) struct InboxJson {
     updated_at: Timestamp,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = InboxAddress)]
 pub(super) struct AddressJson {
     pub(super) address: String,
     /// `None` at the platform's domain.

@@ -3,13 +3,15 @@
 use super::HttpContext;
 use super::caller::Caller;
 use super::client_id::{client_id, client_id_used};
-use super::emails::{self, EmailList};
+use super::document::parameters::{AccountQuery, EmailQuery, PageQuery};
+use super::document::requests::{InboxInput, InboxUpdate};
+use super::emails::{self, EmailJson, EmailList};
 use super::fields::{Fields, SMALL};
 use super::inbox_view::{AddressJson, InboxJson};
 use super::problem::Problem;
-use super::query::{List, Parameters};
-use super::reply::Created;
-use super::version::{IfMatch, Versioned, changed_since};
+use super::query::{Linked, List, Meta, Parameters};
+use super::reply::{Created, put};
+use super::version::{IfMatch, Versioned, changed_since, etag};
 use crate::address::{DomainName, InboxName, InboxNameError};
 use crate::auth::login::{Permissions, Scope};
 use crate::clock::Timestamp;
@@ -22,9 +24,10 @@ use crate::store::names::NameLimits;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// `domain_field` is the field that names a custom domain.
 fn problem(error: CreateInboxError, domain_field: &str) -> Problem {
@@ -107,7 +110,11 @@ fn names(fields: &mut Fields, platform: &DomainName) -> Option<(InboxName, Optio
     Some((name, Some(AtDomain { domain, local, other_names: names.collect() })))
 }
 
-/// `POST`: `{"name", "custom_domain_id"?, "default_domain_id"?, "save_sent"?, "client_id"?, "account_id"?}`.
+/// Creates an inbox
+#[utoipa::path(
+    post, path = "/api/v1/inboxes", tag = "Inboxes", request_body = InboxInput,
+    responses((status = 201, body = InboxJson))
+)]
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -158,12 +165,16 @@ pub(super) async fn create(
     Ok(Created { location: format!("/api/v1/inboxes/{id}"), body: shown })
 }
 
-/// `GET`: the inboxes that the token may see.
+/// Inboxes that the token may see
+#[utoipa::path(
+    get, path = "/api/v1/inboxes", tag = "Inboxes", params(AccountQuery, PageQuery),
+    responses((status = 200, body = List<InboxJson>))
+)]
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<List<InboxJson>, Problem> {
+) -> Result<Linked<List<InboxJson>>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<InboxId>();
     parameters.finish()?;
@@ -181,16 +192,37 @@ pub(super) async fn list(
     Ok(page.list(rows, |inbox| inbox.id.to_string(), show))
 }
 
+/// A page of emails, for the document: with a token that may not read them it is left out.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "read by the derive alone")]
+struct InboxPage {
+    #[schema(required = false)]
+    emails: Vec<EmailJson>,
+    /// The same as `emails`.
+    #[schema(required = false)]
+    data: Vec<EmailJson>,
+    #[schema(required = false)]
+    meta: Meta,
+}
+
 /// An inbox with its newest emails, if the token may read them.
-#[derive(Serialize)]
-struct InboxWithEmails<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = InboxEmails)]
+struct InboxWithEmails {
     #[serde(flatten)]
     inbox: InboxJson,
     #[serde(flatten)]
-    list: Option<EmailList<'a>>,
+    #[schema(value_type = InboxPage)]
+    list: Option<EmailList>,
 }
 
-/// `GET …/{id}`: `?cursor&per_page&labels` and the others of the list of emails.
+/// An inbox with its newest emails
+///
+/// Without the emails where the token may not read them.
+#[utoipa::path(
+    get, path = "/api/v1/inboxes/{id}", tag = "Inboxes", params(("id" = InboxId, Path), EmailQuery),
+    responses((status = 200, body = InboxWithEmails))
+)]
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -207,9 +239,9 @@ pub(super) async fn show(
         (found, rest) = (Some(emails), next);
     }
     let Versioned { body, updated_at } = shown(&context, &caller.store(&context), inbox).await?;
-    let list = found.as_deref().map(|emails| EmailList::new(emails, rest.as_ref()));
-    let mut response = Versioned { body: InboxWithEmails { inbox: body, list }, updated_at }.into_response();
-    emails::link_next(&mut response, rest.as_ref(), &target);
+    let list = found.map(|emails| EmailList::new(&emails, rest.as_ref())).transpose()?;
+    let mut response = Linked::new(InboxWithEmails { inbox: body, list }, &target, rest.as_ref()).into_response();
+    put(&mut response, header::ETAG, &etag(updated_at));
     Ok(response)
 }
 
@@ -218,14 +250,21 @@ async fn shown(context: &HttpContext, store: &Store, inbox: Inbox) -> Result<Ver
     Ok(Versioned { body: InboxJson::of(context, store, inbox).await?, updated_at })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WarmupStatus)]
 pub(super) struct WarmupJson {
     inbox_id: u64,
     /// Always null: the sending rate of an inbox is not raised step by step.
     warmup_started_at: Option<Timestamp>,
 }
 
-/// `GET …/{id}/warmup`
+/// Whether it is warmed up
+///
+/// No inbox is: the rate of its mail is not raised step by step.
+#[utoipa::path(
+    get, path = "/api/v1/inboxes/{id}/warmup", tag = "Inboxes", params(("id" = InboxId, Path)),
+    responses((status = 200, body = WarmupJson))
+)]
 pub(super) async fn warmup(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -235,7 +274,11 @@ pub(super) async fn warmup(
     Ok(Json(WarmupJson { inbox_id: inbox.id.number(), warmup_started_at: None }))
 }
 
-/// `PATCH …/{id}`: `{"default_domain_id"}`, null for none; `{"save_sent"}`.
+/// Changes what is given
+#[utoipa::path(
+    patch, path = "/api/v1/inboxes/{id}", tag = "Inboxes", params(("id" = InboxId, Path)),
+    request_body = InboxUpdate, responses((status = 200, body = InboxJson), (status = 412))
+)]
 pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -263,7 +306,11 @@ pub(super) async fn change(
     shown(&context, &store, inbox).await
 }
 
-/// `DELETE …/{id}`: deletes the inbox with its mail and ends its sessions.
+/// Deletes an inbox with its mail, and ends its sessions
+#[utoipa::path(
+    delete, path = "/api/v1/inboxes/{id}", tag = "Inboxes", params(("id" = InboxId, Path)),
+    responses((status = 204))
+)]
 pub(super) async fn delete(
     caller: Caller,
     State(context): State<HttpContext>,

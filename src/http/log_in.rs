@@ -3,6 +3,7 @@
 use super::HttpContext;
 use super::body::no_room;
 use super::caller::{Anonymous, Caller};
+use super::document::requests::{LogInInput, PasswordUpdate};
 use super::fields::{Fields, SMALL};
 use super::problem::Problem;
 use super::reply::Secretive;
@@ -22,19 +23,21 @@ use axum::http::HeaderMap;
 use serde::Serialize;
 use std::net::IpAddr;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// How long the token of a log-in is valid.
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The published API's, which has no other fields.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AuthResponse)]
 pub(super) struct AuthJson {
     token: String,
     name: String,
     expires_at: Timestamp,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Success {
     success: bool,
 }
@@ -64,7 +67,13 @@ fn wrong_password() -> Problem {
         .with_fix("Check both; the operator can set a new password (`inboxlayer user password`).")
 }
 
-/// `POST …/auth`: `{"email", "password"}`.
+/// Logs a user in: a token
+///
+/// It is of the user's account, and valid for 30 days.
+#[utoipa::path(
+    post, path = "/api/v1/auth", tag = "Sessions", security(()), request_body = LogInInput,
+    responses((status = 200, body = AuthJson), (status = 401), (status = 403), (status = 429))
+)]
 pub(super) async fn log_in(
     Anonymous { client, spool }: Anonymous,
     State(context): State<HttpContext>,
@@ -102,7 +111,8 @@ pub(super) async fn log_in(
     Ok(Secretive { of: Some(made.id.to_string()), body })
 }
 
-/// `DELETE …/auth`: revokes the token of the request.
+/// Revokes the token of the request
+#[utoipa::path(delete, path = "/api/v1/auth", tag = "Sessions", responses((status = 200, body = Success)))]
 pub(super) async fn log_out(caller: Caller, State(context): State<HttpContext>) -> Result<Json<Success>, Problem> {
     let token = &caller.principal.token;
     caller.store(&context).token_revoke(None, token, context.clock.now()).await?;
@@ -122,13 +132,21 @@ async fn user_of(caller: &Caller, context: &HttpContext) -> Result<User, Problem
     found.ok_or_else(|| Problem::not_found().with_code("no_user").with_fix(fix))
 }
 
-/// `GET …/me`
+/// The user whose token this is
+///
+/// Of a token that no log-in made, the first user of the account.
+#[utoipa::path(get, path = "/api/v1/me", tag = "Sessions", responses((status = 200, body = UserJson)))]
 pub(super) async fn me(caller: Caller, State(context): State<HttpContext>) -> Result<Json<UserJson>, Problem> {
     Ok(Json(user_of(&caller, &context).await?.into()))
 }
 
-/// `PATCH` or `PUT …/password`: `{"user": {"current_password", "password", "password_confirmation"}}`. The user's other tokens are
-/// revoked.
+/// Changes the user's password
+///
+/// The user's other tokens are revoked.
+#[utoipa::path(
+    method(patch, put), path = "/api/v1/password", tag = "Sessions", request_body = PasswordUpdate,
+    responses((status = 200, body = Success))
+)]
 pub(super) async fn change_password(
     caller: Caller,
     State(context): State<HttpContext>,

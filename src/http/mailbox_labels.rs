@@ -2,6 +2,8 @@
 
 use super::HttpContext;
 use super::caller::Caller;
+use super::document::parameters::AccountQuery;
+use super::document::requests::{LabelInput, LabelUpdate};
 use super::emails::labels::{self, Label};
 use super::fields::{Fields, SMALL};
 use super::problem::Problem;
@@ -14,6 +16,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The colour of a label that was made without one, and of the system's.
 const GREY: &str = "#808080";
@@ -21,7 +24,8 @@ const GREY: &str = "#808080";
 const NAME: usize = 100;
 const COLOR: usize = 32;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MailboxLabel)]
 pub(super) struct LabelJson {
     id: String,
     name: String,
@@ -30,7 +34,8 @@ pub(super) struct LabelJson {
     system: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = MailboxLabelList)]
 pub(super) struct LabelsJson {
     data: Vec<LabelJson>,
 }
@@ -48,7 +53,11 @@ impl LabelJson {
     }
 }
 
-/// `GET`: the system's, then the account's by name.
+/// Labels: the system's, then the account's by name
+#[utoipa::path(
+    get, path = "/api/v1/mailbox_labels", tag = "Labels", params(AccountQuery),
+    responses((status = 200, body = LabelsJson))
+)]
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -81,7 +90,11 @@ fn color(fields: &mut Fields) -> Option<String> {
     is_good.then_some(text)
 }
 
-/// `POST`: `{"name", "slug"?, "color"?}`.
+/// Creates a label
+#[utoipa::path(
+    post, path = "/api/v1/mailbox_labels", tag = "Labels", request_body = LabelInput,
+    responses((status = 201, body = LabelJson))
+)]
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -121,7 +134,13 @@ pub(super) async fn create(
     Ok(Created { location: format!("/api/v1/mailbox_labels/{}", row.id), body: row.into() })
 }
 
-/// `PATCH …/{id}`: `{"name", "color"}`. The slug is the keyword of messages, and stays.
+/// Changes the name or the colour
+///
+/// The slug is the keyword of emails, and stays.
+#[utoipa::path(
+    method(patch, put), path = "/api/v1/mailbox_labels/{id}", tag = "Labels", params(("id" = String, Path)),
+    request_body = LabelUpdate, responses((status = 200, body = LabelJson))
+)]
 pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -144,7 +163,13 @@ pub(super) async fn change(
     Ok(Json(changed.into()))
 }
 
-/// `DELETE …/{id}`: emails keep the keyword.
+/// Deletes a label
+///
+/// Emails keep the keyword.
+#[utoipa::path(
+    delete, path = "/api/v1/mailbox_labels/{id}", tag = "Labels", params(("id" = String, Path)),
+    responses((status = 204))
+)]
 pub(super) async fn delete(
     caller: Caller,
     State(context): State<HttpContext>,

@@ -13,6 +13,7 @@ mod cors;
 mod custom_domains;
 mod dkim_keys;
 mod dkim_zone;
+mod document;
 mod domain_history;
 mod drafts;
 mod email_threads;

@@ -5,7 +5,7 @@ use crate::auth::login::Permissions;
 use axum::http::{Method, StatusCode};
 
 /// What a token with a list of permissions needs for the route, a path with its `{…}`. A path without a rule needs all of them.
-fn needed(method: &Method, path: &str) -> Permissions {
+pub(super) fn needed(method: &Method, path: &str) -> Permissions {
     let reads = method.is_safe();
     let by_method = |read, write| if reads { read } else { write };
     let path = path.strip_prefix("/api/v1/").unwrap_or_default().trim_end_matches('/');

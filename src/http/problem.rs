@@ -9,6 +9,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// What a problem is sent as, unless the request accepts `application/json` alone.
 pub(super) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -17,7 +18,7 @@ pub(super) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("applicati
 const SOON: Duration = Duration::from_secs(5);
 
 /// An error in one field of the request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// The field's name; nested fields as `to[0]` or `attachments[1].content`.
     pub field: String,
@@ -44,17 +45,27 @@ struct Inner {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// A refusal (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemJson<'a> {
+    /// A name of the code: `tag:inboxlayer.dev,2026:problem/<code>`.
     r#type: String,
     title: &'a str,
     status: u16,
+    /// What is wrong.
     detail: &'a str,
+    /// The same as `detail`.
     error: &'a str,
+    /// Stable, for programs.
     code: &'a str,
+    /// The same as `code`.
     error_code: &'a str,
+    /// What to do.
     fix: &'a str,
+    /// Each field that is wrong.
     errors: &'a [FieldError],
+    /// What is there already, where it is the caller's.
     #[serde(skip_serializing_if = "Option::is_none")]
     existing_id: Option<&'a str>,
 }
@@ -235,7 +246,7 @@ impl From<WorkError> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Self(problem) = self;
-        let body = Body {
+        let body = ProblemJson {
             // RFC 4151: a name, not a location.
             r#type: format!("tag:inboxlayer.dev,2026:problem/{}", problem.code),
             title: problem.title,

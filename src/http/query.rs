@@ -1,7 +1,7 @@
 //! Query parameters and pagination. Invariant: an unknown parameter is an error that names it; a page has at most
 //! [`MAX_ENTRIES`] entries.
 
-use super::fields::MAX_ERRORS;
+use super::fields::{MAX_ERRORS, unknown};
 use super::problem::{FieldError, Problem};
 use super::reply::put;
 use axum::Json;
@@ -9,10 +9,10 @@ use axum::extract::{FromRequestParts, Query};
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use std::fmt::Display;
 use std::str::FromStr;
+use utoipa::ToSchema;
 
 const MAX_ENTRIES: u32 = 100;
 /// Entries of a page by default.
@@ -24,6 +24,8 @@ pub(super) struct Parameters {
     /// The request's target up to `cursor=`, for the link to the next page.
     target: String,
     pairs: Vec<(String, String)>,
+    /// The parameters that were asked for.
+    known: Vec<&'static str>,
     errors: Vec<FieldError>,
 }
 
@@ -37,7 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
         let kept = kept.filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"));
         let query: String = kept.map(|pair| format!("{pair}&")).collect();
         let target = format!("{}?{query}cursor=", parts.uri.path());
-        Ok(Self { target, pairs, errors: Vec::new() })
+        Ok(Self { target, pairs, known: Vec::new(), errors: Vec::new() })
     }
 }
 
@@ -48,10 +50,11 @@ impl Parameters {
         }
     }
 
-    pub(super) fn take<T: FromStr>(&mut self, name: &str) -> Option<T>
+    pub(super) fn take<T: FromStr>(&mut self, name: &'static str) -> Option<T>
     where
         T::Err: Display,
     {
+        self.known.push(name);
         let at = self.pairs.iter().position(|(key, _)| key == name)?;
         let (_, text) = self.pairs.swap_remove(at);
         text.parse().map_err(|error: T::Err| self.fault(name, error)).ok()
@@ -77,9 +80,10 @@ impl Parameters {
 
     /// All errors, including unknown parameters.
     pub(super) fn finish(mut self) -> Result<(), Problem> {
+        let message = unknown("is unknown, or given twice", &mut self.known);
         for (name, _) in std::mem::take(&mut self.pairs) {
             let shown: String = name.chars().take(100).collect();
-            self.fault(&shown, "is unknown, or given twice");
+            self.fault(&shown, &message);
         }
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
     }
@@ -93,17 +97,25 @@ pub(super) struct Page<Id> {
     target: String,
 }
 
-/// A page of a list: `{"data", "meta": {"next_cursor"}}`, with a link to the next page.
-#[derive(Debug)]
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct List<T> {
-    data: Vec<T>,
-    next_cursor: Option<String>,
-    target: String,
+    pub(super) data: Vec<T>,
+    pub(super) meta: Meta,
 }
 
-/// The same as an array; the link alone leads to the next page.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Meta {
+    /// `cursor` of the next page, if there is one.
+    pub(super) next_cursor: Option<String>,
+}
+
+/// An answer with a link to its next page, if there is one (RFC 8288 §3).
 #[derive(Debug)]
-pub(super) struct Array<T>(List<T>);
+pub(super) struct Linked<B> {
+    body: B,
+    next: Option<String>,
+}
 
 impl<Id> Page<Id> {
     /// Rows to request from the store: one more than shown, to see whether there is a next page.
@@ -112,54 +124,41 @@ impl<Id> Page<Id> {
     }
 
     /// Makes a page of the rows returned by the store. An id must be safe in a URL.
-    pub(super) fn list<R, T>(&self, mut rows: Vec<R>, id: impl Fn(&R) -> String, show: impl FnMut(R) -> T) -> List<T> {
+    pub(super) fn list<R, T>(
+        &self,
+        mut rows: Vec<R>,
+        id: impl Fn(&R) -> String,
+        show: impl FnMut(R) -> T,
+    ) -> Linked<List<T>> {
         let more = rows.len() > self.limit as usize;
         rows.truncate(self.limit as usize);
         let next_cursor = rows.last().filter(|_| more).map(id);
         let data = rows.into_iter().map(show).collect();
-        List { data, next_cursor, target: self.target.clone() }
+        let next = next_cursor.as_ref().map(|cursor| format!("{}{cursor}", self.target));
+        Linked { body: List { data, meta: Meta { next_cursor } }, next }
     }
 }
 
-impl<T> List<T> {
-    pub(super) fn array(self) -> Array<T> {
-        Array(self)
+impl<B> Linked<B> {
+    /// `target` is the request's, up to `cursor=`.
+    pub(super) fn new(body: B, target: &str, cursor: Option<&impl Display>) -> Self {
+        Self { body, next: cursor.map(|cursor| format!("{target}{cursor}")) }
     }
+}
 
-    fn link(&self, response: &mut Response) {
-        if let Some(cursor) = &self.next_cursor {
-            // RFC 8288 §3.
-            put(response, header::LINK, &format!("<{}{cursor}>; rel=\"next\"", self.target));
+impl<T> Linked<List<T>> {
+    /// The same as an array; the link alone leads to the next page.
+    pub(super) fn array(self) -> Linked<Vec<T>> {
+        Linked { body: self.body.data, next: self.next }
+    }
+}
+
+impl<B: Serialize> IntoResponse for Linked<B> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.body).into_response();
+        if let Some(next) = self.next {
+            put(&mut response, header::LINK, &format!("<{next}>; rel=\"next\""));
         }
-    }
-}
-
-#[derive(Serialize)]
-struct Meta<'a> {
-    next_cursor: Option<&'a str>,
-}
-
-impl<T: Serialize> Serialize for List<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("data", &self.data)?;
-        map.serialize_entry("meta", &Meta { next_cursor: self.next_cursor.as_deref() })?;
-        map.end()
-    }
-}
-
-impl<T: Serialize> IntoResponse for List<T> {
-    fn into_response(self) -> Response {
-        let mut response = Json(&self).into_response();
-        self.link(&mut response);
-        response
-    }
-}
-
-impl<T: Serialize> IntoResponse for Array<T> {
-    fn into_response(self) -> Response {
-        let mut response = Json(&self.0.data).into_response();
-        self.0.link(&mut response);
         response
     }
 }

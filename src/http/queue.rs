@@ -2,20 +2,25 @@
 
 use super::HttpContext;
 use super::caller::Caller;
+use super::document::parameters::{AccountQuery, PageQuery};
 use super::problem::Problem;
-use super::query::{List, Parameters};
+use super::query::{Linked, List, Parameters};
 use crate::id::{AccountId, MessageId, SubmissionId};
 use crate::store::queue::QueueEntry;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 
-/// `GET`
+/// Mail that is not delivered yet
+#[utoipa::path(
+    get, path = "/api/v1/queue", tag = "Queue and operation", params(AccountQuery, PageQuery),
+    responses((status = 200, body = List<QueueEntry>))
+)]
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<List<QueueEntry>, Problem> {
+) -> Result<Linked<List<QueueEntry>>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<SubmissionId>();
     parameters.finish()?;
@@ -36,7 +41,12 @@ async fn found(caller: &Caller, context: &HttpContext, id: &str) -> Result<Queue
     message.filter(|message| own.is_none() || message.account.as_ref() == own).ok_or_else(Problem::not_found)
 }
 
-/// `GET …/{id}`
+/// A message in the queue
+#[utoipa::path(
+    get, path = "/api/v1/queue/{id}", tag = "Queue and operation",
+    params(("id" = String, Path, description = "Its own id, or that of its copy in Sent")),
+    responses((status = 200, body = QueueEntry))
+)]
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -45,7 +55,12 @@ pub(super) async fn show(
     found(&caller, &context, &id).await.map(Json)
 }
 
-/// `POST …/{id}/retry`: makes all its deliveries due now.
+/// Makes its deliveries due now
+#[utoipa::path(
+    post, path = "/api/v1/queue/{id}/retry", tag = "Queue and operation",
+    params(("id" = String, Path, description = "Its own id, or that of its copy in Sent")),
+    responses((status = 202, body = QueueEntry))
+)]
 pub(super) async fn retry(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -60,7 +75,12 @@ pub(super) async fn retry(
     Ok((StatusCode::ACCEPTED, Json(message)))
 }
 
-/// `DELETE …/{id}`: removes it without a bounce.
+/// Removes it without a bounce
+#[utoipa::path(
+    delete, path = "/api/v1/queue/{id}", tag = "Queue and operation",
+    params(("id" = String, Path, description = "Its own id, or that of its copy in Sent")),
+    responses((status = 204))
+)]
 pub(super) async fn drop(
     caller: Caller,
     State(context): State<HttpContext>,

@@ -1,9 +1,12 @@
 //! Responses other than 200 with JSON.
 
+use super::problem::Problem;
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+use std::sync::Arc;
 
 /// 201 with the new resource and its location (RFC 9110 §15.3.2).
 #[derive(Debug)]
@@ -38,6 +41,26 @@ impl<T: Serialize> IntoResponse for Secretive<T> {
         let mut response = Json(self.body).into_response();
         response.extensions_mut().insert(HoldsSecret(self.of));
         response
+    }
+}
+
+/// JSON that an answer has under two names, made once.
+#[derive(Clone, Debug)]
+pub(super) struct Repeated(Arc<RawValue>);
+
+impl Repeated {
+    pub(super) fn new(value: &impl Serialize) -> Result<Self, Problem> {
+        let json = to_raw_value(value).map_err(|error| {
+            tracing::error!(listener = "http", %error, "cannot write an answer as JSON");
+            Problem::unavailable()
+        })?;
+        Ok(Self(json.into()))
+    }
+}
+
+impl Serialize for Repeated {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 

@@ -1,6 +1,7 @@
-//! All routes, in one table.
+//! All routes, in one table. A route can be added only with its description, of which the document is made.
 
 use super::body::counted;
+use super::document::{self, Document, Lazily, below_inbox};
 use super::idempotency::idempotent;
 use super::problem::{Problem, ProblemCode};
 use super::rate_limit::rate_limited;
@@ -11,86 +12,111 @@ use super::{
 };
 use crate::message::decode::unescape;
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Extension, Request};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, patch, post};
+use std::sync::LazyLock;
 use tokio::task::AbortHandle;
 use tracing::Instrument;
+use utoipa_axum::router::UtoipaMethodRouter;
+use utoipa_axum::routes;
+
+type Route = UtoipaMethodRouter<HttpContext>;
+
+/// The document of all routes.
+static DOCUMENT: LazyLock<Document> =
+    LazyLock::new(|| Document::of(routes().into_iter().map(|(schemas, paths, _)| (schemas, paths))));
+
+/// Each handler has its path, its methods and what the document says of it beside it.
+fn routes() -> Vec<Route> {
+    let mut routes = vec![
+        routes!(document::json),
+        routes!(document::html),
+        routes!(health::show),
+        routes!(health::ready),
+        routes!(custom_domains::list, custom_domains::create),
+        routes!(custom_domains::show, custom_domains::change, custom_domains::delete),
+        routes!(custom_domains::verify),
+        routes!(custom_domains::zone_file),
+        routes!(domain_history::checks),
+        routes!(domain_history::events),
+        routes!(dkim_keys::list),
+        routes!(dkim_keys::rotate),
+        routes!(log_in::log_in, log_in::log_out),
+        routes!(log_in::me),
+        routes!(log_in::change_password),
+        routes!(users::list, users::create),
+        routes!(users::show, users::change),
+        routes!(users::set_password),
+        routes!(accounts::list, accounts::create),
+        routes!(accounts::show),
+        routes!(tokens::list, tokens::create),
+        routes!(tokens::show, tokens::revoke),
+        routes!(inboxes::list, inboxes::create),
+        routes!(inboxes::show, inboxes::change, inboxes::delete),
+        routes!(inboxes::warmup),
+        routes!(sending_identity::show),
+        routes!(aliases::list, aliases::create),
+        routes!(aliases::delete),
+        routes!(emails::list, emails::ingest::ingest),
+        routes!(emails::search::search),
+        routes!(emails::show, emails::actions::change, emails::actions::delete),
+        routes!(emails::raw),
+        routes!(emails::actions::act),
+        routes!(emails::actions::restore),
+        routes!(emails::attachments::download),
+        routes!(emails::attachments::link),
+        routes!(emails::attachments::follow),
+        routes!(send::send),
+        routes!(emails::answers::reply),
+        routes!(emails::answers::forward),
+        routes!(email_threads::list),
+        routes!(email_threads::show),
+        routes!(mailbox_labels::list, mailbox_labels::create),
+        routes!(mailbox_labels::change, mailbox_labels::delete),
+        routes!(queue::list),
+        routes!(queue::show, queue::drop),
+        routes!(queue::retry),
+        routes!(dkim_zone::show),
+    ];
+    routes.extend(drafts());
+    // The same below an inbox.
+    let below = |(schemas, paths, methods): Route| (schemas, below_inbox(paths, DRAFTS, INBOX_DRAFTS), methods);
+    routes.extend(drafts().into_iter().map(below));
+    routes
+}
+
+const DRAFTS: &str = "/api/v1/drafts";
+const INBOX_DRAFTS: &str = "/api/v1/inboxes/{inbox_id}/drafts";
+
+fn drafts() -> [Route; 3] {
+    [
+        routes!(drafts::list, drafts::create),
+        routes!(drafts::show, drafts::change, drafts::delete),
+        routes!(drafts::send),
+    ]
+}
+
+/// The document, for tests that go over all routes.
+#[cfg(test)]
+pub(super) fn document() -> serde_json::Value {
+    DOCUMENT.value()
+}
 
 pub fn router(context: HttpContext) -> Router {
-    let routes = [
-        ("/healthz", get(health::show)),
-        ("/readyz", get(health::ready)),
-        ("/api/v1/custom_domains", get(custom_domains::list).post(custom_domains::create)),
-        (
-            "/api/v1/custom_domains/{id}",
-            get(custom_domains::show)
-                .patch(custom_domains::change)
-                .put(custom_domains::change)
-                .delete(custom_domains::delete),
-        ),
-        ("/api/v1/custom_domains/{id}/verify", post(custom_domains::verify)),
-        ("/api/v1/custom_domains/{id}/zone_file", get(custom_domains::zone_file)),
-        ("/api/v1/custom_domains/{id}/checks", get(domain_history::checks)),
-        ("/api/v1/custom_domains/{id}/events", get(domain_history::events)),
-        ("/api/v1/custom_domains/{id}/dkim_keys", get(dkim_keys::list)),
-        ("/api/v1/custom_domains/{id}/rotate_key", post(dkim_keys::rotate)),
-        ("/api/v1/auth", post(log_in::log_in).delete(log_in::log_out)),
-        ("/api/v1/me", get(log_in::me)),
-        ("/api/v1/password", patch(log_in::change_password).put(log_in::change_password)),
-        ("/api/v1/users", get(users::list).post(users::create)),
-        ("/api/v1/users/{id}", get(users::show).patch(users::change)),
-        ("/api/v1/users/{id}/password", post(users::set_password)),
-        ("/api/v1/accounts", get(accounts::list).post(accounts::create)),
-        ("/api/v1/accounts/{id}", get(accounts::show)),
-        ("/api/v1/tokens", get(tokens::list).post(tokens::create)),
-        ("/api/v1/tokens/{id}", get(tokens::show).delete(tokens::revoke)),
-        ("/api/v1/inboxes", get(inboxes::list).post(inboxes::create)),
-        ("/api/v1/inboxes/{id}", get(inboxes::show).patch(inboxes::change).delete(inboxes::delete)),
-        ("/api/v1/inboxes/{id}/warmup", get(inboxes::warmup)),
-        ("/api/v1/inboxes/{id}/aliases", get(aliases::list).post(aliases::create)),
-        ("/api/v1/inboxes/{id}/aliases/{alias}", delete(aliases::delete)),
-        ("/api/v1/emails", get(emails::list).post(emails::ingest)),
-        ("/api/v1/emails/send", post(send::send)),
-        ("/api/v1/emails/{id}", get(emails::show).patch(emails::change).put(emails::change).delete(emails::delete)),
-        ("/api/v1/emails/search", get(emails::search)),
-        ("/api/v1/emails/{id}/reply", post(emails::reply)),
-        ("/api/v1/emails/{id}/forward", post(emails::forward)),
-        ("/api/v1/drafts", get(drafts::list).post(drafts::create)),
-        ("/api/v1/inboxes/{id}/drafts", get(drafts::list_in).post(drafts::create_in)),
-        ("/api/v1/drafts/{id}", one_draft()),
-        ("/api/v1/inboxes/{id}/drafts/{draft}", one_draft()),
-        ("/api/v1/drafts/{id}/send", post(drafts::send)),
-        ("/api/v1/inboxes/{id}/drafts/{draft}/send", post(drafts::send)),
-        ("/api/v1/emails/{id}/raw", get(emails::raw)),
-        ("/api/v1/emails/{id}/actions", patch(emails::act)),
-        ("/api/v1/emails/{id}/restore", post(emails::restore)),
-        ("/api/v1/emails/{id}/attachments/{number}", get(emails::download)),
-        ("/api/v1/emails/{id}/attachments/{number}/link", post(emails::link)),
-        ("/api/v1/attachments/{link}", get(emails::follow)),
-        ("/api/v1/email_threads", get(email_threads::list)),
-        ("/api/v1/email_threads/{id}", get(email_threads::show)),
-        ("/api/v1/mailbox_labels", get(mailbox_labels::list).post(mailbox_labels::create)),
-        (
-            "/api/v1/mailbox_labels/{id}",
-            patch(mailbox_labels::change).put(mailbox_labels::change).delete(mailbox_labels::delete),
-        ),
-        ("/api/v1/inboxes/{id}/sending_identity", get(sending_identity::show)),
-        ("/api/v1/queue", get(queue::list)),
-        ("/api/v1/queue/{id}", get(queue::show).delete(queue::drop)),
-        ("/api/v1/queue/{id}/retry", post(queue::retry)),
-        ("/api/v1/dkim_zone", get(dkim_zone::show)),
-    ];
     // A slash at the end is accepted.
-    let with_slash = |router: Router<HttpContext>, (path, methods): (&str, MethodRouter<HttpContext>)| {
-        router.route(&format!("{path}/"), methods.clone()).route(path, methods)
+    let with_slash = |router: Router<HttpContext>, (_, paths, methods): Route| {
+        let add = |router: Router<_>, path: &String| {
+            router.route(&format!("{path}/"), methods.clone()).route(path, methods.clone())
+        };
+        paths.paths.keys().fold(router, add)
     };
     let cors = cors::layer(&context.config.http.cors_origins);
-    let router = routes
+    let router = routes()
         .into_iter()
         .fold(Router::new(), with_slash)
+        .layer(Extension(Lazily(&DOCUMENT)))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async |method: Method| match method {
             // The methods are in `Allow` (RFC 9110 §9.3.7).
@@ -108,10 +134,6 @@ pub fn router(context: HttpContext) -> Router {
         Some(cors) => router.layer(cors),
         None => router,
     }
-}
-
-fn one_draft() -> MethodRouter<HttpContext> {
-    get(drafts::show).patch(drafts::change).put(drafts::change).delete(drafts::delete)
 }
 
 /// Refuses a path whose percent-encoding is not UTF-8, before a handler takes an id from it.
@@ -173,6 +195,7 @@ mod tests {
     use crate::id::AccountId;
     use crate::resources::Owner;
     use crate::resources::work::{WorkBudget, WorkPool};
+    use axum::routing::get;
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpStream;
     use tokio::sync::mpsc::unbounded_channel;

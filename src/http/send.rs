@@ -7,6 +7,8 @@ use super::HttpContext;
 use super::body::{no_room, read_body};
 use super::caller::Caller;
 use super::compose::{Content, Mailbox, mailbox, mailboxes};
+use super::document::parameters::SenderQuery;
+use super::document::requests::SendInput;
 use super::fields::{Fields, is_json, media_type};
 use super::problem::Problem;
 use super::query::Parameters;
@@ -32,6 +34,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// Octets of a message type, and of metadata as JSON.
 const MESSAGE_TYPE: usize = 100;
@@ -42,7 +45,8 @@ const SCHEDULE: Duration = Duration::from_secs(7 * 86_400);
 pub(super) const JSON_FACTOR: usize = 2;
 
 /// A message that was accepted. `id` is that of its copy in Sent.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SendResult)]
 pub(super) struct Sent {
     id: MessageId,
     inbox_id: InboxId,
@@ -53,9 +57,14 @@ pub(super) struct Sent {
     fallback: Option<FallbackJson>,
     held: bool,
     rcpt_to: Vec<Address>,
+    /// The reply of the first host that accepted it: not known yet, and with the email later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    provider_message_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SendFallback)]
 struct FallbackJson {
     from: Address,
     reason: VerifiedStatus,
@@ -97,7 +106,14 @@ pub(super) enum Message {
     Parts { from: Option<Mailbox>, to: Vec<Mailbox>, cc: Vec<Mailbox>, bcc: Vec<Mailbox>, content: Box<Content> },
 }
 
-/// `POST …/send`: JSON, or the message itself; `inbox_id` in the query or in JSON.
+/// Sends a message
+///
+/// The answer is given when the message is on disk.
+#[utoipa::path(
+    post, path = "/api/v1/emails/send", tag = "Sending", params(SenderQuery),
+    request_body(content((SendInput = "application/json"), (String = "message/rfc822"))),
+    responses((status = 201, body = Sent), (status = 507))
+)]
 pub(super) async fn send(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -211,7 +227,8 @@ pub(super) async fn submit(
 fn sent(inbox_id: InboxId, accepted: Accepted, status: Status, rcpt_to: Vec<Address>) -> Sent {
     let fallback = accepted.fallback.map(|f| FallbackJson { from: f.from, reason: f.reason });
     let Accepted { id, message_id, from, held, .. } = accepted;
-    Sent { id: MessageId::of_sent(&id), inbox_id, message_id, status, from, fallback, held, rcpt_to }
+    let id = MessageId::of_sent(&id);
+    Sent { id, inbox_id, message_id, status, from, fallback, held, rcpt_to, provider_message_id: None }
 }
 
 fn too_many_recipients(max_recipients: usize) -> Problem {

@@ -3,11 +3,12 @@
 
 use super::HttpContext;
 use super::caller::Caller;
+use super::document::parameters::LoginQuery;
 use super::problem::Problem;
 use super::query::Parameters;
 use crate::address::{Address, DomainName};
 use crate::config::Provider;
-use crate::id::DomainId;
+use crate::id::{DomainId, InboxId};
 use crate::identity::{Choice, Fallback, Unverified};
 use crate::registry::CustomDomain;
 use crate::verification::alignment::{Found, Prospect, Seen, prospect};
@@ -20,8 +21,10 @@ use crate::verification::tag_list::is_dmarc;
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = SendingIdentity)]
 pub(super) struct IdentityJson {
     login: Address,
     from: Address,
@@ -34,14 +37,21 @@ pub(super) struct IdentityJson {
     prospect: Prospect,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = IdentityFallback)]
 struct FallbackJson {
     from: Address,
     reason: VerifiedStatus,
     on_unverified: OnUnverified,
 }
 
-/// `login` is an address of the inbox, by default its platform address.
+/// What mail sent now would leave under
+///
+/// A dry run, with the results that receivers are expected to have for SPF, DKIM and DMARC.
+#[utoipa::path(
+    get, path = "/api/v1/inboxes/{id}/sending_identity", tag = "Inboxes", params(("id" = InboxId, Path), LoginQuery),
+    responses((status = 200, body = IdentityJson))
+)]
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,

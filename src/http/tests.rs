@@ -2,6 +2,7 @@
 
 mod connections;
 mod conversations;
+mod document;
 mod domains;
 mod identities;
 mod inboxes;

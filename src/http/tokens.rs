@@ -3,9 +3,11 @@
 use super::HttpContext;
 use super::accounts::display_name;
 use super::caller::Caller;
+use super::document::parameters::{AccountQuery, PageQuery};
+use super::document::requests::TokenInput;
 use super::fields::{Fields, SMALL};
 use super::problem::Problem;
-use super::query::{List, Parameters};
+use super::query::{Linked, List, Parameters};
 use super::reply::{Created, CreatedSecret};
 use crate::auth::login::{Permissions, Scope};
 use crate::auth::token::Token;
@@ -17,8 +19,10 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Token)]
 pub(super) struct TokenJson {
     id: TokenId,
     name: String,
@@ -59,7 +63,8 @@ impl From<TokenRecord> for TokenJson {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = NewToken)]
 pub(super) struct NewTokenJson {
     #[serde(flatten)]
     record: TokenJson,
@@ -135,7 +140,13 @@ fn wanted(fields: &mut Fields, most_inboxes: usize, now: Timestamp) -> TokenRequ
     TokenRequest { name, scope, account, inboxes, permissions: permissions(fields), expires_at }
 }
 
-/// `POST`: `{"name"?, "scope"?, "inbox_ids"?, "permissions"?, "account_id"?, "expires_at"?}`.
+/// Creates a token
+///
+/// Its text is shown this once.
+#[utoipa::path(
+    post, path = "/api/v1/tokens", tag = "API tokens", request_body = TokenInput,
+    responses((status = 201, body = NewTokenJson))
+)]
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -194,12 +205,18 @@ pub(super) async fn create(
     Ok(CreatedSecret(Created { location, body }))
 }
 
-/// `GET`: tokens of the account; with an operator token, operator tokens or those of `account_id`.
+/// Tokens of the account
+///
+/// With an operator token those of operators, or of `account_id`.
+#[utoipa::path(
+    get, path = "/api/v1/tokens", tag = "API tokens", params(AccountQuery, PageQuery),
+    responses((status = 200, body = List<TokenJson>))
+)]
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<List<TokenJson>, Problem> {
+) -> Result<Linked<List<TokenJson>>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<TokenId>();
     parameters.finish()?;
@@ -211,7 +228,11 @@ pub(super) async fn list(
     Ok(page.list(rows, |token| token.id.to_string(), TokenJson::from))
 }
 
-/// `GET …/{id}`
+/// A token
+#[utoipa::path(
+    get, path = "/api/v1/tokens/{id}", tag = "API tokens", params(("id" = TokenId, Path)),
+    responses((status = 200, body = TokenJson))
+)]
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -223,7 +244,11 @@ pub(super) async fn show(
     found.map(|token| Json(token.into())).ok_or_else(Problem::not_found)
 }
 
-/// `DELETE …/{id}`: revokes the token and ends its sessions.
+/// Revokes a token and ends its sessions
+#[utoipa::path(
+    delete, path = "/api/v1/tokens/{id}", tag = "API tokens", params(("id" = TokenId, Path)),
+    responses((status = 204))
+)]
 pub(super) async fn revoke(
     caller: Caller,
     State(context): State<HttpContext>,

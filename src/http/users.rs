@@ -3,9 +3,11 @@
 
 use super::HttpContext;
 use super::caller::Caller;
+use super::document::parameters::{AccountQuery, PageQuery};
+use super::document::requests::{PasswordInput, UserInput, UserUpdate};
 use super::fields::{Fields, SMALL};
 use super::problem::Problem;
-use super::query::{List, Parameters};
+use super::query::{Linked, List, Parameters};
 use super::reply::{Created, CreatedSecret, Secretive};
 use super::version::{IfMatch, Versioned, changed_since};
 use crate::address::Address;
@@ -20,6 +22,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Characters of a password.
 const SHORTEST: usize = 8;
@@ -27,7 +30,8 @@ const LONGEST: usize = 1000;
 /// Maximum characters of a first or last name.
 const NAME_LENGTH: usize = 100;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
 pub(super) struct UserJson {
     /// The number that the published API knows it by.
     id: u64,
@@ -64,7 +68,7 @@ impl From<User> for UserJson {
 }
 
 /// A first or last name.
-fn name(fields: &mut Fields, field: &str) -> Option<String> {
+fn name(fields: &mut Fields, field: &'static str) -> Option<String> {
     let text = fields.text(field)?;
     if text.chars().count() > NAME_LENGTH || text.chars().any(char::is_control) {
         fields.fault(field, format!("must be one line of at most {NAME_LENGTH} characters"));
@@ -107,7 +111,13 @@ fn chosen(given: Option<Secret>) -> Result<(Secret, Option<String>), Problem> {
     }
 }
 
-/// `POST`: `{"account_id", "email", "first_name"?, "last_name"?, "password"?}`. A password is generated where none is given.
+/// Creates a user
+///
+/// For operators. A password is made where none is given.
+#[utoipa::path(
+    post, path = "/api/v1/users", tag = "Users", request_body = UserInput,
+    responses((status = 201, body = UserJson))
+)]
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -150,12 +160,18 @@ pub(super) async fn create(
     Ok(CreatedSecret(Created { location, body: UserJson { password: shown, ..made.into() } }))
 }
 
-/// `GET`: the users of the account; with an operator token all, or those of `account_id`.
+/// Users of the account
+///
+/// With an operator token all, or those of `account_id`.
+#[utoipa::path(
+    get, path = "/api/v1/users", tag = "Users", params(AccountQuery, PageQuery),
+    responses((status = 200, body = List<UserJson>))
+)]
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<List<UserJson>, Problem> {
+) -> Result<Linked<List<UserJson>>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<UserId>();
     parameters.finish()?;
@@ -167,7 +183,11 @@ pub(super) async fn list(
     Ok(page.list(rows, |user| user.id.to_string(), UserJson::from))
 }
 
-/// `GET …/{id}`
+/// A user
+#[utoipa::path(
+    get, path = "/api/v1/users/{id}", tag = "Users", params(("id" = UserId, Path)),
+    responses((status = 200, body = UserJson))
+)]
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -196,7 +216,13 @@ async fn found(caller: &Caller, context: &HttpContext, id: &str) -> Result<User,
     user.filter(|user| own.is_none_or(|own| user.account == *own)).ok_or_else(Problem::not_found)
 }
 
-/// `PATCH …/{id}`: `{"first_name", "last_name", "disabled"}`. Disabling revokes the user's tokens.
+/// Changes what is given
+///
+/// Disabling a user revokes the user's tokens.
+#[utoipa::path(
+    patch, path = "/api/v1/users/{id}", tag = "Users", params(("id" = UserId, Path)), request_body = UserUpdate,
+    responses((status = 200, body = UserJson), (status = 412))
+)]
 pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -215,7 +241,13 @@ pub(super) async fn change(
     Ok(versioned(changed))
 }
 
-/// `POST …/{id}/password`: `{"password"?}`, generated where none is given. The user's tokens are revoked.
+/// Sets a password
+///
+/// One is made where none is given. The user's tokens are revoked.
+#[utoipa::path(
+    post, path = "/api/v1/users/{id}/password", tag = "Users", params(("id" = UserId, Path)),
+    request_body = Option<PasswordInput>, responses((status = 200, body = UserJson))
+)]
 pub(super) async fn set_password(
     caller: Caller,
     State(context): State<HttpContext>,

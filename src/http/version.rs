@@ -26,7 +26,7 @@ impl<T: Serialize> IntoResponse for Versioned<T> {
     }
 }
 
-fn etag(updated_at: Timestamp) -> String {
+pub(super) fn etag(updated_at: Timestamp) -> String {
     format!("\"{:x}\"", updated_at.millis())
 }
 

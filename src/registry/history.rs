@@ -3,23 +3,25 @@
 use crate::clock::Timestamp;
 use crate::store::history::{CheckRow, EventRow};
 use crate::verification::event::EventCause;
+use crate::verification::report::DomainRecord;
 use crate::verification::status::VerifiedStatus;
 use serde::Serialize;
 use serde_json::Value;
 
 /// A check; serialized as its JSON.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct DomainCheck {
     /// Its number within the domain.
     pub number: u32,
     pub checked_at: Timestamp,
     /// The domain's status afterwards.
     pub verified_status: VerifiedStatus,
+    #[schema(value_type = Vec<DomainRecord>)]
     pub records: Value,
 }
 
 /// A status change; serialized as its JSON.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct DomainEvent {
     /// Its number within the domain.
     pub number: u32,
@@ -32,6 +34,7 @@ pub struct DomainEvent {
     /// The cause in one sentence.
     pub message: String,
     /// The records concerned: expected and found values, and the server.
+    #[schema(value_type = Vec<Object>)]
     pub records: Value,
 }
 

@@ -14,7 +14,7 @@ use crate::verifier::Rules;
 use serde::{Serialize, Serializer};
 
 /// Serialized as its JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct CustomDomain {
     pub id: DomainId,
     #[serde(serialize_with = "as_text")]
@@ -56,7 +56,8 @@ pub struct CustomDomain {
 }
 
 /// A warning that is not a fault.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = DomainWarning)]
 pub struct Warning {
     /// A stable code: `existing_mail`.
     pub code: &'static str,
@@ -71,7 +72,7 @@ pub struct Warning {
 }
 
 /// Current capabilities of a domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Capabilities {
     /// It can be used as a sender domain: it is verified.
     pub sending: bool,

@@ -33,9 +33,10 @@ struct Addressee {
 }
 
 /// The status of a message for one recipient, or for all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::IntoStaticStr, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = SentStatus)]
 pub enum Status {
     /// To be sent at a later time that the sender has chosen.
     Scheduled,
@@ -53,7 +54,7 @@ pub enum Status {
     Dropped,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SentRecipient {
     pub address: String,
     pub status: Status,

@@ -9,8 +9,9 @@ use crate::address::DomainName;
 use serde::Serialize;
 
 /// The alignment mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = AlignmentMode)]
 pub enum Mode {
     /// The organizational domains are equal.
     Relaxed,
@@ -19,7 +20,8 @@ pub enum Mode {
 }
 
 /// The predicted result of SPF or DKIM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = ExpectedMechanism)]
 pub struct Mechanism {
     /// The authenticated domain: of the envelope sender, or `d=` of the signature.
     pub domain: DomainName,
@@ -34,7 +36,8 @@ pub struct Mechanism {
 }
 
 /// The predicted result of DMARC.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = ExpectedDmarc)]
 pub struct Dmarc {
     /// The domain of From.
     pub domain: DomainName,
@@ -46,7 +49,8 @@ pub struct Dmarc {
     pub passes: Option<bool>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = ExpectedResults)]
 pub struct Prospect {
     pub spf: Mechanism,
     pub dkim: Mechanism,

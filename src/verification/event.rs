@@ -5,7 +5,7 @@ use super::status::Cause;
 use serde::{Deserialize, Serialize};
 
 /// The cause of a status change, as in JSON and in the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EventCause {
     Created,

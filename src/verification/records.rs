@@ -6,10 +6,22 @@ use crate::address::DomainName;
 
 /// The purpose of a record.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, strum::Display, strum::EnumString,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    strum::Display,
+    strum::EnumString,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = RecordPurpose)]
 pub enum Purpose {
     /// Publishes the signing key.
     Dkim,
@@ -104,10 +116,11 @@ pub struct Bounces {
 }
 
 /// A record to be published.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Expected {
     pub purpose: Purpose,
     #[serde(rename = "type", serialize_with = "as_text")]
+    #[schema(value_type = String)]
     pub record_type: RecordType,
     /// The full name, without a trailing dot.
     pub name: String,

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use serde::Serialize;
 
 /// Serialized as its JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct DomainRecord {
     #[serde(flatten)]
     pub expected: Expected,

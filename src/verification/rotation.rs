@@ -25,9 +25,10 @@ const LAST_LOOK: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The role of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, strum::Display, strum::EnumString)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, strum::Display, strum::EnumString, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
+#[schema(as = KeyRole)]
 pub enum Role {
     /// Exactly one key signs.
     Signing,
@@ -38,8 +39,9 @@ pub enum Role {
 }
 
 /// The last known state of a token's CNAME in the customer's zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = KeyCname)]
 pub enum Cname {
     /// It points to its key.
     Right,

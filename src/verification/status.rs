@@ -33,6 +33,7 @@ const LONGEST_NEGATIVE_TTL: Duration = Duration::from_secs(3 * 3600);
     strum::Display,
     strum::EnumString,
     strum::IntoStaticStr,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
@@ -46,7 +47,9 @@ pub enum VerifiedStatus {
 }
 
 /// `on_unverified` of a custom domain: what happens to mail from it while it is not verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, strum::Display, strum::EnumString)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, strum::Display, strum::EnumString, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub enum OnUnverified {

@@ -43,6 +43,27 @@ fn the_example_of_the_sandbox_works_when_pasted() {
 }
 
 #[test]
+fn the_guide_of_the_api_works_when_pasted() {
+    let daemon = Daemon::start();
+    let mut command = Command::new("bash");
+    command.arg("-eu").env("INBOXLAYER_URL", daemon.ready("http")).env("INBOXLAYER_TOKEN", daemon.ready("token"));
+    let outcome = run(command, blocks("docs/api.md", "sh").concat().as_bytes()).succeeded();
+    for shown in [
+        "\"openapi\":\"3.1.0\"",
+        "\"error_code\":\"invalid_credentials\"",
+        "\"permissions\":[\"messages:read\"]",
+        "._domainkey IN CNAME",
+        "\"verified_status\":\"verified\"",
+        "\"codes\":[{\"code\":\"482913\"",
+        "\"labels\":[\"archive\"]",
+        "; rel=\"next\"",
+        "is unknown; known: account_id, client_id, custom_domain_id",
+    ] {
+        assert!(outcome.stdout.contains(shown), "{shown}: {outcome:?}");
+    }
+}
+
+#[test]
 fn the_json_of_the_api_has_the_fields_that_are_there() {
     let daemon = Daemon::start();
     let (api, id, inbox) = (daemon.api(), verified(&daemon), daemon.ready("inbox_id"));

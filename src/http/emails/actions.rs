@@ -5,10 +5,11 @@ use super::labels::{self, Label};
 use super::{find, shown};
 use crate::http::HttpContext;
 use crate::http::caller::Caller;
+use crate::http::document::requests::{EmailAction, EmailUpdate};
 use crate::http::fields::{Fields, SMALL};
 use crate::http::problem::Problem;
 use crate::http::send::inbox_full;
-use crate::id::SubmissionId;
+use crate::id::{MessageId, SubmissionId};
 use crate::store::email_changes::{EmailChange, EmailError, Target};
 use crate::store::inboxes::Inbox;
 use crate::store::keywords::FlagError;
@@ -22,7 +23,11 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 
-/// `PATCH …/{id}`: `{"add_labels", "remove_labels", "labels"}`.
+/// Changes the labels
+#[utoipa::path(
+    method(patch, put), path = "/api/v1/emails/{id}", tag = "Emails", params(("id" = MessageId, Path)),
+    request_body = EmailUpdate, responses((status = 200, body = EmailJson), (status = 507))
+)]
 pub(in crate::http) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -38,7 +43,13 @@ pub(in crate::http) async fn change(
     apply(&caller, &context, &inbox, &message, change).await
 }
 
-/// `PATCH …/{id}/actions`: the same, `mark_read` and `move_to`. What is wrong is 400.
+/// Changes labels, marks as read, moves
+///
+/// All of it or nothing. What is wrong is 400.
+#[utoipa::path(
+    patch, path = "/api/v1/emails/{id}/actions", tag = "Emails", params(("id" = MessageId, Path)),
+    request_body = EmailAction, responses((status = 200, body = EmailJson), (status = 507))
+)]
 pub(in crate::http) async fn act(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -66,7 +77,13 @@ pub(in crate::http) async fn act(
     apply(&caller, &context, &inbox, &message, change).await
 }
 
-/// `DELETE …/{id}`: to Trash; from Trash for good. One that is to leave later is cancelled, and gone.
+/// Moves an email to Trash; from Trash, deletes it
+///
+/// One that is to leave later is cancelled, and gone.
+#[utoipa::path(
+    delete, path = "/api/v1/emails/{id}", tag = "Emails", params(("id" = MessageId, Path)),
+    responses((status = 204))
+)]
 pub(in crate::http) async fn delete(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -84,7 +101,11 @@ pub(in crate::http) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `POST …/{id}/restore`: out of Trash, Junk or Archive.
+/// Moves an email out of Trash, Junk or Archive to where it came from
+#[utoipa::path(
+    post, path = "/api/v1/emails/{id}/restore", tag = "Emails", params(("id" = MessageId, Path)),
+    responses((status = 200, body = EmailJson))
+)]
 pub(in crate::http) async fn restore(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -161,7 +182,7 @@ fn apply_all(fields: &mut Fields, name: &str, labels: Vec<Label>, change: &mut E
     }
 }
 
-fn list(fields: &mut Fields, name: &str, names: &Names) -> Vec<Label> {
+fn list(fields: &mut Fields, name: &'static str, names: &Names) -> Vec<Label> {
     let mut labels = Vec::new();
     for (at, value) in fields.list(name, true).into_iter().enumerate() {
         let read = value.as_str().ok_or_else(|| "must be a string".to_owned());

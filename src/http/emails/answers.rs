@@ -8,9 +8,11 @@ use crate::http::HttpContext;
 use crate::http::body::{no_room, read_body};
 use crate::http::caller::Caller;
 use crate::http::compose::{Attachment, Content, Mailbox};
+use crate::http::document::requests::{ForwardInput, ReplyInput};
 use crate::http::fields::{Fields, is_json};
 use crate::http::problem::Problem;
 use crate::http::send::{Addressed, JSON_FACTOR, Options, Sent, parts_request, submit};
+use crate::id::MessageId;
 use crate::message::addresses;
 use crate::message::fields::Header;
 use crate::message::mime::Tree;
@@ -169,7 +171,11 @@ fn subject(original: &str, kind: Kind) -> String {
     if known.iter().any(|known| lower.starts_with(known)) { line } else { format!("{prefix}: {line}") }
 }
 
-/// `POST …/{id}/reply`: as `send`, and `reply_all`.
+/// Replies to an email
+#[utoipa::path(
+    post, path = "/api/v1/emails/{id}/reply", tag = "Sending", params(("id" = MessageId, Path)),
+    request_body = ReplyInput, responses((status = 201, body = Sent), (status = 507))
+)]
 pub(in crate::http) async fn reply(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -180,7 +186,11 @@ pub(in crate::http) async fn reply(
     answer(&caller, &context, &id, &headers, body, Kind::Reply).await
 }
 
-/// `POST …/{id}/forward`: as `send`; the attachments go with it.
+/// Forwards an email with its attachments
+#[utoipa::path(
+    post, path = "/api/v1/emails/{id}/forward", tag = "Sending", params(("id" = MessageId, Path)),
+    request_body = ForwardInput, responses((status = 201, body = Sent), (status = 507))
+)]
 pub(in crate::http) async fn forward(
     caller: Caller,
     State(context): State<HttpContext>,

@@ -7,6 +7,8 @@ use crate::clock::Timestamp;
 use crate::http::HttpContext;
 use crate::http::body::no_room;
 use crate::http::caller::Caller;
+use crate::http::document::parameters::RangeHeader;
+use crate::http::document::requests::LinkInput;
 use crate::http::fields::{Fields, SMALL};
 use crate::http::problem::Problem;
 use crate::http::reply::put;
@@ -27,6 +29,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// Seconds that a link works, by default and at most.
 const EXPIRES_IN: u64 = 3600;
@@ -42,13 +45,21 @@ struct Found {
 }
 
 /// A link to an attachment.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AttachmentLink)]
 pub(in crate::http) struct LinkJson {
     /// The path, which needs no token.
     url: String,
     expires_at: Timestamp,
 }
 
+/// An attachment, decoded
+#[utoipa::path(
+    get, path = "/api/v1/emails/{id}/attachments/{number}", tag = "Emails",
+    params(("id" = MessageId, Path), ("number" = u32, Path, description = "`id` of the attachment"), RangeHeader),
+    responses((status = 200, body = Vec<u8>, content_type = "*/*"), (status = 206, body = Vec<u8>, content_type = "*/*"),
+        (status = 416))
+)]
 pub(in crate::http) async fn download(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -60,7 +71,14 @@ pub(in crate::http) async fn download(
     Ok(respond(read(&caller.spool, &context, inbox.account, message, number).await?, &headers))
 }
 
-/// `POST …/{number}/link`: `{"expires_in"}` in seconds.
+/// A link to an attachment
+///
+/// Its path needs no token, until its end.
+#[utoipa::path(
+    post, path = "/api/v1/emails/{id}/attachments/{number}/link", tag = "Emails",
+    params(("id" = MessageId, Path), ("number" = u32, Path, description = "`id` of the attachment")),
+    request_body = Option<LinkInput>, responses((status = 201, body = LinkJson))
+)]
 pub(in crate::http) async fn link(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -87,7 +105,15 @@ pub(in crate::http) async fn link(
     Ok((StatusCode::CREATED, Json(LinkJson { url: format!("/api/v1/attachments/{link}"), expires_at })))
 }
 
-/// `GET /api/v1/attachments/{link}`: without a token, until the link's end.
+/// An attachment by its link
+///
+/// Needs no token.
+#[utoipa::path(
+    get, path = "/api/v1/attachments/{link}", tag = "Emails", security(()),
+    params(("link" = String, Path), RangeHeader),
+    responses((status = 200, body = Vec<u8>, content_type = "*/*"), (status = 206, body = Vec<u8>, content_type = "*/*"),
+        (status = 404), (status = 416))
+)]
 pub(in crate::http) async fn follow(
     client: Option<Extension<Client>>,
     State(context): State<HttpContext>,

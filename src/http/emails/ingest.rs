@@ -7,6 +7,7 @@ use crate::http::HttpContext;
 use crate::http::body::{no_room, read_body};
 use crate::http::caller::Caller;
 use crate::http::compose::Content;
+use crate::http::document::requests::IngestInput;
 use crate::http::fields::{Fields, is_json};
 use crate::http::problem::Problem;
 use crate::http::send::{Addressed, JSON_FACTOR, inbox_full, sending_inbox};
@@ -23,16 +24,24 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::Bytes;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A message that was put into an inbox. `job` and `id` are its id.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = IngestResult)]
 pub(in crate::http) struct Ingested {
     message: &'static str,
     job: MessageId,
     id: MessageId,
 }
 
-/// `{"inbox_id", "raw"}`, or parts as for sending.
+/// Puts a message into an inbox, as if it had come in
+///
+/// For imports and tests: nothing is sent.
+#[utoipa::path(
+    post, path = "/api/v1/emails", tag = "Emails", request_body = IngestInput,
+    responses((status = 201, body = Ingested), (status = 507))
+)]
 pub(in crate::http) async fn ingest(
     caller: Caller,
     State(context): State<HttpContext>,

@@ -15,6 +15,7 @@ use crate::store::messages::MessageSummary;
 use crate::store::sent::{SentEmail, SentRecipient, Status};
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::ToSchema;
 
 /// Maximum octets of text or HTML in a response.
 const SHOWN_TEXT: usize = 2 * 1024 * 1024;
@@ -22,14 +23,16 @@ const SHOWN_TEXT: usize = 2 * 1024 * 1024;
 const SHOWN_FIELDS: usize = 500;
 
 /// A mailbox of a header field.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EmailMailbox)]
 pub(in crate::http) struct MailboxJson {
     name: Option<String>,
     address: Option<String>,
 }
 
 /// An email without its content.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Email)]
 pub(in crate::http) struct EmailJson {
     id: MessageId,
     inbox_id: InboxId,
@@ -68,7 +71,8 @@ pub(in crate::http) struct EmailJson {
 }
 
 /// An email with its content.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WholeEmail)]
 pub(in crate::http) struct WholeJson {
     #[serde(flatten)]
     email: EmailJson,
@@ -83,16 +87,21 @@ pub(in crate::http) struct WholeJson {
     headers: Vec<FieldJson>,
     attachments: Vec<AttachmentJson>,
     #[serde(flatten)]
+    #[schema(value_type = SentJson)]
     sent: Option<SentJson>,
 }
 
 /// What has become of an email that was sent from here.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EmailDelivery)]
 struct SentJson {
+    #[schema(required = false)]
     status: Status,
+    #[schema(required = false)]
     recipients: Vec<SentRecipient>,
     provider_message_id: Option<String>,
     message_type: Option<String>,
+    #[schema(value_type = Option<Object>)]
     metadata: Option<Value>,
     send_at: Option<Timestamp>,
 }
@@ -110,13 +119,15 @@ impl From<SentEmail> for SentJson {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = HeaderField)]
 struct FieldJson {
     name: String,
     value: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EmailAttachment)]
 struct AttachmentJson {
     /// Its place among the attachments, from 1 on.
     id: String,

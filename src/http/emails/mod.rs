@@ -1,29 +1,26 @@
 //! `/api/v1/emails`: lists an inbox newest first, shows one email, returns its raw octets, changes and deletes it.
 
-mod actions;
-mod answers;
-mod attachments;
-mod ingest;
+pub(super) mod actions;
+pub(super) mod answers;
+pub(super) mod attachments;
+pub(super) mod ingest;
 mod json;
 pub(super) mod labels;
-mod search;
+pub(super) mod search;
 mod terms;
 
-pub(super) use actions::{act, change, delete, problem, restore};
-pub(super) use answers::{forward, reply};
-pub(super) use attachments::{download, follow, link};
-pub(super) use ingest::ingest;
+pub(super) use actions::problem;
 #[cfg(any(test, fuzzing))]
 pub(super) use json::WholeJson as MessageJson;
-pub(super) use search::search;
 
 use super::HttpContext;
 use super::body::no_room;
 use super::caller::Caller;
 use super::problem::Problem;
-use super::query::Parameters;
-use super::reply::put;
+use super::query::{Linked, Meta, Parameters};
+use super::reply::Repeated;
 use crate::clock::Timestamp;
+use crate::http::document::parameters::{EmailQuery, OneInboxQuery};
 use crate::id::{InboxId, MessageId, ThreadId};
 use crate::message::searched::lower;
 use crate::resources::Owner;
@@ -37,7 +34,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use futures_util::StreamExt;
 use futures_util::stream::{self, Stream};
 pub(super) use json::EmailJson;
@@ -46,6 +43,7 @@ use labels::Label;
 use serde::Serialize;
 use std::io;
 use terms::Terms;
+use utoipa::ToSchema;
 
 /// Octets of a message that are read first; most messages are shorter.
 const FIRST_PIECE: usize = 256 * 1024;
@@ -59,23 +57,22 @@ const LIST_FACTOR: usize = 4;
 const MAX_PER_PAGE: usize = 100;
 const PER_PAGE: usize = 50;
 
-/// A page of emails. `data` and `emails` are the same.
-#[derive(Serialize)]
-pub(super) struct EmailList<'a> {
-    emails: &'a [EmailJson],
-    data: &'a [EmailJson],
-    meta: Meta<'a>,
+/// A page of emails.
+#[derive(Serialize, ToSchema)]
+pub(super) struct EmailList {
+    #[schema(value_type = Vec<EmailJson>)]
+    emails: Repeated,
+    /// The same as `emails`.
+    #[schema(value_type = Vec<EmailJson>)]
+    data: Repeated,
+    meta: Meta,
 }
 
-impl<'a> EmailList<'a> {
-    pub(super) fn new(emails: &'a [EmailJson], rest: Option<&'a MessageId>) -> Self {
-        Self { emails, data: emails, meta: Meta { next_cursor: rest } }
+impl EmailList {
+    pub(super) fn new(emails: &[EmailJson], rest: Option<&MessageId>) -> Result<Self, Problem> {
+        let emails = Repeated::new(&emails)?;
+        Ok(Self { data: emails.clone(), emails, meta: Meta { next_cursor: rest.map(ToString::to_string) } })
     }
-}
-
-#[derive(Serialize)]
-struct Meta<'a> {
-    next_cursor: Option<&'a MessageId>,
 }
 
 pub(super) fn per_page(parameters: &mut Parameters, default: usize) -> usize {
@@ -164,12 +161,16 @@ pub(super) async fn show_all(
     Ok(shown.await?)
 }
 
-/// `GET`: `?inbox&cursor&per_page&label&thread&unread&after&before&sender`.
+/// Emails of an inbox, the newest first
+#[utoipa::path(
+    get, path = "/api/v1/emails", tag = "Emails", params(OneInboxQuery, EmailQuery),
+    responses((status = 200, body = EmailList))
+)]
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<Response, Problem> {
+) -> Result<Linked<EmailList>, Problem> {
     let inbox: Option<String> = parameters.take("inbox");
     if inbox.is_none() {
         parameters.fault("inbox", "is required: the id of an inbox");
@@ -188,7 +189,7 @@ pub(super) async fn list(
         }
         None => newest(&caller, &context, &inbox, page).await?,
     };
-    Ok(page_of(&emails, rest.as_ref(), &target))
+    page_of(&emails, rest.as_ref(), &target)
 }
 
 /// A page of an inbox, and the cursor of the next one.
@@ -204,20 +205,20 @@ pub(super) async fn newest(
     Ok((show_all(caller, context, Owner::Account(inbox.account.clone()), rows).await?, rest))
 }
 
-/// A page, with the address of the next one in `Link` (RFC 8288).
-pub(super) fn page_of(emails: &[EmailJson], rest: Option<&MessageId>, target: &str) -> Response {
-    let mut response = Json(EmailList::new(emails, rest)).into_response();
-    link_next(&mut response, rest, target);
-    response
+/// A page, with a link to the next one.
+pub(super) fn page_of(
+    emails: &[EmailJson],
+    rest: Option<&MessageId>,
+    target: &str,
+) -> Result<Linked<EmailList>, Problem> {
+    Ok(Linked::new(EmailList::new(emails, rest)?, target, rest))
 }
 
-pub(super) fn link_next(response: &mut Response, rest: Option<&MessageId>, target: &str) {
-    if let Some(rest) = rest {
-        put(response, header::LINK, &format!("<{target}{rest}>; rel=\"next\""));
-    }
-}
-
-/// `GET …/{id}`
+/// An email with its text, attachments, one-time codes and links
+#[utoipa::path(
+    get, path = "/api/v1/emails/{id}", tag = "Emails", params(("id" = MessageId, Path)),
+    responses((status = 200, body = WholeJson))
+)]
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -241,7 +242,11 @@ pub(super) async fn show(
     Ok(Json(shown.await?))
 }
 
-/// `GET …/{id}/raw`: the stored octets. A large message is streamed as the client reads.
+/// The octets of the message
+#[utoipa::path(
+    get, path = "/api/v1/emails/{id}/raw", tag = "Emails", params(("id" = MessageId, Path)),
+    responses((status = 200, content_type = "message/rfc822", body = String))
+)]
 pub(super) async fn raw(
     caller: Caller,
     State(context): State<HttpContext>,

@@ -4,20 +4,20 @@
 //! [`LOOKED_AT`] emails and [`OCTETS`] octets at most; where that ends before the page is full, the answer has a cursor.
 
 use super::terms::{Terms, parse};
-use super::{page_of, per_page, show_all};
+use super::{EmailList, page_of, per_page, show_all};
 use crate::auth::login::Scope;
 use crate::http::HttpContext;
 use crate::http::body::no_room;
 use crate::http::caller::Caller;
+use crate::http::document::parameters::{AccountQuery, InboxQuery, SearchQuery};
 use crate::http::problem::Problem;
-use crate::http::query::Parameters;
+use crate::http::query::{Linked, Parameters};
 use crate::id::{AccountId, InboxId, MessageId};
 use crate::resources::spool::PATIENCE;
 use crate::store::emails::EmailFilter;
 use crate::store::messages::MessageSummary;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
 use std::sync::Arc;
 
 /// Emails of a page by default.
@@ -33,12 +33,18 @@ const BATCHES: usize = LOOKED_AT / BATCH;
 /// Memory for a message, as a multiple of its size.
 const FACTOR: usize = 4;
 
-/// `GET`: `?q&inbox&cursor&per_page`.
+/// Emails that fit a query, the newest first
+///
+/// A page may be short or empty and have a next one: one request looks at a bounded number of emails.
+#[utoipa::path(
+    get, path = "/api/v1/emails/search", tag = "Emails", params(SearchQuery, InboxQuery, AccountQuery),
+    responses((status = 200, body = EmailList))
+)]
 pub(in crate::http) async fn search(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<Response, Problem> {
+) -> Result<Linked<EmailList>, Problem> {
     let inbox = parameters.take::<String>("inbox");
     let account = parameters.take::<AccountId>("account_id");
     let mut filter = EmailFilter { below: parameters.take("cursor"), ..EmailFilter::default() };
@@ -55,7 +61,7 @@ pub(in crate::http) async fn search(
     };
     let (found, rest) = scan(&caller, &context, inboxes, filter, terms, per_page).await?;
     let emails = show_all(&caller, &context, caller.owner(), found).await?;
-    Ok(page_of(&emails, rest.as_ref(), &target))
+    page_of(&emails, rest.as_ref(), &target)
 }
 
 /// The first that fit, and from where to go on.

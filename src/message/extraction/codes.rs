@@ -22,7 +22,8 @@ const CONTEXT: usize = 200;
 const WORDS: usize = 8;
 
 /// A one-time code.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = OneTimeCode)]
 pub(crate) struct Code {
     /// As typed, without white space.
     pub code: String,

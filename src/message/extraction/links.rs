@@ -13,7 +13,8 @@ pub(super) const LIMIT: usize = 200;
 const BEFORE: usize = 400;
 
 /// A link of a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = EmailLink)]
 pub(crate) struct Link {
     /// As written; `http` or `https`.
     pub url: String,

@@ -9,7 +9,7 @@ use crate::store::engine::{Row, params};
 use serde::Serialize;
 
 /// A message in the queue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct QueueEntry {
     /// The queue ID.
     pub id: SubmissionId,
@@ -38,7 +38,7 @@ pub struct QueueEntry {
 }
 
 /// A recipient that is not settled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct QueuedDelivery {
     pub id: DeliveryId,
     pub rcpt_to: Address,

@@ -19,9 +19,11 @@ use crate::verification::bounds;
     serde::Deserialize,
     strum::Display,
     strum::VariantArray,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = RecordCode)]
 pub enum Code {
     /// No record.
     Missing,
@@ -98,7 +100,7 @@ pub enum Code {
 }
 
 /// A fault or warning of a record.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct RecordError {
     /// A stable code for programs.
     pub code: Code,
@@ -108,6 +110,7 @@ pub struct RecordError {
     pub fix: String,
     /// The first step of the fix as part of a sentence, for the verdict.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(ignore)]
     pub(super) step: String,
     /// When caches will have expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]

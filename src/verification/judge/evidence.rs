@@ -13,11 +13,12 @@ use std::time::Duration;
 const MAX_ENTRIES: usize = 32;
 
 /// One answer of a server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct EvidenceEntry {
     /// A value; `None` without a record or a definite answer.
     pub value: Option<String>,
     /// The server; `None` if there was none to query.
+    #[schema(value_type = Option<String>)]
     pub server: Option<SocketAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

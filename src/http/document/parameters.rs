@@ -1,0 +1,103 @@
+//! Query parameters as the document has them. Handlers take them out of [`Parameters`](crate::http::query::Parameters); a
+//! test holds that they are the same.
+#![expect(dead_code, reason = "read by the derives alone")]
+
+use crate::clock::Timestamp;
+use crate::id::{AccountId, InboxId, MessageId, ThreadId};
+use utoipa::IntoParams;
+
+/// Of every list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageQuery {
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Entries of a page, 50 by default.
+    #[param(minimum = 1, maximum = 100)]
+    per_page: Option<u32>,
+}
+
+/// Of a list of emails.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EmailQuery {
+    /// `next_cursor` of the page before.
+    cursor: Option<MessageId>,
+    /// Entries of a page, 50 by default.
+    #[param(minimum = 1, maximum = 100)]
+    per_page: Option<u32>,
+    /// Labels that the emails have, with commas between them.
+    label: Option<String>,
+    /// The same as `label`.
+    labels: Option<String>,
+    /// The thread that the emails are in.
+    thread: Option<ThreadId>,
+    unread: Option<bool>,
+    /// Emails put into the inbox at or after this time.
+    after: Option<Timestamp>,
+    /// Emails put into the inbox before this time.
+    before: Option<Timestamp>,
+}
+
+/// Of a list that goes over all inboxes of an account.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AccountQuery {
+    /// For operator tokens: whose.
+    account_id: Option<AccountId>,
+}
+
+/// Of a list that may be of one inbox.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct InboxQuery {
+    /// The inbox; all that the token sees where it is left out.
+    inbox: Option<InboxId>,
+}
+
+/// Of a list that is of one inbox.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OneInboxQuery {
+    inbox: InboxId,
+    /// A part of From.
+    sender: Option<String>,
+}
+
+/// Of a search.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SearchQuery {
+    /// Words, `"phrases"`, `from:`, `to:`, `subject:`, `label:`, `before:`, `after:`, `has:attachment`, `is:unread`, `is:read`,
+    /// `is:starred`.
+    q: String,
+    /// `next_cursor` of the page before.
+    cursor: Option<MessageId>,
+    /// Entries of a page, 20 by default.
+    #[param(minimum = 1, maximum = 100)]
+    per_page: Option<u32>,
+}
+
+/// Of sending with the message itself as the body.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct SenderQuery {
+    /// The inbox that sends, where JSON does not name it; not needed with a token that sees one inbox.
+    inbox_id: Option<InboxId>,
+}
+
+/// Of the dry run of sending.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LoginQuery {
+    /// An address of the inbox; its platform address where it is left out.
+    login: Option<String>,
+}
+
+/// Of an attachment.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct RangeHeader {
+    /// One range of octets: `bytes=0-99`.
+    range: Option<String>,
+}
