@@ -5,6 +5,7 @@
 
 mod listeners;
 mod provider;
+mod reindex;
 mod self_check;
 #[cfg(all(test, feature = "cluster"))]
 mod several_daemons;
@@ -14,6 +15,7 @@ mod two_daemons_tests;
 mod watchdog;
 
 pub use listeners::Addresses;
+pub use reindex::{ReindexError, reindex};
 
 use crate::auth::login::Authenticator;
 use crate::clock::Clock;
@@ -34,9 +36,10 @@ use crate::resources::disk::FreeDisk;
 use crate::resources::spool::Spool;
 use crate::resources::work::WorkPool;
 use crate::rotation::Rotation;
+use crate::search::SearchIndex;
 #[cfg(feature = "cluster")]
 use crate::store::bodies::objects::Objects;
-use crate::store::{OpenError, Store, StoreError};
+use crate::store::{Access, OpenError, Store, StoreError};
 use crate::submission::Submission;
 use crate::verifier::Verifier;
 use listeners::Bound;
@@ -111,6 +114,7 @@ pub struct Services {
     pub submission: Submission,
     pub inbound: Inbound,
     pub reading: Reading,
+    pub search: SearchIndex,
     pub authenticator: Authenticator,
     /// Holds incoming messages, within the memory budget.
     pub spool: Spool,
@@ -118,15 +122,21 @@ pub struct Services {
     pub readiness: Readiness,
 }
 
+/// Opens the store of a configuration, with what its bodies are kept in.
+fn open_store(config: &Config, access: Access) -> Result<(Store, FreeDisk), StartError> {
+    let disk = FreeDisk::new(&config.data_dir.0, config.limits.free_disk);
+    let store = Store::open_with_access(config, disk.clone(), access)?;
+    #[cfg(feature = "cluster")]
+    if let Some(objects) = Objects::open(&config.bodies).map_err(|error| StartError::Bodies(error.to_string()))? {
+        store.keep_bodies_in(objects);
+    }
+    Ok((store, disk))
+}
+
 impl Services {
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
         let mut config = config;
-        let disk = FreeDisk::new(&config.data_dir.0, config.limits.free_disk);
-        let store = Store::from_config(&config, disk.clone())?;
-        #[cfg(feature = "cluster")]
-        if let Some(objects) = Objects::open(&config.bodies).map_err(|error| StartError::Bodies(error.to_string()))? {
-            store.keep_bodies_in(objects);
-        }
+        let (store, disk) = open_store(&config, Access::Shared)?;
         // Logs a warning if free disk space is low.
         let _ = disk.check();
         // Mail for postmaster must be accepted from the first connection on (RFC 5321 §4.5.1).
@@ -171,6 +181,7 @@ impl Services {
         let authenticator =
             Authenticator::new(store.clone(), clock.clone(), config.platform.domain.clone(), &config.limits);
         let reading = Reading::new(&config, work, reading_log);
+        let search = SearchIndex::new(store.clone(), clock.clone(), reading.clone(), &spool);
         let readiness = Readiness::new(store.clone());
         Ok(Self {
             config,
@@ -188,6 +199,7 @@ impl Services {
             submission,
             inbound,
             reading,
+            search,
             authenticator,
             spool,
             readiness,
@@ -258,6 +270,8 @@ impl App {
                 }
             });
         }
+        let (search, ending) = (services.search.clone(), background.clone());
+        background.spawn(search.run(ending));
         // Changes of many messages that were interrupted, here or on another daemon, are completed in the background.
         let (mailboxes, ending) = (services.mailboxes.clone(), background.clone());
         background.spawn(async move {

@@ -7,7 +7,7 @@
 //! | 0 words | [`clock`], [`id`], [`address`], [`envelope`], [`secret`] | nothing of the world: no I/O, no tokio |
 //! | 1 rules | [`verification`], [`identity`], [`message`] | layer 0; everything that is decided is decided here, without a socket |
 //! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`auth`], [`dkim`], [`net`], [`resources`], [`rates`], [`jobs`], [`smtp_client`] | files, sockets, SQL |
-//! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`rotation`], [`reading`] | layers 0 to 2 |
+//! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`rotation`], [`reading`], [`search`] | layers 0 to 2 |
 //! | 4 servers | [`smtp`], [`imap`], [`http`] | a protocol each, and the services |
 //! | top | [`app`], [`sandbox`], [`cli`] | all of it: opens, binds, starts, stops |
 
@@ -54,6 +54,7 @@ pub mod queue;
 pub mod reading;
 pub mod registry;
 pub mod rotation;
+pub(crate) mod search;
 pub mod submission;
 pub mod verifier;
 

@@ -1,6 +1,7 @@
 //! `inboxlayer store …`: the database, while the daemon is stopped.
 
 mod copy;
+mod reindex;
 
 use super::ConfigArgs;
 use super::failure::Failure;
@@ -24,6 +25,9 @@ pub(super) enum StoreCommand {
     /// Copy the database to another one, of either engine, while no daemon uses them.
     #[command(after_help = copy::AFTER_HELP)]
     Copy(copy::CopyArgs),
+    /// Build the index of searches anew, while the daemon is stopped.
+    #[command(after_help = reindex::AFTER_HELP)]
+    Reindex(reindex::ReindexArgs),
 }
 
 async fn compact_dir(config: &Config) -> Result<Compacted, CompactError> {
@@ -40,6 +44,7 @@ async fn compact_dir(config: &Config) -> Result<Compacted, CompactError> {
 pub(super) async fn run(command: StoreCommand) -> Result<ExitCode, Failure> {
     let config = match command {
         StoreCommand::Copy(args) => return copy::run(args).await,
+        StoreCommand::Reindex(args) => return reindex::run(args).await,
         StoreCommand::Compact { config } => config,
     };
     let Compacted { before, after } = compact_dir(&config.load()?).await.map_err(|error| {

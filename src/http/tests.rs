@@ -9,6 +9,7 @@ mod inboxes;
 mod isolation;
 mod messages;
 mod protocol;
+mod searches;
 mod users;
 
 use super::testing::World;

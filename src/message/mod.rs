@@ -19,6 +19,8 @@
 //! | `decode`, `charset` | octets of a part: without transfer encoding, as text |
 //! | `text` | what of a message is shown: text, HTML, attachments |
 //! | `searched` | what SEARCH looks into |
+//! | `grams` | the trigrams of that, for the index of searches |
+//! | `highlights` | where the words of a search are |
 //! | `threading` | which thread it belongs to |
 //! | `extraction` | a reply without its quotes, one-time codes, links |
 
@@ -34,7 +36,9 @@ pub(crate) mod fields;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/message.rs"]
 pub(crate) mod fuzz;
+pub mod grams;
 mod headers;
+pub(crate) mod highlights;
 mod line_ends;
 pub(crate) mod mime;
 pub(crate) mod octets_read;

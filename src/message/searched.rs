@@ -32,13 +32,19 @@ pub(crate) fn searched_texts(tree: &Tree<'_>) -> Vec<String> {
     texts
 }
 
-/// Converts to lower case, in place if possible.
+/// Converts to lower case, character by character, in place if possible: part of a text becomes part of the converted text. A
+/// final sigma is like any other.
 pub(crate) fn lower(mut text: String) -> String {
     if text.is_ascii() {
         text.make_ascii_lowercase();
         return text;
     }
-    text.to_lowercase()
+    text.chars().flat_map(lower_character).collect()
+}
+
+/// A character in lower case, which may be several.
+pub(crate) fn lower_character(character: char) -> impl Iterator<Item = char> {
+    character.to_lowercase().map(|lower| if lower == 'ς' { 'σ' } else { lower })
 }
 
 /// The value of a field for HEADER, FROM, TO and the like, in lower case; `name` is in lower case. A list of mailboxes
@@ -92,6 +98,15 @@ fn add(tree: &Tree<'_>, part: &Part, texts: &mut Vec<String>) {
 mod tests {
     use super::super::fields::{ReadLimits, header_end};
     use super::*;
+
+    #[test]
+    fn part_of_a_text_in_lower_case_is_part_of_the_text_in_lower_case() {
+        assert_eq!(lower("Ascii ÄÖ".to_owned()), "ascii äö");
+        for (text, part) in [("ΟΔΟΣΑ", "ΟΔΟΣ"), ("ὁδός", "ΔΌΣ"), ("İstanbul", "İS"), ("ΑΣ ΒΣ", "Σ Β")]
+        {
+            assert!(lower(text.to_owned()).contains(&lower(part.to_owned())), "{part} in {text}");
+        }
+    }
 
     #[test]
     fn texts_are_searched_decoded() {

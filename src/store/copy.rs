@@ -7,7 +7,7 @@
 mod rows;
 
 use super::engine::params;
-use super::{Store, StoreError, Transaction};
+use super::{Store, StoreError, Transaction, search};
 use rows::{Digest, Row, Table};
 use std::sync::Arc;
 
@@ -59,8 +59,11 @@ const TABLES: &[&str] = &[
     "submission",
     "delivery",
 ];
-/// Tables that are not copied: metadata of a database, and the counters of hourly limits.
-const NOT_COPIED: &[&str] = &["incomplete_copy", "rate", "schema_version"];
+/// Tables that are not copied: metadata of a database, the counters of hourly limits, and the search index, which is built again.
+const NOT_COPIED: &[&str] =
+    &["incomplete_copy", "rate", "schema_version", "search_account", "search_document", "search_tail"];
+/// Prefix of the tables of SQLite's search index.
+const SEARCH_INDEX: &str = "search_gram";
 /// Tables with rows in a new database, which the source's rows replace.
 const SEEDED: &[&str] = &["account", "dkim_serial", "event_log", "uid_validity"];
 /// Columns that refer to a later row or table; written after all rows.
@@ -195,18 +198,21 @@ pub(super) fn incomplete_copy_of(c: &Transaction<'_>) -> Result<Option<String>, 
 
 /// Fails if the database has a table that is in none of the lists.
 fn tables(c: &Transaction<'_>) -> Result<Vec<Arc<Table>>, CopyError> {
-    let unknown = |name: &String| !TABLES.contains(&name.as_str()) && !NOT_COPIED.contains(&name.as_str());
+    let unknown = |name: &String| {
+        let is_listed = TABLES.contains(&name.as_str()) || NOT_COPIED.contains(&name.as_str());
+        !is_listed && !name.starts_with(SEARCH_INDEX)
+    };
     if let Some(unknown) = c.table_names()?.into_iter().find(unknown) {
         return Err(CopyError::Schema(format!("unknown table {unknown}")));
     }
     TABLES.iter().map(|name| Ok(Arc::new(Table::of(c, name, DEFERRED)?))).collect()
 }
 
-/// Removes the mark, and starts a new epoch of the target's event log.
+/// Removes the mark, starts a new epoch of the target's event log, and marks all messages as not indexed for searches.
 fn complete(c: &Transaction<'_>) -> Result<(), StoreError> {
     c.execute("UPDATE event_log SET epoch = epoch + 1", params![])?;
     c.execute("DELETE FROM incomplete_copy", params![])?;
-    Ok(())
+    search::clear(c)
 }
 
 /// Marks a new target as incomplete and removes its initial rows.

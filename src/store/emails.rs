@@ -71,7 +71,7 @@ impl Store {
 }
 
 /// Merges the pages of inboxes. Messages older than the end of an incomplete page are left for the next call.
-fn merged(found: Vec<Found>, limit: usize) -> Found {
+pub(super) fn merged(found: Vec<Found>, limit: usize) -> Found {
     let rest = found.iter().filter_map(|of_inbox| of_inbox.rest.clone()).max();
     let all: BTreeSet<MessageId> = found.into_iter().flat_map(|of_inbox| of_inbox.ids).collect();
     let mut ids: Vec<MessageId> =
@@ -110,7 +110,7 @@ fn of_inbox(
              JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
          WHERE m.flags & ?6 = ?6 AND m.flags & ?7 = 0 {} {} ORDER BY m.id DESC LIMIT ?8",
         mailboxes(&filter.mailboxes),
-        keywords(&filter.keywords),
+        keywords(&filter.keywords, 9),
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
     let values = params![inbox, from, below, scanned, filter.thread, filter.set, filter.unset, limit];
@@ -128,7 +128,7 @@ fn of_inbox(
 }
 
 /// Conditions on the mailbox: its special use, or its name if it has none.
-fn mailboxes(kinds: &[MailboxKind]) -> String {
+pub(super) fn mailboxes(kinds: &[MailboxKind]) -> String {
     let of = |kind: &MailboxKind| {
         let (name, special_use) = (kind.name(), kind.special_use());
         format!("AND (b.special_use = '{special_use}' OR (b.special_use IS NULL AND b.name = '{name}'))")
@@ -136,10 +136,10 @@ fn mailboxes(kinds: &[MailboxKind]) -> String {
     kinds.iter().map(of).collect::<Vec<_>>().join(" ")
 }
 
-/// Conditions on keywords, which are the parameters from `?9` on.
-fn keywords(keywords: &[String]) -> String {
+/// Conditions on keywords, which are the parameters from `first` on.
+pub(super) fn keywords(keywords: &[String], first: usize) -> String {
     let of = |(at, _): (usize, &String)| {
-        let value = at + 9;
+        let value = first + at;
         format!(
             "AND replace(' ' || lower(m.keywords) || ' ', ' ' || CAST(?{value} AS TEXT) || ' ', '') <> ' ' || lower(m.keywords) || ' '"
         )

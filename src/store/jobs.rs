@@ -5,10 +5,10 @@
 
 use super::due::Kind;
 use super::process::Owners;
-use super::{Store, StoreError, Transaction, claim_rows, queue, rotation, ses};
+use super::{Store, StoreError, Transaction, claim_rows, queue, rotation, search, ses};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::id::{DomainId, RunnerId, SubmissionId};
+use crate::id::{AccountId, DomainId, RunnerId, SubmissionId};
 use crate::resources::Owner;
 use crate::resources::places::{Line, Places, Waiting};
 use crate::store::engine::{FromValue, params};
@@ -27,6 +27,8 @@ pub enum JobKey {
     Rotation(DomainId),
     /// The synchronization of an identity at Amazon SES.
     SesIdentity(DomainName),
+    /// An account's mail that is not in the index of searches.
+    SearchIndex(AccountId),
 }
 
 #[derive(Clone, Debug)]
@@ -134,7 +136,7 @@ pub(super) fn end_leases(c: &Transaction<'_>, of: Option<&Owners>) -> Result<usi
     let sql = "DELETE FROM long_change WHERE CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2)";
     let ended = c.execute(sql, of)?;
     let jobs = queue::end_leases(c, of)? + claim_rows::end_leases(c, of)?;
-    Ok(ended + jobs + rotation::end_leases(c, of)? + ses::end_leases(c, of)?)
+    Ok(ended + jobs + rotation::end_leases(c, of)? + ses::end_leases(c, of)? + search::end_leases(c, of)?)
 }
 
 impl Store {
@@ -160,6 +162,9 @@ impl Store {
             let names =
                 jobs.iter().filter_map(|job| if let JobKey::SesIdentity(name) = job { Some(name) } else { None });
             ses::renew(c, names, &lease)?;
+            let accounts =
+                jobs.iter().filter_map(|job| if let JobKey::SearchIndex(id) = job { Some(id) } else { None });
+            search::renew(c, accounts, &lease)?;
             Ok(())
         })
         .await

@@ -1,7 +1,8 @@
 //! The table `message`, and the counts derived from it.
 //!
 //! Invariant: only this file changes the table. In the same transaction it updates the counts of the mailbox (messages, unseen,
-//! recent, octets), of its keywords and of the inbox (messages, octets), and removes unreferenced contents.
+//! recent, octets), of its keywords and of the inbox (messages, octets), and the search index ([`search`]), and removes
+//! unreferenced contents.
 
 use super::mailboxes;
 use super::messages::Flags;
@@ -9,7 +10,7 @@ use super::open_mailbox::MessageFlags;
 use super::parts::Part;
 use super::room::ROW;
 use super::threads::{self, Member};
-use super::{StoreError, Transaction, content};
+use super::{StoreError, Transaction, content, search};
 use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::id::{ContentId, InboxId, MailboxId, MessageId, ThreadId};
@@ -71,6 +72,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Res
         thread,
     ];
     let inserted = transaction.query_row(sql, row, counted)?;
+    search::added(transaction, new.inbox, std::slice::from_ref(&new.id))?;
     let mut counts = Counts::of(transaction, new.mailbox)?;
     counts.add(&inserted);
     counts.write(transaction)?;
@@ -159,9 +161,11 @@ pub(super) fn copy(
     let sql = copy_sql(&transaction.items(1));
     let mut counts = Counts::of(transaction, to)?;
     for (part, messages) in by_part(messages) {
-        let items = messages.iter().map(|m| json!([part, m.part.stored(m.uid), m.to, MessageId::new()]));
+        let ids: Vec<MessageId> = messages.iter().map(|_| MessageId::new()).collect();
+        let items = messages.iter().zip(&ids).map(|(m, id)| json!([part, m.part.stored(m.uid), m.to, id]));
         let copies = transaction.query(&sql, params![items.collect::<List>(), to, modseq], counted)?;
         check_all(copies.len(), messages.len())?;
+        search::added(transaction, inbox, &ids)?;
         copies.iter().for_each(|copy| counts.add(copy));
     }
     counts.write(transaction)?;
@@ -255,10 +259,11 @@ pub(super) fn remove(
     condition: &str,
     values: Params<'_>,
 ) -> Result<Vec<i64>, StoreError> {
-    let mut threads = BTreeSet::new();
-    let sql = format!("DELETE FROM message WHERE {condition} {COUNTED}, thread_id");
+    let (mut threads, mut ids) = (BTreeSet::new(), Vec::new());
+    let sql = format!("DELETE FROM message WHERE {condition} {COUNTED}, thread_id, id");
     let removed = transaction.query(&sql, values, |row| {
         threads.extend(row.get::<Option<ThreadId>>(5)?);
+        ids.push(row.get(6)?);
         counted(row)
     })?;
     if removed.is_empty() {
@@ -269,6 +274,7 @@ pub(super) fn remove(
     counts.write(transaction)?;
     counts.write_inbox(transaction, inbox)?;
     threads::remove_empty(transaction, threads)?;
+    search::removed(transaction, inbox, &ids)?;
     content::remove_unreferenced(transaction, removed.iter().map(|message| message.content))?;
     Ok(removed.into_iter().map(|message| message.uid).collect())
 }

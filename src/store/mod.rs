@@ -52,6 +52,7 @@ pub(crate) mod rates;
 pub(crate) mod room;
 pub(crate) mod rotation;
 pub(crate) mod routing;
+pub(crate) mod search;
 pub(crate) mod senders;
 pub(crate) mod sent;
 pub(crate) mod ses;

@@ -43,6 +43,7 @@ mod proxies;
 mod published_sdk;
 mod readme;
 mod refusals;
+mod reindexed;
 mod rest;
 mod return_path;
 mod rude;

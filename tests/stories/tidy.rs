@@ -8,7 +8,7 @@ const LAYERS: [&[&str]; 6] = [
     &["clock", "id", "address", "envelope", "secret"],
     &["verification", "identity", "message"],
     &["config", "store", "events", "dns", "auth", "dkim", "net", "resources", "rates", "jobs", "smtp_client"],
-    &["mailbox", "registry", "rotation", "verifier", "submission", "inbound", "queue", "reading"],
+    &["mailbox", "registry", "rotation", "verifier", "submission", "inbound", "queue", "reading", "search"],
     &["smtp", "imap", "http"],
     &["app", "sandbox", "cli", "lib", "main"],
 ];

@@ -7,6 +7,7 @@ use crate::message::addresses::{self, Mailbox};
 use crate::message::date::date;
 use crate::message::extraction::{self, Code, Link};
 use crate::message::fields::Header;
+use crate::message::highlights::Highlight;
 use crate::message::mime::Tree;
 use crate::message::text::{Attachment, content, message_ids};
 use crate::message::words::{decoded_words, without_controls};
@@ -65,6 +66,9 @@ pub(in crate::http) struct EmailJson {
     size: u64,
     /// The path of its octets.
     raw: String,
+    /// In the answer of a search: where its words are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) highlights: Vec<Highlight>,
     /// The daemon aborted while reading this message, so it is shown as plain text.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unreadable: bool,
@@ -177,6 +181,7 @@ impl EmailJson {
             created_at,
             updated_at: stored.changed_at.unwrap_or(created_at).max(created_at),
             size: stored.size,
+            highlights: Vec::new(),
             unreadable: readable.is_set_aside,
         }
     }

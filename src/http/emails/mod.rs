@@ -30,6 +30,7 @@ use crate::store::Store;
 use crate::store::emails::{EmailFilter, Found};
 use crate::store::inboxes::Inbox;
 use crate::store::messages::{Flags, MessageSummary};
+use crate::store::search::candidates::SearchIn;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -183,8 +184,9 @@ pub(super) async fn list(
     let (emails, rest) = match sender {
         Some(sender) => {
             let terms = Terms { from: vec![lower(sender)], ..Terms::default() };
-            let inboxes = vec![inbox.id.clone()];
-            let (rows, rest) = search::scan(&caller, &context, inboxes, page.filter, terms, page.per_page).await?;
+            let of = SearchIn { account: inbox.account.clone(), inboxes: Some(vec![inbox.id.clone()]) };
+            let (found, rest) = search::scan(&caller, &context, of, page.filter, terms, page.per_page).await?;
+            let rows = found.into_iter().map(|found| found.row).collect();
             (show_all(&caller, &context, Owner::Account(inbox.account), rows).await?, rest)
         }
         None => newest(&caller, &context, &inbox, page).await?,

@@ -1,7 +1,7 @@
 //! `GET …/emails/search?q=`: the emails that fit, the newest first.
 //!
-//! Candidates come from [`Store::emails`](crate::store::Store::emails) alone, and each is read and compared here. One request looks at
-//! [`LOOKED_AT`] emails and [`OCTETS`] octets at most; where that ends before the page is full, the answer has a cursor.
+//! Candidates come from [`Store::candidates`](crate::store::Store::candidates) alone, and each is read and compared here. One request looks
+//! at [`LOOKED_AT`] emails and [`OCTETS`] octets at most; where that ends before the page is full, the answer has a cursor.
 
 use super::terms::{Terms, parse};
 use super::{EmailList, page_of, per_page, show_all};
@@ -12,10 +12,12 @@ use crate::http::caller::Caller;
 use crate::http::document::parameters::{AccountQuery, InboxQuery, SearchQuery};
 use crate::http::problem::Problem;
 use crate::http::query::{Linked, Parameters};
-use crate::id::{AccountId, InboxId, MessageId};
+use crate::id::{AccountId, MessageId};
+use crate::message::highlights::Highlight;
 use crate::resources::spool::PATIENCE;
 use crate::store::emails::EmailFilter;
 use crate::store::messages::MessageSummary;
+use crate::store::search::candidates::SearchIn;
 use axum::extract::State;
 use axum::http::StatusCode;
 use std::sync::Arc;
@@ -54,42 +56,51 @@ pub(in crate::http) async fn search(
     parameters.finish()?;
     let terms = parse(&q, context.config.limits.keyword_length, &mut filter);
     let terms = terms.map_err(|error| Problem::invalid_field("q", error).with_status(StatusCode::BAD_REQUEST))?;
-    let inboxes = match (inbox, &caller.principal.scope) {
-        (Some(inbox), _) => vec![caller.inbox(&context, &inbox).await?.id],
-        (None, Scope::Inboxes(_, inboxes)) => inboxes.clone(),
-        (None, _) => caller.store(&context).inbox_ids(&caller.account(account)?).await?,
+    let of = match (inbox, &caller.principal.scope) {
+        (Some(inbox), _) => {
+            let inbox = caller.inbox(&context, &inbox).await?;
+            SearchIn { account: inbox.account, inboxes: Some(vec![inbox.id]) }
+        }
+        (None, Scope::Inboxes(account, inboxes)) => {
+            SearchIn { account: account.clone(), inboxes: Some(inboxes.clone()) }
+        }
+        (None, _) => SearchIn { account: caller.account(account)?, inboxes: None },
     };
-    let (found, rest) = scan(&caller, &context, inboxes, filter, terms, per_page).await?;
-    let emails = show_all(&caller, &context, caller.owner(), found).await?;
+    let (found, rest) = scan(&caller, &context, of, filter, terms, per_page).await?;
+    let (rows, highlights): (Vec<_>, Vec<_>) = found.into_iter().map(|found| (found.row, found.highlights)).unzip();
+    let mut emails = show_all(&caller, &context, caller.owner(), rows).await?;
+    emails.iter_mut().zip(highlights).for_each(|(email, highlights)| email.highlights = highlights);
     page_of(&emails, rest.as_ref(), &target)
+}
+
+/// An email that fits.
+pub(super) struct FoundEmail {
+    pub(super) row: MessageSummary,
+    pub(super) highlights: Vec<Highlight>,
 }
 
 /// The first that fit, and from where to go on.
 pub(super) async fn scan(
     caller: &Caller,
     context: &HttpContext,
-    inboxes: Vec<InboxId>,
+    of: SearchIn,
     mut filter: EmailFilter,
     terms: Terms,
     limit: usize,
-) -> Result<(Vec<MessageSummary>, Option<MessageId>), Problem> {
-    let (store, terms) = (caller.store(context), Arc::new(terms));
+) -> Result<(Vec<FoundEmail>, Option<MessageId>), Problem> {
+    let (store, grams, terms) = (caller.store(context), terms.grams(), Arc::new(terms));
     let (mut fitting, mut octets) = (Vec::new(), 0_u64);
     for _ in 0..BATCHES {
-        let found = store.emails(inboxes.clone(), filter.clone(), BATCH).await?;
+        let found = store.candidates(of.clone(), grams.clone(), filter.clone(), BATCH).await?;
         let rows = store.messages(found.ids).await?;
-        for row in by_header(caller, context, rows, &terms).await? {
-            let id = row.id.clone();
+        for found in by_header(caller, context, rows, &terms).await? {
+            let id = found.row.id.clone();
             if terms.needs_body() {
-                octets = octets.saturating_add(row.size);
-                if !fits(caller, context, &row, &terms).await? {
-                    if octets > OCTETS {
-                        return Ok((fitting, Some(id)));
-                    }
-                    continue;
-                }
+                octets = octets.saturating_add(found.row.size);
+                fitting.extend(by_body(caller, context, found, &terms).await?);
+            } else {
+                fitting.push(found);
             }
-            fitting.push(row);
             if fitting.len() >= limit || octets > OCTETS {
                 return Ok((fitting, Some(id)));
             }
@@ -108,7 +119,7 @@ async fn by_header(
     context: &HttpContext,
     rows: Vec<MessageSummary>,
     terms: &Arc<Terms>,
-) -> Result<Vec<MessageSummary>, Problem> {
+) -> Result<Vec<FoundEmail>, Problem> {
     let (octets, terms) = (rows.iter().map(|row| row.header.len()).sum(), Arc::clone(terms));
     let mut work = caller.spool.claim();
     work.wait_to_grow(octets, PATIENCE).await.map_err(no_room)?;
@@ -120,7 +131,10 @@ async fn by_header(
             budget.check()?;
             let readable = reader.begin(row.content);
             if terms.fit_header(&row.header, &readable.limits) {
-                kept.push(row);
+                let is_whole = !terms.needs_body();
+                let found = || terms.highlights(&row.header, None, &readable.limits);
+                let highlights = if is_whole { found() } else { Vec::new() };
+                kept.push(FoundEmail { row, highlights });
             }
         }
         Ok(kept)
@@ -128,23 +142,27 @@ async fn by_header(
     Ok(kept.await?)
 }
 
-async fn fits(
+/// The email, if the rest does not rule it out.
+async fn by_body(
     caller: &Caller,
     context: &HttpContext,
-    row: &MessageSummary,
+    found: FoundEmail,
     terms: &Arc<Terms>,
-) -> Result<bool, Problem> {
+) -> Result<Option<FoundEmail>, Problem> {
+    let row = found.row;
     let size = usize::try_from(row.size).unwrap_or(usize::MAX);
     let mut work = caller.spool.claim();
     work.wait_to_grow(size.saturating_mul(FACTOR), PATIENCE).await.map_err(no_room)?;
     // Deleted since it was found.
-    let Some(raw) = caller.store(context).message_raw(&row.inbox, &row.id).await? else { return Ok(false) };
+    let Some(raw) = caller.store(context).message_raw(&row.inbox, &row.id).await? else { return Ok(None) };
     let (terms, content) = (Arc::clone(terms), row.content);
     let owner = caller.owner();
     let fits = context.reading.read(&owner, size, move |reader, budget| {
         let _work = work;
         budget.check()?;
-        Ok(terms.fit(&raw.header, &raw.body, &reader.begin(content).limits))
+        let limits = reader.begin(content).limits;
+        let fits = terms.fit(&raw.header, &raw.body, &limits);
+        Ok(fits.then(|| terms.highlights(&raw.header, Some(&raw.body), &limits)))
     });
-    Ok(fits.await?)
+    Ok(fits.await?.map(|highlights| FoundEmail { row, highlights }))
 }

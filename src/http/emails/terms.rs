@@ -5,6 +5,8 @@ use super::labels::Label;
 use crate::clock::Timestamp;
 use crate::id::MessageId;
 use crate::message::fields::{Header, ReadLimits};
+use crate::message::grams::{Grams, Place};
+use crate::message::highlights::{Highlight, highlights};
 use crate::message::mime::Tree;
 use crate::message::searched::{lower, searched_field, searched_texts, searched_value};
 use crate::message::text::content;
@@ -100,6 +102,30 @@ impl Terms {
     /// True if the header block decides nothing that a body could change.
     pub(super) fn needs_body(&self) -> bool {
         self.has_attachment || !self.words.is_empty()
+    }
+
+    /// What a message has that they are all true of.
+    pub(super) fn grams(&self) -> Grams {
+        let of = |place, words: &'_ [String]| words.iter().map(move |word| (place, word.clone())).collect::<Vec<_>>();
+        let all = [
+            of(Place::Anywhere, &self.words),
+            of(Place::From, &self.from),
+            of(Place::To, &self.to),
+            of(Place::Subject, &self.subject),
+        ]
+        .concat();
+        Grams::of_terms(all.iter().map(|(place, word)| (*place, word.as_str())), self.has_attachment)
+    }
+
+    /// Where they are in a message that they are true of; with no body, in its header.
+    pub(super) fn highlights(&self, block: &[u8], body: Option<&[u8]>, limits: &ReadLimits) -> Vec<Highlight> {
+        let all = [&self.words, &self.from, &self.to, &self.subject].into_iter().flatten();
+        let words: Vec<&str> = all.map(String::as_str).collect();
+        if words.is_empty() {
+            return Vec::new();
+        }
+        let tree = body.map(|body| Tree::parse(block, body, limits));
+        highlights(&Header::read(block, limits), tree.as_ref(), &words)
     }
 
     /// What the header block alone decides.

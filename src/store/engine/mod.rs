@@ -4,6 +4,7 @@
 
 #[cfg(feature = "cluster")]
 pub(super) mod postgres;
+pub(super) mod search;
 pub(super) mod sqlite;
 mod value;
 

@@ -20,7 +20,7 @@ pub(super) struct Text(String);
 
 impl Text {
     pub fn new(bytes: &[u8]) -> Self {
-        Self(String::from_utf8_lossy(bytes).to_lowercase())
+        Self(lower(String::from_utf8_lossy(bytes).into_owned()))
     }
 
     /// `text` is in lower case.

@@ -13,6 +13,7 @@ mod locks;
 mod pool;
 mod presence;
 mod schema;
+pub(in crate::store) mod search;
 mod session;
 mod statement;
 #[cfg(test)]

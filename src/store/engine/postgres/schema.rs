@@ -40,6 +40,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 9, sql: &[include_str!("users.sql")] },
     Migration { minimum_reader: 9, sql: &[include_str!("idempotency.sql")] },
     Migration { minimum_reader: 9, sql: &[include_str!("uid_validity.sql")] },
+    // A program that does not know the index would store messages that no search finds.
+    Migration { minimum_reader: 12, sql: &[include_str!("search.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ mod copy;
 pub(super) mod events;
 pub(in crate::store) mod migrations;
 mod readers;
+pub(in crate::store) mod search;
 mod writer;
 
 pub(super) use catalog::{CATALOG, items};

@@ -1,0 +1,130 @@
+//! Requests per second of the REST API, one at a time, in inboxes of several sizes; beside each the bare statements or the commit that
+//! it needs, on the same database in the same run.
+//!
+//! `cargo bench --bench api` (1,000 and 100,000 messages) · `-- --quick` (200 and 2,000) · `-- --messages=1000000` (up to that)
+//!
+//! Everything is on loopback and ends by itself.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod bare;
+mod mail;
+mod server;
+
+use anyhow::{Context, Result};
+use bare::Bare;
+use serde_json::{Value, json};
+use server::Server;
+use std::time::{Duration, Instant};
+
+/// Requests under way while an inbox is filled.
+const FILLERS: usize = 32;
+/// For the index to have all mail.
+const INDEXED: Duration = Duration::from_secs(3600);
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    List,
+    Get,
+    /// A word that one message has.
+    Rare,
+    /// Two words that one in about a hundred has, as a phrase.
+    Phrase,
+    Sender,
+    Send,
+}
+
+const STAGES: [Stage; 6] = [Stage::List, Stage::Get, Stage::Rare, Stage::Phrase, Stage::Sender, Stage::Send];
+
+fn main() -> Result<()> {
+    // `cargo test --benches` and `cargo bench` pass options of the standard harness.
+    let options: Vec<String> = std::env::args().skip(1).collect();
+    let quick = options.iter().any(|o| o == "--quick");
+    let largest: Option<usize> = options.iter().find_map(|o| o.strip_prefix("--messages=")?.parse().ok());
+    let mut sizes = if quick { vec![200, 2000] } else { vec![1000, 100_000] };
+    sizes.extend(largest.filter(|size| sizes.last().is_some_and(|last| last < size)));
+    let span = Duration::from_secs(if quick { 1 } else { 5 });
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let server = Server::start().await?;
+        println!("| messages | | requests/s | bare/s | times | hits |\n| ---: | --- | ---: | ---: | ---: | ---: |");
+        let mut filled = 0;
+        for size in sizes {
+            let begun = Instant::now();
+            fill(&server, filled, size).await?;
+            eprintln!("{} messages put in, {:.0?}", size - filled, begun.elapsed());
+            filled = size;
+            let bare = Bare::open(&server.database())?;
+            while bare.tail()? > 0 {
+                anyhow::ensure!(begun.elapsed() < INDEXED, "the index lacks {} messages", bare.tail()?);
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            eprintln!(
+                "indexed, {:.0?}; {} octets of index a message",
+                begun.elapsed(),
+                bare.index_size()? / size as u64
+            );
+            for stage in STAGES {
+                measure(&server, &bare, stage, size, span).await?;
+            }
+        }
+        server.stop()
+    })
+}
+
+/// Puts messages from the number `first` on into the inbox.
+async fn fill(server: &Server, first: usize, end: usize) -> Result<()> {
+    let fillers = (0..FILLERS).map(|filler| async move {
+        for number in (first + filler..end).step_by(FILLERS) {
+            let body = json!({"inbox_id": server.inbox, "raw": mail::message(number)});
+            server.post("emails", &body).await?;
+        }
+        Ok::<_, anyhow::Error>(())
+    });
+    futures_util::future::try_join_all(fillers).await.map(|_| ())
+}
+
+/// Requests of a kind and their bare statements, in turn.
+async fn measure(server: &Server, bare: &Bare, stage: Stage, size: usize, span: Duration) -> Result<()> {
+    let newest = server.get(&format!("emails?inbox={}&per_page=100", server.inbox)).await?;
+    let ids: Vec<&str> = newest["data"].as_array().context("a list")?.iter().filter_map(|e| e["id"].as_str()).collect();
+    let (mut requests, mut bares) = ((0_u32, Duration::ZERO), (0_u32, Duration::ZERO));
+    let (mut hits, mut n) = (0, 0);
+    while requests.1 < span {
+        let (number, id) = (n * 7919 % size, ids[n % ids.len()]);
+        n += 1;
+        let begun = Instant::now();
+        let answer = request(server, stage, number, id).await?;
+        requests = (requests.0 + 1, requests.1 + begun.elapsed());
+        hits = answer["data"].as_array().map_or(1, Vec::len);
+        let begun = Instant::now();
+        match stage {
+            Stage::List => bare.list(&server.inbox)?,
+            Stage::Get => bare.get(id)?,
+            Stage::Rare => bare.search(&[&mail::reference(number)])?,
+            Stage::Phrase => bare.search(&mail::PHRASE.split(' ').collect::<Vec<_>>())?,
+            Stage::Sender => bare.sender(&mail::sender(number))?,
+            Stage::Send => bare.commit(&mail::message(number))?,
+        }
+        bares = (bares.0 + 1, bares.1 + begun.elapsed());
+    }
+    let rate = |(count, time): (u32, Duration)| f64::from(count) / time.as_secs_f64();
+    let (requests, bares) = (rate(requests), rate(bares));
+    println!("| {size} | {stage:?} | {requests:.0} | {bares:.0} | {:.1} | {hits} |", bares / requests);
+    Ok(())
+}
+
+async fn request(server: &Server, stage: Stage, number: usize, id: &str) -> Result<Value> {
+    let search = |q: &str| format!("emails/search?inbox={}&q={}", server.inbox, q.replace(' ', "%20"));
+    match stage {
+        Stage::List => server.get(&format!("emails?inbox={}", server.inbox)).await,
+        Stage::Get => server.get(&format!("emails/{id}")).await,
+        Stage::Rare => server.get(&search(&mail::reference(number))).await,
+        Stage::Phrase => server.get(&search(&format!("\"{}\"", mail::PHRASE))).await,
+        Stage::Sender => server.get(&search(&format!("from:{}", mail::sender(number)))).await,
+        Stage::Send => {
+            let body = json!({"inbox_id": server.inbox, "to": "somebody@example.com", "subject": "Bench", "text_body": mail::text(number)});
+            server.post("emails/send", &body).await
+        }
+    }
+}
