@@ -26,12 +26,12 @@ impl Bare {
     }
 
     /// Messages that are not indexed.
-    pub fn tail(&self) -> Result<u64> {
+    pub fn tail(&self) -> Result<i64> {
         Ok(self.reader.query_row("SELECT count(*) FROM search_tail WHERE is_left_out = 0", [], |row| row.get(0))?)
     }
 
     /// Octets of the index, but for the numbers of documents.
-    pub fn index_size(&self) -> Result<u64> {
+    pub fn index_size(&self) -> Result<i64> {
         Ok(self.reader.query_row("SELECT sum(length(block)) FROM search_gram_data", [], |row| row.get(0))?)
     }
 

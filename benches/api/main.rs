@@ -62,7 +62,7 @@ fn main() -> Result<()> {
             eprintln!(
                 "indexed, {:.0?}; {} octets of index a message",
                 begun.elapsed(),
-                bare.index_size()? / size as u64
+                bare.index_size()? / i64::try_from(size)?
             );
             for stage in STAGES {
                 measure(&server, &bare, stage, size, span).await?;
