@@ -1,3 +1,5 @@
+//! The index is filled in batches, by turns of accounts, and after a crash.
+
 use super::*;
 use crate::config::Config;
 use crate::id::InboxId;

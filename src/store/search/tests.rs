@@ -1,3 +1,5 @@
+//! Candidates: what is indexed, what is not, what has changed meanwhile, pages and bounds.
+
 use super::candidates::SearchIn;
 use super::*;
 use crate::message::grams::{Grams, Place};
