@@ -131,8 +131,8 @@ fn launch(folder: &Path, engine: &Engine, environment: &[(String, String)]) -> (
         .arg(&ready_file)
         .arg("--data-dir")
         .arg(folder.join("data"))
+        .args(engine.arguments())
         .env("RUST_LOG", "inboxlayer=debug,info")
-        .envs(engine.environment())
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         // The overview that it prints for people.
@@ -143,6 +143,8 @@ fn launch(folder: &Path, engine: &Engine, environment: &[(String, String)]) -> (
     let began = Instant::now();
     loop {
         if let Some(ready) = std::fs::read(&ready_file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            let is_sqlite = folder.join("data/inboxlayer.db").exists();
+            assert_eq!(is_sqlite, matches!(engine, Engine::Sqlite), "it is on another engine");
             return (child, ready);
         }
         if let Some(status) = child.try_wait().expect("the child can be asked") {

@@ -51,12 +51,25 @@ impl Engine {
         Self::Postgres(server, name)
     }
 
+    /// The settings of `[store]` for it.
+    fn settings(&self) -> Vec<(&'static str, String)> {
+        let Self::Postgres(server, name) = self else { return Vec::new() };
+        let connections = ["read_connections", "write_connections"].map(|key| (key, "4".to_owned()));
+        [("engine", "postgres".to_owned()), ("url", server.url(name))].into_iter().chain(connections).collect()
+    }
+
     /// The program's environment variables for it.
     pub fn environment(&self) -> Vec<(String, String)> {
-        let Self::Postgres(server, name) = self else { return Vec::new() };
-        let set = |key: &str, value: String| (format!("INBOXLAYER_STORE__{key}"), value);
-        let connections = ["READ_CONNECTIONS", "WRITE_CONNECTIONS"].map(|key| set(key, "4".to_owned()));
-        [set("ENGINE", "postgres".to_owned()), set("URL", server.url(name))].into_iter().chain(connections).collect()
+        let variable = |key: &str| format!("INBOXLAYER_STORE__{}", key.to_uppercase());
+        self.settings().into_iter().map(|(key, value)| (variable(key), value)).collect()
+    }
+
+    /// The arguments of the sandbox for it, which takes no such variables.
+    pub fn arguments(&self) -> Vec<String> {
+        self.settings()
+            .into_iter()
+            .flat_map(|(key, value)| ["--set".to_owned(), format!("store.{key}={value}")])
+            .collect()
     }
 
     /// The first column of the only row of an answer, as text.

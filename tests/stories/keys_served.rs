@@ -268,11 +268,7 @@ fn the_printed_zone_is_one_that_bind_takes_and_the_sealing_key_is_changed() {
     std::fs::write(&key, &original).unwrap();
 
     // The sealing key can be changed while the daemon is stopped, not while it runs.
-    let change = |serve: &Serve| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_inboxlayer"));
-        command.args(["seal", "change", "--config"]).arg(serve.config());
-        run(command, b"")
-    };
+    let change = |serve: &Serve| run(serve.program(&["seal", "change"]), b"");
     assert!(change(&served.serve).succeeded().stdout.starts_with("4 private keys re-encrypted"));
     assert_ne!(std::fs::read(&key).unwrap(), original);
     served.serve.launch();
@@ -284,8 +280,7 @@ fn the_printed_zone_is_one_that_bind_takes_and_the_sealing_key_is_changed() {
 
 /// Runs the daemon, which must fail to start.
 fn start(serve: &Serve, secret: Option<&str>) -> Outcome {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_inboxlayer"));
-    command.args(["serve", "--config"]).arg(serve.config());
+    let mut command = serve.program(&["serve"]);
     if let Some(secret) = secret {
         command.env("INBOXLAYER_SECRET_KEY", secret);
     }

@@ -53,6 +53,7 @@ mod serve;
 mod ses_serve;
 mod set_aside;
 mod start_and_stop;
+mod store_copy;
 mod strangers;
 mod tidy;
 mod verifiers;

@@ -118,7 +118,9 @@ fn a_sealing_key_from_the_environment_is_changed_and_the_same_keys_sign_on() {
 
     // The old key is useless: the daemon does not start with it, and it cannot be used for another change.
     let data = daemon.data_dir();
+    let on = daemon.engine().arguments();
     let start = ["sandbox", "--port-base", "0", "--data-dir", data.to_str().unwrap()];
+    let start: Vec<&str> = start.into_iter().chain(on.iter().map(String::as_str)).collect();
     for refused in [program(&daemon, &start, &[(PRESENT, OLD)]), change(&daemon, &[(PRESENT, OLD), (NEXT, OTHER)])] {
         assert!(refused.code == 1 && refused.stderr.contains("cannot open what the store has sealed"), "{refused:?}");
     }

@@ -18,6 +18,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_inboxlayer");
 pub struct Serve {
     child: Option<Child>,
     folder: tempfile::TempDir,
+    data_dir: PathBuf,
     engine: Engine,
     environment: Vec<(String, String)>,
     pub http: SocketAddr,
@@ -53,6 +54,7 @@ impl Serve {
         certificate(folder.path());
         let [http, submission, submissions, mx, imap, imaps] = std::array::from_fn(|_| free_address());
         let at = |name: &str| folder.path().join(name).display().to_string();
+        let data_dir = folder.path().join("data");
         let text = format!(
             r#"
 data_dir = "{data}"
@@ -76,19 +78,28 @@ retry_pauses = ["1s"]
 {queue}
 {more}
 "#,
-            data = at("data"),
+            data = data_dir.display(),
             certificate = at("cert.pem"),
             key = at("key.pem"),
         );
         std::fs::write(folder.path().join("inboxlayer.toml"), text).unwrap();
         let operator = String::new();
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut serve =
-            Self { child: None, folder, engine, environment, http, submission, submissions, mx, imap, imaps, operator };
-        let mut made = Command::new(PROGRAM);
-        made.args(["token", "create", "--operator", "--config"]).arg(serve.config());
-        made.envs(serve.engine.environment());
-        let made = made.output().unwrap();
+        let mut serve = Self {
+            child: None,
+            folder,
+            data_dir,
+            engine,
+            environment,
+            http,
+            submission,
+            submissions,
+            mx,
+            imap,
+            imaps,
+            operator,
+        };
+        let made = serve.program(&["token", "create", "--operator"]).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let words = String::from_utf8(made.stdout).unwrap();
         serve.operator = words.split_ascii_whitespace().find(|w| w.starts_with("ilt_")).expect("a token").to_owned();
@@ -99,12 +110,9 @@ retry_pauses = ["1s"]
     /// Starts the program on the same data and ports, and waits until it listens.
     pub fn launch(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let child = Command::new(PROGRAM)
-            .args(["serve", "--config"])
-            .arg(self.config())
+        let child = self
+            .program(&["serve"])
             .env("RUST_LOG", "inboxlayer=info,warn")
-            .envs(self.engine.environment())
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -169,7 +177,21 @@ retry_pauses = ["1s"]
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data_dir.clone()
+    }
+
+    /// From the next start on its store is another one.
+    pub fn move_to(&mut self, engine: Engine, data_dir: PathBuf) {
+        self.environment.push(("INBOXLAYER_DATA_DIR".to_owned(), data_dir.display().to_string()));
+        (self.engine, self.data_dir) = (engine, data_dir);
+    }
+
+    /// The program with its configuration and environment.
+    pub fn program(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments).arg("--config").arg(self.config()).envs(self.engine.environment());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     pub fn log(&self) -> String {
