@@ -131,7 +131,7 @@ async fn an_inbox_that_fills_up_during_the_attempt_defers_its_recipient_alone() 
 async fn a_full_inbox_here_refuses_the_message_and_nothing_of_it_stays() {
     let world = World::open().await;
     let to = world.recipients(&["a@example.org", "friend@inboxlayer.dev"], MESSAGE.len()).await.unwrap();
-    world.execute("UPDATE inbox SET size = 1 << 40 WHERE name = 'friend'").await;
+    world.execute("UPDATE inbox SET size = 1099511627776 WHERE name = 'friend'").await;
     let full = world.recipients(&["a@example.org", "friend@inboxlayer.dev"], 0).await.unwrap_err();
     assert!(matches!(&full, RecipientError::Full(who) if who.to_string() == "friend@inboxlayer.dev"), "{full}");
     let rcpt_to = Recipients::new(to).unwrap();
@@ -201,7 +201,7 @@ async fn copies_go_to_the_mailbox_whose_use_it_is_and_count_in_the_quota() {
     let sent = world.store.mailboxes(hello).await.unwrap().into_iter().find(|mailbox| mailbox.name == "Sent").unwrap();
     assert_eq!(sent.special_use.as_deref(), Some("\\Sent"));
 
-    world.execute("UPDATE inbox SET size = 1 << 40 WHERE name = 'hello'").await;
+    world.execute("UPDATE inbox SET size = 1099511627776 WHERE name = 'hello'").await;
     let before = world.count("content").await;
     let refused = world.submit(&["a@example.org"], MESSAGE).await.unwrap_err();
     assert!(matches!(refused, Refusal::SenderFull), "{refused}");
