@@ -107,20 +107,20 @@ async fn outcome(response: Response) -> (Option<Outcome>, Response) {
     let status = response.status().as_u16();
     if let Some(HoldsSecret(created)) = response.extensions().get() {
         let created = created.clone();
-        return (Some(Outcome::NotStored { status, created }), response);
+        return (Some(Outcome::Discarded { status, created }), response);
     }
     let (head, body) = response.into_parts();
     let length = hyper::body::Body::size_hint(&body).exact().and_then(|length| usize::try_from(length).ok());
     if length.is_none_or(|length| length > LARGEST_ANSWER) {
         let created = head.headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
         let created = created.and_then(|location| location.rsplit('/').next()).map(str::to_owned);
-        return (Some(Outcome::NotStored { status, created }), Response::from_parts(head, body));
+        return (Some(Outcome::Discarded { status, created }), Response::from_parts(head, body));
     }
     let octets = match to_bytes(body, LARGEST_ANSWER).await {
         Ok(octets) => octets,
         Err(error) => {
             tracing::error!(listener = "http", %error, "cannot read a response body");
-            return (Some(Outcome::NotStored { status, created: None }), Problem::unavailable().into_response());
+            return (Some(Outcome::Discarded { status, created: None }), Problem::unavailable().into_response());
         }
     };
     let fields: BTreeMap<&str, &str> =
@@ -165,7 +165,7 @@ fn conflict(begun: Begun) -> Problem {
             "Look whether it was done, and send it with a new key if not.",
             None,
         ),
-        Begun::NotStored { created } => Problem::conflict(
+        Begun::Discarded { created } => Problem::conflict(
             "idempotency_answer_not_kept",
             "The first request with this Idempotency-Key was done. Its answer is not kept, since it holds a secret or is large.",
             "Use what `existing_id` names, or delete it and create another one with a new key.",

@@ -41,8 +41,8 @@ pub struct StoredResponse {
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Stored(StoredResponse),
-    /// It contains a secret, or is too large: only the ID of the created object is stored.
-    NotStored {
+    /// The response contains a secret, or is too large: only its status and the ID of the created object are stored.
+    Discarded {
         status: u16,
         created: Option<String>,
     },
@@ -55,8 +55,8 @@ pub enum Begun {
     New,
     /// The same request has completed with this response.
     Completed(StoredResponse),
-    /// The same request has completed, and its response was not stored.
-    NotStored { created: Option<String> },
+    /// The same request has completed, and its response was discarded.
+    Discarded { created: Option<String> },
     /// The same request is running.
     Running,
     /// The same request was interrupted; its outcome is unknown.
@@ -104,7 +104,7 @@ fn begin(c: &Transaction<'_>, keyed: &KeyedRequest, limit: u32, now: Timestamp) 
             Found { status: Some(status), head: Some(head), body: Some(body), .. } => {
                 Begun::Completed(StoredResponse { status, head, body })
             }
-            Found { status: Some(_), created, .. } => Begun::NotStored { created },
+            Found { status: Some(_), created, .. } => Begun::Discarded { created },
             Found { started_at, .. } if started_at <= before(now, MAX_RUN_TIME) => Begun::Interrupted,
             Found { .. } => Begun::Running,
         });
@@ -137,7 +137,7 @@ impl Store {
         self.write(move |c| {
             let (status, head, body, created) = match &outcome {
                 Outcome::Stored(StoredResponse { status, head, body }) => (*status, Some(head), Some(body), None),
-                Outcome::NotStored { status, created } => (*status, None, None, created.as_ref()),
+                Outcome::Discarded { status, created } => (*status, None, None, created.as_ref()),
             };
             let sql = "UPDATE idempotency SET status = ?3, head = ?4, body = ?5, made = ?6
                        WHERE token_id = ?1 AND key = ?2";
@@ -217,9 +217,9 @@ mod tests {
 
         let created = Some("tok_1".to_owned());
         assert_eq!(begin(keyed(2, 1), now.after(hour)).await.unwrap(), Begun::New);
-        let not_stored = Outcome::NotStored { status: 201, created: created.clone() };
-        store.idempotency_end(&keyed(2, 1), not_stored).await.unwrap();
-        assert_eq!(begin(keyed(2, 1), now.after(hour)).await.unwrap(), Begun::NotStored { created });
+        let discarded = Outcome::Discarded { status: 201, created: created.clone() };
+        store.idempotency_end(&keyed(2, 1), discarded).await.unwrap();
+        assert_eq!(begin(keyed(2, 1), now.after(hour)).await.unwrap(), Begun::Discarded { created });
         let full = begin(keyed(3, 1), now.after(hour)).await.unwrap();
         assert_eq!(full, Begun::LimitReached { until: now.after(KEPT) });
 
