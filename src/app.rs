@@ -326,6 +326,14 @@ impl App {
                 () = ending.requested() => {}
             }
         });
+        let (mailboxes, clock, ending) = (services.mailboxes.clone(), services.clock.clone(), background.clone());
+        let retention = services.config.retention;
+        background.spawn(async move {
+            tokio::select! {
+                () = mailboxes.keep_emptying(&clock, retention) => {}
+                () = ending.requested() => {}
+            }
+        });
         // Mail held for a domain, or waiting under a fallback, is reconsidered when the domain's status changes.
         let (queue, ending, mut events) = (services.queue.clone(), background.clone(), services.events.of_domains());
         background.spawn(async move {

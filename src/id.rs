@@ -122,6 +122,8 @@ ids! {
     ThreadId "thr_";
     /// A label that an account has made.
     LabelId "lbl_";
+    /// An entry of an allow or block list.
+    AccessEntryId "ace_";
     /// A message received at the MX; used in its Received field.
     ArrivalId "arr_";
     /// A message accepted for sending; the queue id in SMTP replies.

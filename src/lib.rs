@@ -5,7 +5,7 @@
 //! | layer | modules | may know |
 //! | --- | --- | --- |
 //! | 0 words | [`clock`], [`id`], [`address`], [`envelope`], [`secret`] | nothing of the world: no I/O, no tokio |
-//! | 1 rules | [`verification`], [`identity`], [`message`] | layer 0; everything that is decided is decided here, without a socket |
+//! | 1 rules | [`verification`], [`identity`], [`message`], [`access`] | layer 0; everything that is decided is decided here, without a socket |
 //! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`auth`], [`dkim`], [`net`], [`resources`], [`rates`], [`jobs`], [`smtp_client`] | files, sockets, SQL |
 //! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`rotation`], [`reading`], [`search`] | layers 0 to 2 |
 //! | 4 servers | [`smtp`], [`imap`], [`http`] | a protocol each, and the services |
@@ -30,6 +30,7 @@ pub mod id;
 pub mod secret;
 
 // Layer 1: rules.
+pub mod access;
 pub mod identity;
 pub mod message;
 pub mod verification;

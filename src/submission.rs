@@ -2,13 +2,14 @@
 //! disk, under an identity that was allowed when its status was read just before. If that changes before it leaves,
 //! the delivery attempt notices. RFC 6409 §8 (what a submission server fixes), RFC 5321 §6.3 (loops).
 
+use crate::access::{self, Direction};
 use crate::address::{Address, ReversePath};
 use crate::auth::login::Login;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::dkim::Signer;
 use crate::envelope::Recipients;
-use crate::id::{AccountId, DomainId, SubmissionId};
+use crate::id::{AccountId, DomainId, InboxId, SubmissionId};
 use crate::identity::{Choice, Fallback, Unverified};
 use crate::mailbox::MailboxService;
 use crate::message::{self, Submitted};
@@ -70,6 +71,9 @@ pub enum RecipientError {
     /// 452 4.2.2
     #[error("the inbox of {0} is full")]
     Full(Address),
+    /// 550 5.7.1
+    #[error("a list of this account blocks mail to {address}: see its entry {} for {}", .entry.id, .entry.pattern)]
+    Blocked { address: Address, entry: access::Match },
     /// 451 4.3.0
     #[error("local error, try again later")]
     Temporary(#[from] StoreError),
@@ -202,11 +206,17 @@ impl Submission {
     pub async fn recipients(
         &self,
         owner: Owner,
+        inbox: &InboxId,
         addresses: Vec<Address>,
         octets: usize,
     ) -> Result<Vec<Recipient>, RecipientError> {
         // A full inbox accepts no message, however small.
         let octets = u64::try_from(octets.max(1)).unwrap_or(u64::MAX);
+        let matches =
+            self.store.for_owner(owner.clone()).access_matching(inbox, Direction::Send, addresses.clone()).await?;
+        if let Some((address, entry)) = access::first_blocked(&addresses, &matches) {
+            return Err(RecipientError::Blocked { address: address.clone(), entry });
+        }
         let mailboxes = self.mailboxes.for_owner(owner);
         let found = mailboxes.destinations(&self.config.platform.domain, addresses, octets).await?;
         let mut seen = HashSet::new();

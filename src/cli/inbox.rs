@@ -61,6 +61,12 @@ pub(super) enum InboxCommand {
         /// File a copy of each sent message in Sent.
         #[arg(long, value_name = "BOOL")]
         save_sent: Option<bool>,
+        /// Days after which messages are removed from Trash, 0 for never, or `default`.
+        #[arg(long, value_name = "DAYS")]
+        trash_days: Option<String>,
+        /// The same for Junk.
+        #[arg(long, value_name = "DAYS")]
+        junk_days: Option<String>,
         #[command(flatten)]
         rest: RestArgs,
     },
@@ -124,7 +130,7 @@ pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
             let identity = client.get(&path).await?;
             if rest.json { print_json(&identity) } else { print!("{}", prospect(&identity)) }
         }
-        InboxCommand::Set { inbox, default_domain, save_sent, rest } => {
+        InboxCommand::Set { inbox, default_domain, save_sent, trash_days, junk_days, rest } => {
             let client = Rest::new(&rest)?;
             let mut body = Map::new();
             if let Some(domain) = default_domain {
@@ -138,8 +144,21 @@ pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
             if let Some(save_sent) = save_sent {
                 body.insert("save_sent".into(), save_sent.into());
             }
+            for (field, days) in [("trash_days", trash_days), ("junk_days", junk_days)] {
+                match days.as_deref() {
+                    None => {}
+                    Some("default") => drop(body.insert(field.into(), Value::Null)),
+                    Some(text) => {
+                        let days: u16 = text.parse().map_err(|_| {
+                            Failure::usage(format!("{text} is not a number of days"), "give 30, 0 or default")
+                        })?;
+                        body.insert(field.into(), days.into());
+                    }
+                }
+            }
             if body.is_empty() {
-                return Err(Failure::usage("nothing to change", "give --default-domain or --save-sent"));
+                let options = "give --default-domain, --save-sent, --trash-days or --junk-days";
+                return Err(Failure::usage("nothing to change", options));
             }
             print_json(&client.patch(&path_of(&client, &inbox).await?, Value::Object(body)).await?);
         }

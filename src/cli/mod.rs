@@ -4,6 +4,7 @@
 //! 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 the domain is not verified (`domain verify --wait`).
 //! `domain verify --watch` exits with 1 if the domain has failed or the time is over.
 
+mod access;
 mod account;
 mod config;
 mod domain;
@@ -73,6 +74,9 @@ enum Command {
     /// Inboxes and their aliases.
     #[command(subcommand)]
     Inbox(inbox::InboxCommand),
+    /// Allow and block lists: whose mail comes in, and to whom mail is sent.
+    #[command(subcommand)]
+    Access(access::AccessCommand),
     /// Custom domains: the records to publish, and whether they are valid.
     #[command(subcommand)]
     Domain(domain::DomainCommand),
@@ -144,6 +148,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Account(command) => small_runtime()?.block_on(account::run(command)),
         Command::Token(command) => small_runtime()?.block_on(token::run(command)),
         Command::User(command) => small_runtime()?.block_on(user::run(command)),
+        Command::Access(command) => small_runtime()?.block_on(access::run(command)),
         Command::Inbox(command) => small_runtime()?.block_on(inbox::run(command)),
         Command::Domain(command) => small_runtime()?.block_on(domain::run(command)),
         Command::Queue(command) => small_runtime()?.block_on(queue::run(command)),

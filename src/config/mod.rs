@@ -58,6 +58,7 @@ pub struct Config {
     /// Outbound mail.
     pub queue: Queue,
     pub bodies: Bodies,
+    pub retention: Retention,
     /// Limits by account and address.
     pub limits: Limits,
     pub log: Log,
@@ -114,6 +115,14 @@ pub enum StoreTls {
     /// TLS with a certificate that is valid for the host; none over a Unix socket.
     Require,
     Disable,
+}
+
+/// `[retention]`: days after which messages are removed from Trash and Junk, where the inbox has no rule of its own; 0: never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    pub trash_days: u16,
+    pub junk_days: u16,
 }
 
 /// `[tls]`
@@ -371,6 +380,8 @@ pub struct Limits {
     pub domain_names: u32,
     /// Aliases of one account.
     pub aliases: u32,
+    /// Entries of one account's allow and block lists.
+    pub access_entries: u32,
     /// Live API tokens of one account.
     pub tokens: u32,
     /// Inboxes that one API token may name.

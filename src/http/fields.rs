@@ -151,6 +151,15 @@ impl Fields {
         text.parse().map_err(|error: T::Err| self.fault(field, error)).ok()
     }
 
+    /// A parsed string that is required.
+    pub(super) fn required<T: FromStr>(&mut self, field: &str) -> Option<T>
+    where
+        T::Err: Display,
+    {
+        let text = self.required_text(field)?;
+        text.parse().map_err(|error: T::Err| self.fault(field, error)).ok()
+    }
+
     /// For PATCH: absent is `None`, null is `Some(None)`.
     pub(super) fn change<T: FromStr>(&mut self, field: &'static str) -> Option<Option<T>>
     where

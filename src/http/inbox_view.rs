@@ -27,6 +27,10 @@ pub(super) struct InboxJson {
     default_domain_id: Option<DomainId>,
     /// File copies of sent messages in the Sent mailbox.
     save_sent: bool,
+    /// Days after which messages are removed from Trash; `None`: as configured, 0: never.
+    trash_days: Option<u16>,
+    /// The same for Junk.
+    junk_days: Option<u16>,
     /// Total octets of its messages, at most `limits.inbox_size`.
     size: u64,
     created_at: Timestamp,
@@ -63,6 +67,8 @@ impl InboxJson {
             name: inbox.name,
             default_domain_id: inbox.default_domain,
             save_sent: inbox.save_sent,
+            trash_days: inbox.retention.trash_days,
+            junk_days: inbox.retention.junk_days,
             size: inbox.size,
             created_at: inbox.created_at,
             updated_at: inbox.updated_at,

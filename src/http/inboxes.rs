@@ -29,6 +29,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+/// Days that messages may stay in Trash or Junk.
+const MAX_DAYS: u16 = 3650;
+
 /// `domain_field` is the field that names a custom domain.
 fn problem(error: CreateInboxError, domain_field: &str) -> Problem {
     match error {
@@ -293,6 +296,8 @@ pub(super) async fn change(
     let change = InboxChange {
         default_domain: fields.change::<DomainId>("default_domain_id"),
         save_sent: fields.flag("save_sent"),
+        trash_days: days(&mut fields, "trash_days"),
+        junk_days: days(&mut fields, "junk_days"),
         versions,
     };
     fields.finish()?;
@@ -304,6 +309,18 @@ pub(super) async fn change(
         changed.map_err(|error| problem(error, "default_domain_id"))?.ok_or_else(Problem::not_found)?
     };
     shown(&context, &store, inbox).await
+}
+
+fn days(fields: &mut Fields, name: &str) -> Option<Option<u16>> {
+    if !fields.has(name) {
+        return None;
+    }
+    let Some(number) = fields.number(name) else { return Some(None) };
+    let days = u16::try_from(number).ok().filter(|days| *days <= MAX_DAYS);
+    if days.is_none() {
+        fields.fault(name, format!("must be at most {MAX_DAYS} days"));
+    }
+    Some(days)
 }
 
 /// Deletes an inbox with its mail, and ends its sessions

@@ -3,6 +3,7 @@
 //! does not exist; unknown fields and parameters are errors that name them; nothing is cached; times are RFC 3339 in
 //! UTC; lists are paginated. Invariant: after a 2xx response the change is on disk. RFC 9110.
 
+mod access;
 mod accounts;
 mod aliases;
 mod body;

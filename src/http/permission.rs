@@ -21,7 +21,7 @@ pub(super) fn needed(method: &Method, path: &str) -> Permissions {
             messages_or(Permissions::MESSAGES_SEND)
         }
         ["inboxes", _, "stream"] => Permissions::MESSAGES_READ,
-        ["inboxes", ..] => by_method(Permissions::INBOXES_READ, Permissions::INBOXES_WRITE),
+        ["inboxes" | "access_entries", ..] => by_method(Permissions::INBOXES_READ, Permissions::INBOXES_WRITE),
         ["emails", _, "attachments", ..] => Permissions::MESSAGES_READ,
         ["emails" | "mailbox_labels" | "email_threads", ..] => messages_or(Permissions::MESSAGES_WRITE),
         ["tokens" | "users", ..] => Permissions::TOKENS_WRITE,
@@ -60,6 +60,7 @@ mod tests {
             ("POST", "/api/v1/custom_domains/{id}/verify", "domains:write"),
             ("GET", "/api/v1/inboxes/{id}", "inboxes:read"),
             ("DELETE", "/api/v1/inboxes/{id}/aliases/{alias}", "inboxes:write"),
+            ("POST", "/api/v1/access_entries", "inboxes:write"),
             ("GET", "/api/v1/inboxes/{id}/stream", "messages:read"),
             ("PATCH", "/api/v1/inboxes/{inbox_id}/drafts/{id}", "drafts:write"),
             ("POST", "/api/v1/drafts/{id}/send", "messages:send"),

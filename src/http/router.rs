@@ -7,8 +7,8 @@ use super::problem::{Problem, ProblemCode};
 use super::rate_limit::rate_limited;
 use super::serve::Client;
 use super::{
-    HttpContext, accounts, aliases, cors, custom_domains, dkim_keys, dkim_zone, domain_history, drafts, email_threads,
-    emails, health, inboxes, log_in, mailbox_labels, queue, send, sending_identity, tokens, users,
+    HttpContext, access, accounts, aliases, cors, custom_domains, dkim_keys, dkim_zone, domain_history, drafts,
+    email_threads, emails, health, inboxes, log_in, mailbox_labels, queue, send, sending_identity, tokens, users,
 };
 use crate::message::decode::unescape;
 use axum::Router;
@@ -59,6 +59,8 @@ fn routes() -> Vec<Route> {
         routes!(sending_identity::show),
         routes!(aliases::list, aliases::create),
         routes!(aliases::delete),
+        routes!(access::list, access::create),
+        routes!(access::delete),
         routes!(emails::list, emails::ingest::ingest),
         routes!(emails::search::search),
         routes!(emails::show, emails::actions::change, emails::actions::delete),

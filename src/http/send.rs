@@ -209,7 +209,8 @@ pub(super) async fn submit(
     if send_at.is_some_and(|send_at| send_at.since(now) > SCHEDULE) {
         return Err(Problem::invalid_field("send_at", "must be at most 7 days from now"));
     }
-    let found = context.submission.recipients(owner, request.rcpt_to, raw.len()).await.map_err(no_such_recipient)?;
+    let found =
+        context.submission.recipients(owner, &inbox.id, request.rcpt_to, raw.len()).await.map_err(no_such_recipient)?;
     let listed = found.iter().map(|recipient| recipient.address().clone()).collect();
     let leaves = found.iter().any(|recipient| matches!(recipient, Recipient::Elsewhere(_)));
     let rcpt_to = Recipients::new(found).ok_or_else(no_recipient)?;
@@ -244,6 +245,16 @@ fn no_such_recipient(error: RecipientError) -> Problem {
     let text = error.to_string();
     match error {
         RecipientError::NoSuchUser(_) => Problem::invalid_field("to", text),
+        RecipientError::Blocked { entry, .. } => Problem::new(
+            StatusCode::FORBIDDEN,
+            "recipient_blocked",
+            "A list blocks a recipient",
+            text,
+            format!(
+                "Leave this recipient out, or remove the entry {} (DELETE /api/v1/access_entries/{}).",
+                entry.pattern, entry.id
+            ),
+        ),
         RecipientError::Full(_) => inbox_full(text, "Leave this recipient out, or send to it later."),
         RecipientError::Temporary(error) => error.into(),
     }

@@ -26,12 +26,27 @@ impl MailboxService {
         if let Some(wanted) = uids {
             deleted.retain(|(uid, _)| wanted.binary_search(uid).is_ok());
         }
-        let mut rest = deleted.as_slice();
+        self.remove_in_batches(inbox, &deleted, |uids| {
+            let (store, of) = (self.store.clone(), inbox.clone());
+            async move { store.messages_expunge(&of, mailbox, uids).await }
+        })
+        .await
+    }
+
+    /// Removes messages, given by UID and octets, so many at once as a transaction takes.
+    pub(super) async fn remove_in_batches<F>(
+        &self,
+        inbox: &InboxId,
+        mut rest: &[(u32, i64)],
+        remove: impl Fn(Vec<u32>) -> F,
+    ) -> Result<(), StoreError>
+    where
+        F: Future<Output = Result<(), StoreError>> + Send + 'static,
+    {
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(batch::fitting(rest.iter().map(|(_, octets)| *octets)));
             rest = after;
-            let (store, of, uids) = (self.store.clone(), inbox.clone(), batch.iter().map(|(uid, _)| *uid).collect());
-            self.batch(inbox, batch.len(), async move { store.messages_expunge(&of, mailbox, uids).await }).await?;
+            self.batch(inbox, batch.len(), remove(batch.iter().map(|(uid, _)| *uid).collect())).await?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! disconnected.
 
 mod emails;
+mod emptying;
 mod expunge;
 mod long_changes;
 mod threads;

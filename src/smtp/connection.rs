@@ -247,7 +247,7 @@ async fn dispatch<S: Socket, D: SmtpHandler>(
             Action::LogIn(credentials) => Input::LoggedIn(Box::pin(server.log_in(wire.peer, credentials)).await),
             Action::Resolve(address, size) => {
                 let owner = session.owner(wire.peer.ip());
-                Input::Resolved(Box::pin(server.recipient(owner, address, size)).await)
+                Input::Resolved(Box::pin(server.recipient(session.client(), owner, address, size)).await)
             }
             Action::Receive(reply) => {
                 wire.push::<D>(&reply);

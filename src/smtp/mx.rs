@@ -56,7 +56,13 @@ impl SmtpHandler for MxServer {
         Err(reply::not_implemented())
     }
 
-    async fn recipient(&self, owner: Owner, address: Address, size: usize) -> Result<LocalRecipient, Reply> {
+    async fn recipient(
+        &self,
+        _: Option<&Anonymous>,
+        owner: Owner,
+        address: Address,
+        size: usize,
+    ) -> Result<LocalRecipient, Reply> {
         match self.inbound.route(owner.clone(), &address).await {
             // Checked here, so that one full inbox does not keep the message from the others.
             Ok(Route::Inbox(recipient)) => match self.inbound.has_room(owner, &recipient, size).await {

@@ -49,6 +49,7 @@ pub(super) trait SmtpHandler: Send + Sync + Sized + 'static {
     /// Looks up a recipient for a message of `size` octets (0: not announced). `owner` is the client's account or network.
     fn recipient(
         &self,
+        client: Option<&Self::Client>,
         owner: Owner,
         address: Address,
         size: usize,
@@ -212,7 +213,7 @@ impl<D: SmtpHandler> Session<D> {
         D::session(client)
     }
 
-    fn client(&self) -> Option<&D::Client> {
+    pub(super) fn client(&self) -> Option<&D::Client> {
         match &self.phase {
             Phase::Ready(client) => Some(client),
             Phase::Open(transaction) | Phase::Resolving(transaction) => Some(&transaction.client),

@@ -61,11 +61,20 @@ impl SmtpHandler for SubmissionServer {
         Ok(session)
     }
 
-    async fn recipient(&self, owner: Owner, address: Address, size: usize) -> Result<Recipient, Reply> {
-        let found = self.submission.recipients(owner, vec![address.clone()], size).await;
+    async fn recipient(
+        &self,
+        client: Option<&AuthSession>,
+        owner: Owner,
+        address: Address,
+        size: usize,
+    ) -> Result<Recipient, Reply> {
+        let Some(client) = client else { return Err(reply::login_required()) };
+        let inbox = &client.login().inbox;
+        let found = self.submission.recipients(owner, inbox, vec![address.clone()], size).await;
         found.map(|mut found| found.pop().unwrap_or(Recipient::Elsewhere(address))).map_err(|error| match error {
             RecipientError::NoSuchUser(address) => reply::no_such_user(&address),
             RecipientError::Full(_) => reply::inbox_full(),
+            RecipientError::Blocked { .. } => Reply::new(550, EnhancedCode(5, 7, 1), error.to_string()),
             RecipientError::Temporary(error) => {
                 tracing::error!(%error, "could not look up a recipient");
                 reply::local_error()

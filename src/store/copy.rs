@@ -28,6 +28,7 @@ const TABLES: &[&str] = &[
     "token_inbox",
     "custom_domain",
     "alias",
+    "access_entry",
     "domain_record",
     "domain_event",
     "domain_check",

@@ -1,19 +1,22 @@
-//! Delivery into the INBOX of local recipients.
+//! Delivery into the INBOX of local recipients, or into Junk if a list blocks the sender.
 //!
 //! Invariant: the content is stored once for all inboxes.
 
 use super::bodies::NewObject;
-use super::message_rows::{self, Delivered, NewMessage};
+use super::message_rows::{self, BLOCKED, Delivered, NewMessage};
 use super::messages::Flags;
 use super::room::{self, DeliverError, Quota};
 use super::routing::LocalRecipient;
 use super::turns::Turn;
-use super::{Store, StoreError, Transaction, bodies, content, mailboxes};
-use crate::address::ReversePath;
+use super::{Store, StoreError, Transaction, access, bodies, content, mailboxes};
+use crate::access::{ADDRESSES, Direction, blocked_by};
+use crate::address::{Address, ReversePath};
 use crate::clock::Timestamp;
 use crate::envelope::Recipients;
 use crate::id::{BodyId, InboxId, MailboxId, MessageId};
+use crate::message::addresses_of;
 use crate::message::threading::Threading;
+use crate::store::mailboxes::MailboxKind;
 use bytes::Bytes;
 use std::collections::HashSet;
 
@@ -34,6 +37,12 @@ impl LocalDelivery {
     fn unique_inboxes(&self) -> impl Iterator<Item = &LocalRecipient> {
         let mut seen = HashSet::new();
         self.recipients.as_slice().iter().filter(move |recipient| seen.insert(recipient.inbox()))
+    }
+
+    /// Those that allow and block lists are about: of the envelope and of From.
+    fn senders(&self) -> Vec<Address> {
+        let authors = addresses_of(&self.header, "From").flatten().take(ADDRESSES);
+        self.mail_from.address().cloned().into_iter().chain(authors).collect()
     }
 
     /// The octets added to each inbox, for [`room::check`].
@@ -57,15 +66,20 @@ impl LocalDelivery {
     ) -> Result<Vec<Delivered>, StoreError> {
         let content = content::insert_content(transaction, &self.header, body_id, body_size)?;
         let threading = Threading::of(&self.header);
-        let mail_from = self.mail_from.to_string();
+        let (mail_from, senders) = (self.mail_from.to_string(), self.senders());
         let deliver = |recipient: &LocalRecipient| {
+            let matches = access::matching(transaction, recipient.inbox(), Direction::Receive, &senders)?;
+            let is_blocked = blocked_by(matches).is_some();
             let new = NewMessage {
                 id: MessageId::new(),
                 inbox: recipient.inbox(),
-                mailbox: inbox_mailbox(transaction, recipient.inbox())?,
+                mailbox: match is_blocked {
+                    true => mailboxes::of_kind(transaction, recipient.inbox(), MailboxKind::Junk)?,
+                    false => inbox_mailbox(transaction, recipient.inbox())?,
+                },
                 content,
                 flags: Flags::default(),
-                keywords: "",
+                keywords: if is_blocked { BLOCKED } else { "" },
                 mail_from: &mail_from,
                 rcpt_to: &recipient.address().to_string(),
                 internal_date: self.received_at,

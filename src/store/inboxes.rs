@@ -10,6 +10,7 @@ use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::id::{AccountId, AliasId, DomainId, InboxId};
+use crate::store::emptying::OwnRetention;
 use crate::store::engine::{Row, params};
 use std::collections::BTreeSet;
 
@@ -23,6 +24,8 @@ pub struct Inbox {
     pub default_domain: Option<DomainId>,
     /// Copies of sent messages are stored in its Sent mailbox.
     pub save_sent: bool,
+    /// How long mail stays in its Trash and Junk.
+    pub retention: OwnRetention,
     /// Octets of its messages.
     pub size: u64,
     pub created_at: Timestamp,
@@ -84,6 +87,10 @@ pub struct InboxChange {
     /// `Some(None)` removes the default domain.
     pub default_domain: Option<Option<DomainId>>,
     pub save_sent: Option<bool>,
+    /// Days until messages are removed from Trash; `Some(None)` for the configured default.
+    pub trash_days: Option<Option<u16>>,
+    /// The same for Junk.
+    pub junk_days: Option<Option<u16>>,
     /// The versions (`updated_at`) that the change applies to; `None` for any.
     pub versions: Option<Vec<Timestamp>>,
 }
@@ -91,7 +98,8 @@ pub struct InboxChange {
 /// The account of deleted inboxes until their messages are removed.
 pub(super) const DELETED: &str = "acc_00000000000000000000000000";
 
-const COLUMNS: &str = "id, account_id, name, default_domain_id, created_at, updated_at, size, save_sent";
+const COLUMNS: &str =
+    "id, account_id, name, default_domain_id, created_at, updated_at, size, save_sent, trash_days, junk_days";
 
 fn inbox(row: &Row<'_>) -> Result<Inbox, StoreError> {
     Ok(Inbox {
@@ -103,6 +111,7 @@ fn inbox(row: &Row<'_>) -> Result<Inbox, StoreError> {
         updated_at: row.get(5)?,
         size: row.get::<i64>(6)?.unsigned_abs(),
         save_sent: row.get(7)?,
+        retention: OwnRetention { trash_days: row.get(8)?, junk_days: row.get(9)? },
     })
 }
 
@@ -157,12 +166,14 @@ pub(super) fn create(
         name: new.name.clone(),
         default_domain: new.default_domain.clone(),
         save_sent: new.save_sent,
+        retention: OwnRetention::default(),
         size: 0,
         created_at: now,
         updated_at: now,
     };
     c.execute(
-        &format!("INSERT INTO inbox ({COLUMNS}, client_id) VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, ?6, ?7)"),
+        "INSERT INTO inbox (id, account_id, name, default_domain_id, created_at, updated_at, size, save_sent, client_id)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, ?6, ?7)",
         params![
             created.id,
             created.account,
@@ -238,6 +249,7 @@ fn delete(c: &Transaction<'_>, account: &AccountId, inbox: &InboxId) -> Result<b
     let sql = format!("UPDATE mailbox SET {HIDDEN} WHERE inbox_id = ?1");
     c.execute(&sql, params![inbox, HIDDEN_PREFIX])?;
     c.execute("DELETE FROM alias WHERE inbox_id = ?1", params![inbox])?;
+    c.execute("DELETE FROM access_entry WHERE inbox_id = ?1", params![inbox])?;
     c.execute("DELETE FROM token_inbox WHERE inbox_id = ?1", params![inbox])?;
     let sql = "UPDATE custom_domain SET catch_all_inbox_id = NULL WHERE catch_all_inbox_id = ?1";
     c.execute(sql, params![inbox])?;
@@ -326,11 +338,23 @@ impl Store {
             }
             let sql = format!(
                 "UPDATE inbox SET default_domain_id = CASE WHEN ?2 = 1 THEN ?3 ELSE default_domain_id END, save_sent = coalesce(?4, save_sent),
+                     trash_days = CASE WHEN ?6 = 1 THEN CAST(?7 AS BIGINT) ELSE trash_days END,
+                     junk_days = CASE WHEN ?8 = 1 THEN CAST(?9 AS BIGINT) ELSE junk_days END,
                      updated_at = CASE WHEN updated_at < ?5 THEN ?5 ELSE updated_at + 1 END
                  WHERE id = ?1 RETURNING {COLUMNS}"
             );
-            let InboxChange { default_domain, save_sent, .. } = &change;
-            let values = params![id, default_domain.is_some(), default_domain.as_ref().and_then(Option::as_ref), save_sent, now];
+            let InboxChange { default_domain, save_sent, trash_days, junk_days, .. } = &change;
+            let values = params![
+                id,
+                default_domain.is_some(),
+                default_domain.as_ref().and_then(Option::as_ref),
+                save_sent,
+                now,
+                trash_days.is_some(),
+                trash_days.flatten(),
+                junk_days.is_some(),
+                junk_days.flatten(),
+            ];
             Ok(Some(c.query_row(&sql, values, inbox)?))
         })
         .await

@@ -118,11 +118,21 @@ fn deleted(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId) ->
 
 fn expunge(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId, uids: &[u32]) -> Result<(), StoreError> {
     let condition = format!("{} AND flags & ?2 <> 0", parts::is_listed(connection, 1));
-    let mut gone = Vec::with_capacity(uids.len());
+    remove(connection, inbox, mailbox, |part| {
+        message_rows::remove(connection, inbox, part.id, &condition, params![part.list(uids), Flags::DELETED])
+    })
+}
+
+/// Removes messages of each of a mailbox's rows, and notes and publishes which. `of_part` removes those of one, and returns their UIDs as stored.
+pub(super) fn remove(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    mailbox: MailboxId,
+    of_part: impl Fn(Part) -> Result<Vec<i64>, StoreError>,
+) -> Result<(), StoreError> {
+    let mut gone = Vec::new();
     for part in parts::of(connection, inbox, mailbox)? {
-        let values = params![part.list(uids), Flags::DELETED];
-        let removed = message_rows::remove(connection, inbox, part.id, &condition, values)?;
-        gone.extend(removed.into_iter().map(|stored| part.shown(stored)));
+        gone.extend(of_part(part)?.into_iter().map(|stored| part.shown(stored)));
     }
     if !gone.is_empty() {
         let modseq = expunged::note(connection, mailbox, gone.iter().copied())?;

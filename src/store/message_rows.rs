@@ -19,6 +19,9 @@ use crate::store::engine::{List, Params, Row, params};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The keyword of messages that a list blocks.
+pub(super) const BLOCKED: &str = "blocked";
+
 /// [`ROW`] as a signed number.
 const ROW_OCTETS: i64 = ROW as i64;
 
@@ -78,9 +81,9 @@ pub(super) fn insert(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Res
     counts.write(transaction)?;
     counts.write_inbox(transaction, new.inbox)?;
     let (inbox_id, mailbox, message_id, uid) = (new.inbox.clone(), new.mailbox, new.id.clone(), next.first_uid);
-    let event = match new.rcpt_to {
-        "" => Event::MessageAdded { inbox_id, mailbox, message_id, uid },
-        _ => Event::MessageReceived { inbox_id, mailbox, message_id, uid },
+    let event = match new.rcpt_to.is_empty() || new.keywords == BLOCKED {
+        true => Event::MessageAdded { inbox_id, mailbox, message_id, uid },
+        false => Event::MessageReceived { inbox_id, mailbox, message_id, uid },
     };
     transaction.publish_of_inbox(new.inbox, event)?;
     Ok(Delivered { id: new.id.clone(), inbox: new.inbox.clone(), mailbox, uid })

@@ -4,6 +4,7 @@
 //!
 //! `engine` runs transactions; the verbs are in one file per noun. A verb may be run several times before it is committed.
 
+pub(crate) mod access;
 pub(crate) mod accounts;
 pub(crate) mod aliases;
 pub(crate) mod batch;
@@ -19,6 +20,7 @@ pub mod domains;
 mod due;
 pub(crate) mod email_changes;
 pub(crate) mod emails;
+pub(crate) mod emptying;
 pub(crate) mod engine;
 pub(crate) mod events;
 mod expunged;

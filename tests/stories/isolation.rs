@@ -30,6 +30,8 @@ fn what_another_account_owns_does_not_exist() {
     let draft = json!({"inbox_id": inbox, "subject": "private"});
     let draft = ours.post("/api/v1/drafts", draft).expect(201).at("/id").to_owned();
     let label = ours.post("/api/v1/mailbox_labels", json!({"name": "private"})).expect(201).at("/id").to_owned();
+    let entry = json!({"direction": "receive", "action": "block", "pattern": "spam.example"});
+    let entry = ours.post("/api/v1/access_entries", entry).expect(201).at("/id").to_owned();
     let token = ours.post("/api/v1/tokens", json!({"name": "second"})).expect(201).at("/id").to_owned();
     // No server answers for this domain, so the message stays in the queue.
     ours.post("/sandbox/dns/faults", json!({"name": "silent.test", "fault": "servfail"})).expect(204);
@@ -67,6 +69,7 @@ fn what_another_account_owns_does_not_exist() {
         (Method::DELETE, format!("/api/v1/drafts/{draft}"), None),
         (Method::PATCH, format!("/api/v1/mailbox_labels/{label}"), Some(json!({"name": "theirs"}))),
         (Method::DELETE, format!("/api/v1/mailbox_labels/{label}"), None),
+        (Method::DELETE, format!("/api/v1/access_entries/{entry}"), None),
         (Method::DELETE, format!("/api/v1/inboxes/{inbox}"), None),
         (Method::GET, format!("/api/v1/tokens/{token}"), None),
         (Method::DELETE, format!("/api/v1/tokens/{token}"), None),

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod access_lists;
 mod cancelled_clients;
 mod clients;
 mod clock_jump;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The layers of `src/lib.rs`, from the bottom. A module may use those of its own layer and below; servers, not one another.
 const LAYERS: [&[&str]; 6] = [
     &["clock", "id", "address", "envelope", "secret"],
-    &["verification", "identity", "message"],
+    &["verification", "identity", "message", "access"],
     &["config", "store", "events", "dns", "auth", "dkim", "net", "resources", "rates", "jobs", "smtp_client"],
     &["mailbox", "registry", "rotation", "verifier", "submission", "inbound", "queue", "reading", "search"],
     &["smtp", "imap", "http"],

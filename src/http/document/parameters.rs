@@ -2,8 +2,9 @@
 //! test holds that they are the same.
 #![expect(dead_code, reason = "read by the derives alone")]
 
+use crate::access::{Action, Direction};
 use crate::clock::Timestamp;
-use crate::id::{AccountId, InboxId, MessageId, ThreadId};
+use crate::id::{AccessEntryId, AccountId, InboxId, MessageId, ThreadId};
 use utoipa::IntoParams;
 
 /// Of every list.
@@ -37,6 +38,23 @@ pub(crate) struct EmailQuery {
     after: Option<Timestamp>,
     /// Emails put into the inbox before this time.
     before: Option<Timestamp>,
+}
+
+/// Of the list of entries of allow and block lists.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AccessQuery {
+    /// `next_cursor` of the page before.
+    cursor: Option<AccessEntryId>,
+    /// Entries of a page, 50 by default.
+    #[param(minimum = 1, maximum = 100)]
+    per_page: Option<u32>,
+    /// Entries of this inbox alone.
+    inbox: Option<InboxId>,
+    direction: Option<Direction>,
+    action: Option<Action>,
+    /// For operator tokens: whose.
+    account_id: Option<AccountId>,
 }
 
 /// Of a list that goes over all inboxes of an account.

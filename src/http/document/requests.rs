@@ -2,6 +2,7 @@
 //! answer names every wrong field; a test holds that they read these fields and no others.
 #![expect(dead_code, reason = "read by the derives alone")]
 
+use crate::access::{Action, Direction};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, InboxId};
@@ -12,7 +13,8 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Bodies, and the name of the resource that they may be wrapped in.
-pub(super) const WRAPPERS: [(&str, &str); 21] = [
+pub(super) const WRAPPERS: [(&str, &str); 22] = [
+    ("AccessEntryInput", "access_entry"),
     ("AccountInput", "account"),
     ("AliasInput", "alias"),
     ("DomainUpdate", "custom_domain"),
@@ -77,6 +79,17 @@ macro_rules! messages {
 }
 
 bodies! {
+    /// Without `inbox_id`, of all inboxes of the account.
+    AccessEntryInput {
+        direction: Direction,
+        action: Action,
+        /// An address, a domain with those below it, or `*`.
+        pattern: String,
+        inbox_id: Option<InboxId>,
+        /// For operator tokens: whose.
+        account_id: Option<AccountId>,
+    }
+
     AccountInput { name: String, }
 
     /// An address at a custom domain of the account.
@@ -162,6 +175,12 @@ bodies! {
         /// Null for none.
         default_domain_id: Option<DomainId>,
         save_sent: Option<bool>,
+        /// Days until messages are removed from Trash: 0 for never, null for the configured default.
+        #[schema(maximum = 3650)]
+        trash_days: Option<u16>,
+        /// The same for Junk.
+        #[schema(maximum = 3650)]
+        junk_days: Option<u16>,
     }
 
     LabelInput {

@@ -32,6 +32,7 @@ pub(super) fn template(path: &str) -> String {
         ("email_threads", "thread"),
         ("mailbox_labels", "label"),
         ("drafts", "draft"),
+        ("access_entries", "entry"),
         ("queue", "submission"),
     ];
     let parts: Vec<&str> = path.split('/').collect();
@@ -83,6 +84,7 @@ fn nobodys() -> Ids {
         ("submission", id("sub")),
         ("thread", id("thr")),
         ("label", id("lbl")),
+        ("entry", id("ace")),
         ("draft", id("msg")),
     ])
 }
@@ -101,6 +103,8 @@ pub(super) async fn belongings(world: &World, account: &AccountId, token: &str, 
     let draft =
         world.post(token, &format!("/api/v1/inboxes/{inbox}/drafts"), json!({"subject": "secret"})).await.text("id");
     let label = world.post(token, "/api/v1/mailbox_labels", json!({"name": "secret"})).await.text("id");
+    let entry = json!({"direction": "receive", "action": "block", "pattern": "spam.example"});
+    let entry = world.post(token, "/api/v1/access_entries", entry).await.text("id");
     let message = put(&world.context.store, &inbox.parse().unwrap(), SECRET.as_bytes()).await;
     let thread = world.get(token, &format!("/api/v1/emails/{}", message.id)).await.text("thread_id");
     Ids(vec![
@@ -114,6 +118,7 @@ pub(super) async fn belongings(world: &World, account: &AccountId, token: &str, 
         ("submission", submission),
         ("thread", thread),
         ("label", label),
+        ("entry", entry),
         ("draft", draft),
     ])
 }
@@ -205,12 +210,19 @@ async fn ids_of_another_account_in_a_body_are_unknown() {
         ("POST", "/api/v1/custom_domains", "account_id", "account"),
         ("POST", "/api/v1/inboxes", "account_id", "account"),
         ("POST", "/api/v1/tokens", "account_id", "account"),
+        ("POST", "/api/v1/access_entries", "account_id", "account"),
+        ("POST", "/api/v1/access_entries", "inbox_id", "inbox"),
     ] {
         let with = |ids: &Ids| {
             let mut body = json!({field: ids.get(kind)});
             match template {
                 "/api/v1/custom_domains" => body["domain"] = "new-mail.com".into(),
                 "/api/v1/inboxes" => body["name"] = "new".into(),
+                "/api/v1/access_entries" => {
+                    body["direction"] = "send".into();
+                    body["action"] = "block".into();
+                    body["pattern"] = "*".into();
+                }
                 _ => {}
             }
             body
@@ -221,7 +233,7 @@ async fn ids_of_another_account_in_a_body_are_unknown() {
         assert!(matches!(missing.status, 404 | 422), "{method} {template}: {}", missing.status);
         assert_eq!(seen(&hidden), seen(&missing), "{method} {template}");
     }
-    for path in ["custom_domains", "inboxes", "tokens", "queue"] {
+    for path in ["custom_domains", "inboxes", "tokens", "queue", "access_entries"] {
         let of = |account: &str| format!("/api/v1/{path}?account_id={account}");
         let missing = world.get(&token, &of(nobodys.get("account"))).await;
         let hidden = world.get(&token, &of(ours.get("account"))).await;

@@ -2,13 +2,18 @@
 //! match whole words only, but in scripts that have no spaces between words.
 
 use crate::message::octets_read;
+use aho_corasick::AhoCorasick;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::LazyLock;
 
 /// The phrases of one purpose in all languages.
-#[derive(Debug, Default)]
-pub(super) struct Phrases(Vec<Phrase>);
+#[derive(Debug)]
+pub(super) struct Phrases {
+    all: Vec<Phrase>,
+    /// Finds all of them in one pass.
+    finder: Option<AhoCorasick>,
+}
 
 #[derive(Debug)]
 struct Phrase {
@@ -22,22 +27,22 @@ struct Phrase {
 static TABLES: LazyLock<HashMap<&'static str, Phrases>> = LazyLock::new(|| read(include_str!("words.txt")));
 
 fn read(source: &'static str) -> HashMap<&'static str, Phrases> {
-    let mut tables: HashMap<&'static str, Phrases> = HashMap::new();
+    let mut tables: HashMap<&'static str, Vec<Phrase>> = HashMap::new();
     let mut purpose = "";
     for line in source.lines().filter(|line| !line.starts_with('#')) {
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             purpose = name;
         } else if let Some((_, phrases)) = line.split_once(": ") {
             let phrases = phrases.split(", ").map(str::trim).filter(|phrase| !phrase.is_empty()).map(Phrase::of);
-            tables.entry(purpose).or_default().0.extend(phrases);
+            tables.entry(purpose).or_default().extend(phrases);
         }
     }
-    tables
+    tables.into_iter().map(|(purpose, all)| (purpose, Phrases::of(all))).collect()
 }
 
 /// The phrases of a purpose; none where `words.txt` has no such section.
 pub(super) fn phrases(purpose: &str) -> &'static Phrases {
-    static NONE: Phrases = Phrases(Vec::new());
+    static NONE: Phrases = Phrases { all: Vec::new(), finder: None };
     TABLES.get(purpose).unwrap_or(&NONE)
 }
 
@@ -49,20 +54,12 @@ impl Phrase {
         Self { text, is_open_before, is_open_after: text.len() < inner.len() }
     }
 
-    fn find(&self, lower: &str, from: usize) -> Option<Range<usize>> {
-        let mut from = from;
-        loop {
-            let start = from + memchr::memmem::find(lower.as_bytes().get(from..)?, self.text.as_bytes())?;
-            let end = start + self.text.len();
-            let before = lower.get(..start).and_then(|text| text.chars().next_back());
-            let after = lower.get(end..).and_then(|text| text.chars().next());
-            let is_whole = (self.is_open_before || !joins(before, self.text.chars().next()))
-                && (self.is_open_after || !joins(self.text.chars().next_back(), after));
-            if is_whole {
-                return Some(start..end);
-            }
-            from = end;
-        }
+    /// The phrase, which is there in the text, is not a part of a longer word.
+    fn is_whole(&self, lower: &str, Range { start, end }: Range<usize>) -> bool {
+        let before = lower.get(..start).and_then(|text| text.chars().next_back());
+        let after = lower.get(end..).and_then(|text| text.chars().next());
+        (self.is_open_before || !joins(before, self.text.chars().next()))
+            && (self.is_open_after || !joins(self.text.chars().next_back(), after))
     }
 }
 
@@ -78,32 +75,47 @@ pub(super) fn is_unspaced(c: char) -> bool {
 }
 
 impl Phrases {
+    #[expect(clippy::expect_used, reason = "the phrases are those of `words.txt`, which tests read")]
+    fn of(all: Vec<Phrase>) -> Self {
+        let finder = AhoCorasick::new(all.iter().map(|phrase| phrase.text)).expect("phrases of words.txt");
+        Self { all, finder: Some(finder) }
+    }
+
+    /// Where phrases are in a text in lower case, each with its number.
+    fn found<'a>(&'a self, lower: &'a str) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let found = self.finder.iter().flat_map(|finder| finder.find_overlapping_iter(lower));
+        found.filter_map(|found| {
+            let (number, range) = (found.pattern().as_usize(), found.range());
+            self.all.get(number)?.is_whole(lower, range.clone()).then_some((number, range))
+        })
+    }
+
     /// Some phrase is in a text in lower case.
     pub fn are_in(&self, lower: &str) -> bool {
-        self.0.iter().any(|phrase| phrase.find(lower, 0).is_some())
+        self.found(lower).next().is_some()
     }
 
     /// Some phrase begins a text in lower case; where it ends.
     pub fn begin(&self, lower: &str) -> Option<usize> {
-        let begins = self.0.iter().filter(|phrase| lower.starts_with(phrase.text));
-        begins.filter_map(|phrase| phrase.find(lower, 0)).filter(|found| found.start == 0).map(|found| found.end).max()
+        let begins = self.all.iter().filter(|phrase| lower.starts_with(phrase.text));
+        let whole = begins.filter(|phrase| phrase.is_whole(lower, 0..phrase.text.len()));
+        whole.map(|phrase| phrase.text.len()).max()
     }
 
     /// Some phrase ends a text in lower case; where it starts.
     pub fn end(&self, lower: &str) -> Option<usize> {
-        let ends = self.0.iter().filter(|phrase| lower.ends_with(phrase.text));
-        let found = ends.filter_map(|phrase| phrase.find(lower, lower.len() - phrase.text.len()));
-        found.map(|found| found.start).min()
+        let ends = self.all.iter().filter(|phrase| lower.ends_with(phrase.text));
+        let starts = ends.map(|phrase| (phrase, lower.len() - phrase.text.len()));
+        starts.filter(|(phrase, start)| phrase.is_whole(lower, *start..lower.len())).map(|(_, start)| start).min()
     }
 
     /// Where phrases are in a text in lower case, by start; at most `limit` of each.
     pub fn all(&self, lower: &str, limit: usize) -> Vec<Range<usize>> {
-        let mut found = Vec::new();
-        for phrase in &self.0 {
-            let mut from = 0;
-            for _ in 0..limit {
-                let Some(range) = phrase.find(lower, from) else { break };
-                from = range.end;
+        let (mut found, mut counts) = (Vec::new(), HashMap::<usize, usize>::new());
+        for (number, range) in self.found(lower) {
+            let count = counts.entry(number).or_default();
+            *count += 1;
+            if *count <= limit {
                 found.push(range);
             }
         }
@@ -113,7 +125,7 @@ impl Phrases {
 
     /// A text is one of the phrases.
     pub fn has(&self, lower: &str) -> bool {
-        self.0.iter().any(|phrase| phrase.text == lower)
+        self.all.iter().any(|phrase| phrase.text == lower)
     }
 }
 

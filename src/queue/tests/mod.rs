@@ -192,7 +192,7 @@ impl World {
 
     pub async fn recipients(&self, rcpt_to: &[&str], octets: usize) -> Result<Vec<Recipient>, RecipientError> {
         let rcpt_to = rcpt_to.iter().map(|r| r.parse().unwrap()).collect();
-        self.submission.recipients(Owner::System, rcpt_to, octets).await
+        self.submission.recipients(Owner::System, &self.login.inbox, rcpt_to, octets).await
     }
 
     /// Moves the clock to the next attempt, and makes it.

@@ -36,7 +36,7 @@ impl SmtpHandler for TestHandler {
     async fn log_in(&self, _: SocketAddr, _: Credentials) -> Result<(), Reply> {
         unreachable!("this server has no AUTH")
     }
-    async fn recipient(&self, _: Owner, address: Address, _: usize) -> Result<Address, Reply> {
+    async fn recipient(&self, _: Option<&()>, _: Owner, address: Address, _: usize) -> Result<Address, Reply> {
         Ok(address)
     }
     async fn store(&self, _: SocketAddr, (): &(), _: Mail<Address>) -> Reply {

@@ -3,11 +3,12 @@
 //!
 //! Both engines support only these, so that a verb is the same for both.
 
+use crate::access::{Action, Direction, Pattern};
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::id::{
-    AccountId, AliasId, BodyHash, BodyId, ContentId, DeliveryId, DomainId, InboxId, LabelId, MailboxId, MessageId,
-    RunnerId, SubmissionId, ThreadId, TokenId, UserId,
+    AccessEntryId, AccountId, AliasId, BodyHash, BodyId, ContentId, DeliveryId, DomainId, InboxId, LabelId, MailboxId,
+    MessageId, RunnerId, SubmissionId, ThreadId, TokenId, UserId,
 };
 use crate::verification::judge::RecordStatus;
 use crate::verification::records::Purpose;
@@ -252,5 +253,5 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(AccountId AliasId DeliveryId DomainId InboxId LabelId MessageId RunnerId SubmissionId ThreadId TokenId UserId Address DomainName InboxName);
-as_text!(OnUnverified Purpose RecordStatus Role VerifiedStatus);
+as_text!(AccessEntryId AccountId AliasId DeliveryId DomainId InboxId LabelId MessageId RunnerId SubmissionId ThreadId TokenId UserId Address DomainName InboxName);
+as_text!(Action Direction OnUnverified Pattern Purpose RecordStatus Role VerifiedStatus);

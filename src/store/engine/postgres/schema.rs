@@ -42,6 +42,9 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 9, sql: &[include_str!("uid_validity.sql")] },
     // A program that does not know the index would store messages that no search finds.
     Migration { minimum_reader: 12, sql: &[include_str!("search.sql")] },
+    // An older program delivers what the lists block.
+    Migration { minimum_reader: 13, sql: &[include_str!("access.sql")] },
+    Migration { minimum_reader: 13, sql: &[include_str!("retention.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]

@@ -52,6 +52,9 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 23, sql: include_str!("migrations/0025.sql") },
     // A program that does not know the index would store messages that no search finds.
     contract(26, include_str!("migrations/0026.sql")),
+    // An older program delivers what the lists block.
+    contract(27, include_str!("migrations/0027.sql")),
+    Migration { minimum_reader: 27, sql: include_str!("migrations/0028.sql") },
 ];
 
 /// After any of these, the database is unchanged.

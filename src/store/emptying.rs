@@ -1,0 +1,123 @@
+//! What is to be removed from Trash and Junk because it has been there for long.
+
+use super::mailboxes::MailboxKind;
+use super::{Store, StoreError, Transaction, mailbox_changes, message_rows, parts};
+use crate::clock::Timestamp;
+use crate::config::Retention;
+use crate::id::{InboxId, MailboxId, MessageId};
+use crate::store::engine::{Row, params};
+use crate::store::turns::Turn;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// An inbox's own rule: the days that messages stay in Trash and in Junk; `None`: as configured, 0: for good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnRetention {
+    pub trash_days: Option<u16>,
+    pub junk_days: Option<u16>,
+}
+
+/// A mailbox from which old messages are removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emptied {
+    pub inbox: InboxId,
+    pub mailbox: MailboxId,
+    days: u16,
+}
+
+impl Emptied {
+    /// What came there before is removed at `now`.
+    pub fn before(&self, now: Timestamp) -> Timestamp {
+        let kept = DAY * u32::from(self.days);
+        Timestamp::from_millis(now.millis().saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// Of rows of `message`: it came into its mailbox before, and was not changed since. Parameters are the time, and the first
+/// message id of that time.
+const IS_OLD: &str = "changed_at < ?2 AND message.id < ?3";
+
+fn old(
+    connection: &Transaction<'_>,
+    Emptied { inbox, mailbox, .. }: &Emptied,
+    before: Timestamp,
+    limit: u32,
+) -> Result<Vec<(u32, i64)>, StoreError> {
+    let sql = format!(
+        "SELECT uid, (SELECT size FROM content WHERE id = content_id) FROM message WHERE mailbox_id = ?1 AND {IS_OLD}
+         ORDER BY uid LIMIT ?4"
+    );
+    let mut found = Vec::new();
+    for part in parts::of(connection, inbox, *mailbox)? {
+        let values = params![part.id, before, MessageId::first_at(before), limit];
+        found.extend(connection.query(&sql, values, |row| Ok((part.shown(row.get(0)?), row.get(1)?)))?);
+    }
+    Ok(found)
+}
+
+impl Store {
+    /// Mailboxes after `after` that are Trash or Junk, have messages, and do not keep them for good.
+    pub async fn mailboxes_to_empty(
+        &self,
+        after: MailboxId,
+        default: Retention,
+        limit: u32,
+    ) -> Result<Vec<Emptied>, StoreError> {
+        let (trash, junk) = (MailboxKind::Trash, MailboxKind::Junk);
+        self.read(move |connection| {
+            let sql = "WITH found AS (
+                           SELECT b.id, b.inbox_id, CASE coalesce(b.special_use, b.name)
+                               WHEN ?2 THEN coalesce(i.trash_days, ?6) WHEN ?3 THEN coalesce(i.trash_days, ?6)
+                               ELSE coalesce(i.junk_days, ?7) END AS days
+                           FROM mailbox b JOIN inbox i ON i.id = b.inbox_id
+                           WHERE b.id > ?1 AND b.is_hidden = 0
+                           AND (b.messages > 0 OR EXISTS (SELECT 1 FROM mailbox p WHERE p.part_of = b.id))
+                           AND (b.special_use IN (?2, ?4) OR (b.special_use IS NULL AND b.name IN (?3, ?5))))
+                       SELECT id, inbox_id, days FROM found WHERE days > 0 ORDER BY id LIMIT ?8";
+            let values = params![
+                after,
+                trash.special_use(),
+                trash.name(),
+                junk.special_use(),
+                junk.name(),
+                default.trash_days,
+                default.junk_days,
+                limit,
+            ];
+            connection.query(sql, values, |row: &Row<'_>| {
+                Ok(Emptied { mailbox: row.get(0)?, inbox: row.get(1)?, days: row.get(2)? })
+            })
+        })
+        .await
+    }
+
+    /// The UIDs and octets of the oldest messages that came there before a time, from each of the mailbox's rows so many.
+    pub async fn messages_old(
+        &self,
+        mailbox: &Emptied,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(u32, i64)>, StoreError> {
+        let mailbox = mailbox.clone();
+        self.read(move |connection| old(connection, &mailbox, before, limit)).await
+    }
+
+    /// Removes those of the messages that are still there as they were.
+    pub async fn messages_remove_old(
+        &self,
+        Emptied { inbox, mailbox, .. }: Emptied,
+        before: Timestamp,
+        uids: Vec<u32>,
+    ) -> Result<(), StoreError> {
+        let turn = [Turn::Inbox(inbox.clone())];
+        self.write_in_turn(&turn, move |connection| {
+            let condition = format!("{} AND {IS_OLD}", parts::is_listed(connection, 1));
+            let first = MessageId::first_at(before);
+            mailbox_changes::remove(connection, &inbox, mailbox, |part| {
+                message_rows::remove(connection, &inbox, part.id, &condition, params![part.list(&uids), before, first])
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,3 @@
+-- After how many days messages are removed from Trash and Junk; NULL: as configured, 0: never.
+ALTER TABLE inbox ADD COLUMN trash_days BIGINT;
+ALTER TABLE inbox ADD COLUMN junk_days BIGINT;
