@@ -126,6 +126,9 @@ pub enum Refusal {
     /// The sender's own inbox is too full for the copy in Sent: 452 4.2.2 / 507.
     #[error("your inbox is full, so the copy in Sent cannot be stored: delete some mail, or set save_sent to false")]
     SenderFull,
+    /// The draft that it was has been sent or removed meanwhile: 404.
+    #[error("there is no such draft")]
+    NoSuchDraft,
     /// Not enough free disk space: 452 4.3.1 / 503.
     #[error("insufficient system storage, try again later")]
     DiskLow,
@@ -341,6 +344,7 @@ fn by_destination(recipients: Recipients<Recipient>) -> (Vec<LocalRecipient>, Ve
 /// Why the store did not accept the message.
 fn not_accepted(error: AcceptError, login: &Login, here: Vec<LocalRecipient>) -> Refusal {
     match error {
+        AcceptError::NoSuchDraft => Refusal::NoSuchDraft,
         AcceptError::QueueFull(limit) => Refusal::QueueFull { limit },
         AcceptError::InboxFull(full) if full.contains(&login.inbox) => Refusal::SenderFull,
         AcceptError::InboxFull(full) => {

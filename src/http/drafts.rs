@@ -13,7 +13,7 @@ use super::fields::Fields;
 use super::problem::Problem;
 use super::query::{Linked, Meta, Parameters};
 use super::reply::{Created, Repeated};
-use super::send::{Addressed, JSON_FACTOR, Sent, login_of, raw_request, sending_inbox, submit};
+use super::send::{Addressed, JSON_FACTOR, Options, Sent, login_of, raw_request, sending_inbox, submit};
 use crate::auth::login::Scope;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, InboxId, MessageId};
@@ -436,9 +436,7 @@ pub(super) async fn send(
     let (inbox, id) = at(&path)?;
     let (inbox, message) = draft(&caller, &context, inbox, id).await?;
     let raw = caller.store(&context).message_raw(&inbox.id, &message.id).await?.ok_or_else(Problem::not_found)?;
-    let request = raw_request(&raw.into_bytes(), &context.config.limits)?;
-    let of = inbox.id.clone();
-    let sent = submit(&caller, &context, inbox, request).await?;
-    caller.mailboxes(&context).remove_email(&of, &message.id).await.map_err(emails::problem)?;
-    Ok(sent)
+    let mut request = raw_request(&raw.into_bytes(), &context.config.limits)?;
+    request.options = Options::of_draft(message.id);
+    submit(&caller, &context, inbox, request).await
 }

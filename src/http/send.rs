@@ -86,6 +86,11 @@ pub(super) struct Options {
 }
 
 impl Options {
+    /// Of a draft.
+    pub(super) fn of_draft(id: MessageId) -> Self {
+        Self { note: Note { draft: Some(id), ..Note::default() }, send_at: None }
+    }
+
     /// Reads `message_type`, `metadata` and `send_at`.
     pub(super) fn read(fields: &mut Fields) -> Self {
         let message_type = fields.text("message_type");
@@ -97,7 +102,7 @@ impl Options {
         if metadata.as_deref().is_some_and(|text| text.len() > METADATA) {
             fields.fault("metadata", format!("must be an object of at most {METADATA} octets of JSON"));
         }
-        Self { note: Note { message_type, metadata }, send_at: fields.parsed("send_at") }
+        Self { note: Note { message_type, metadata, draft: None }, send_at: fields.parsed("send_at") }
     }
 }
 
@@ -279,6 +284,7 @@ fn problem(refusal: Refusal) -> Problem {
         Refusal::QueueFull { .. } => Problem::too_many(text, Duration::from_secs(60)).with_code("queue_full"),
         Refusal::RecipientFull(_) => inbox_full(text, "Leave these recipients out, or send to them later."),
         Refusal::SenderFull => inbox_full(text, "Delete messages of the inbox, or set its save_sent to false."),
+        Refusal::NoSuchDraft => Problem::not_found(),
         Refusal::DiskLow | Refusal::Temporary => Problem::unavailable(),
     }
 }

@@ -146,7 +146,8 @@ fn refused(refusal: &Refusal) -> Reply {
         Refusal::RateLimited { .. } => (452, EnhancedCode(4, 7, 1)),
         Refusal::RecipientFull(_) | Refusal::SenderFull => (452, EnhancedCode(4, 2, 2)),
         Refusal::QueueFull { .. } | Refusal::DiskLow => (452, EnhancedCode(4, 3, 1)),
-        Refusal::Temporary => (451, EnhancedCode(4, 3, 0)),
+        // No draft is sent over SMTP.
+        Refusal::NoSuchDraft | Refusal::Temporary => (451, EnhancedCode(4, 3, 0)),
     };
     Reply::new(code, enhanced, refusal.to_string())
 }

@@ -186,6 +186,39 @@ fn remove(connection: &Transaction<'_>, inbox: &InboxId, at: &Location) -> Resul
     connection.publish_of_inbox(inbox, event)
 }
 
+/// Why a draft was not removed.
+pub(super) enum RemoveDraftError {
+    /// It was sent, removed or moved.
+    Gone,
+    Store(StoreError),
+}
+
+impl From<RemoveDraftError> for EmailError {
+    fn from(error: RemoveDraftError) -> Self {
+        match error {
+            RemoveDraftError::Gone => Self::NoSuchEmail,
+            RemoveDraftError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// Removes a draft from Drafts.
+pub(super) fn remove_draft(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    id: &MessageId,
+) -> Result<(), RemoveDraftError> {
+    let at = match find(connection, inbox, id) {
+        Ok(at) => at,
+        Err(EmailError::Store(error)) => return Err(RemoveDraftError::Store(error)),
+        Err(_) => return Err(RemoveDraftError::Gone),
+    };
+    if at.kind != Some(MailboxKind::Drafts) || !at.flags.contains(Flags::DRAFT) {
+        return Err(RemoveDraftError::Gone);
+    }
+    remove(connection, inbox, &at).map_err(RemoveDraftError::Store)
+}
+
 /// Stores a draft in Drafts. It replaces the draft `replaces`, whose ID it gets.
 fn put_draft(
     connection: &Transaction<'_>,
@@ -196,11 +229,7 @@ fn put_draft(
     limits: InboxLimits,
 ) -> Result<MessageId, EmailError> {
     if let Some(id) = replaces {
-        let at = find(connection, inbox, id)?;
-        if at.kind != Some(MailboxKind::Drafts) || !at.flags.contains(Flags::DRAFT) {
-            return Err(EmailError::NoSuchEmail);
-        }
-        remove(connection, inbox, &at)?;
+        remove_draft(connection, inbox, id)?;
     }
     let octets = room::octets(header.len(), body.len());
     room::check(connection, std::iter::once((inbox, octets)), limits.quota).map_err(FlagError::from)?;

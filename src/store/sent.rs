@@ -24,6 +24,8 @@ pub struct Note {
     pub message_type: Option<String>,
     /// A JSON object.
     pub metadata: Option<String>,
+    /// The draft that it was, which is removed when it is accepted.
+    pub draft: Option<MessageId>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -104,7 +106,7 @@ pub(super) fn insert(connection: &Transaction<'_>, new: &NewSubmission) -> Resul
     let recipients = serde_json::to_string(&recipients).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let sql = "INSERT INTO sent_email (id, inbox_id, recipients, message_type, metadata, send_at, created_at)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    let Note { message_type, metadata } = &new.note;
+    let Note { message_type, metadata, .. } = &new.note;
     let id = MessageId::of_sent(&new.id);
     connection.execute(sql, params![id, new.inbox, recipients, message_type, metadata, new.send_at, new.now])?;
     Ok(())
@@ -155,7 +157,7 @@ fn unsettled(connection: &Transaction<'_>, id: &MessageId) -> Result<BTreeMap<St
 fn sent(connection: &Transaction<'_>, id: &MessageId, now: Timestamp) -> Result<Option<SentEmail>, StoreError> {
     let sql = "SELECT recipients, message_type, metadata, send_at FROM sent_email WHERE id = ?1";
     let row = |row: &Row<'_>| {
-        let note = Note { message_type: row.get(1)?, metadata: row.get(2)? };
+        let note = Note { message_type: row.get(1)?, metadata: row.get(2)?, draft: None };
         Ok((row.get::<String>(0)?, note, row.get::<Option<Timestamp>>(3)?))
     };
     let Some((recipients, note, send_at)) = connection.query_opt(sql, params![id], row)? else { return Ok(None) };

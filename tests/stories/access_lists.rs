@@ -35,7 +35,7 @@ fn mail_of_blocked_senders_is_kept_in_junk() {
     receive(&daemon, "bounce@spam.test", "Ann <ann@ok.test>", address, "by envelope");
     assert_eq!(labels(&daemon, inbox, "fine"), ["inbox", "unread"]);
     for subject in ["by from", "by envelope"] {
-        assert_eq!(labels(&daemon, inbox, subject), ["blocked", "junk", "unread"], "{subject}");
+        assert_eq!(labels(&daemon, inbox, subject), ["junk", "unread", "blocked"], "{subject}");
     }
     // The inbox's own entry is narrower than the account's, and everybody wider than both.
     let allowed = add("receive", "allow", "spam.test", Some(inbox));
@@ -43,7 +43,7 @@ fn mail_of_blocked_senders_is_kept_in_junk() {
     assert_eq!(labels(&daemon, inbox, "allowed"), ["inbox", "unread"]);
     daemon.api().delete(&format!("{ENTRIES}/{allowed}")).expect(204);
     receive(&daemon, "bounce@spam.test", "news@spam.test", address, "no longer");
-    assert_eq!(labels(&daemon, inbox, "no longer"), ["blocked", "junk", "unread"]);
+    assert_eq!(labels(&daemon, inbox, "no longer"), ["junk", "unread", "blocked"]);
 
     // IMAP shows the same.
     let (host, port) = daemon.address("imap");

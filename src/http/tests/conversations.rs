@@ -144,6 +144,16 @@ async fn a_draft_keeps_its_id_until_it_is_sent() {
     assert_eq!(post(&world, &format!("drafts/{}/send", empty.text("id")), json!({})).await.status, 400);
     assert_eq!(world.delete(token, &format!("/api/v1/drafts/{}", empty.text("id"))).await.status, 204);
     assert_eq!(world.get(token, "/api/v1/drafts").await.json()["count"], 0);
+    // Sent several times at once, it goes out once.
+    let made = post(&world, "drafts", json!({"to": ["bo@elsewhere.org"], "subject": "Once"})).await.text("id");
+    let send = format!("drafts/{made}/send");
+    let sent =
+        tokio::join!(post(&world, &send, json!({})), post(&world, &send, json!({})), post(&world, &send, json!({})));
+    let mut statuses = [sent.0.status, sent.1.status, sent.2.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 404, 404]);
+    let sent = world.get(token, &format!("/api/v1/emails?inbox={ann}&label=sent")).await.json();
+    assert_eq!(sent["data"].as_array().unwrap().iter().filter(|email| email["subject"] == "Once").count(), 1);
     // What is no draft is none.
     let id = received(&world, &ann, "Subject: x\n\nx\n").await;
     assert_eq!(world.get(token, &format!("/api/v1/drafts/{id}")).await.status, 404);

@@ -83,8 +83,8 @@ impl Phrases {
 
     /// Where phrases are in a text in lower case, each with its number.
     fn found<'a>(&'a self, lower: &'a str) -> impl Iterator<Item = (usize, Range<usize>)> {
-        let found = self.finder.iter().flat_map(|finder| finder.find_overlapping_iter(lower));
-        found.filter_map(|found| {
+        let found = self.finder.iter().flat_map(move |finder| finder.find_overlapping_iter(lower));
+        found.filter_map(move |found| {
             let (number, range) = (found.pattern().as_usize(), found.range());
             self.all.get(number)?.is_whole(lower, range.clone()).then_some((number, range))
         })

@@ -22,12 +22,13 @@ pub use listing::QueueEntry;
 pub(super) use rows::{end_leases, renew, wake_held, wake_unsigned};
 
 use super::deliver::LocalDelivery;
+use super::email_changes::RemoveDraftError;
 use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
 use super::room::{self, DeliverError, Quota};
 use super::sent::{self, Note};
 use super::turns::Turn;
-use super::{Store, StoreError, Transaction, bodies, content, mailboxes};
+use super::{Store, StoreError, Transaction, bodies, content, email_changes, mailboxes};
 use crate::address::Address;
 use crate::address::InboxName;
 use crate::clock::Timestamp;
@@ -111,7 +112,9 @@ impl Store {
         self.check_disk()?;
         let body = self.prepare_body(new.body.clone()).await?;
         let mut turns = new.local.as_ref().map(LocalDelivery::turns).unwrap_or_default();
-        turns.extend(new.sent.as_ref().map(|_| Turn::Inbox(new.inbox.clone())));
+        if new.sent.is_some() || new.note.draft.is_some() {
+            turns.push(Turn::Inbox(new.inbox.clone()));
+        }
         if !new.rcpt_to.is_empty() {
             turns.push(Turn::Queue(new.account.clone()));
         }
@@ -122,7 +125,7 @@ impl Store {
     }
 }
 
-/// All of these are temporary errors to a client.
+/// All but `NoSuchDraft` are temporary errors to a client.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
     #[error("the account's queue is full: the limit is {0} octets")]
@@ -130,8 +133,19 @@ pub enum AcceptError {
     /// Of the local recipients, or of the sender.
     #[error("the inbox is full")]
     InboxFull(Vec<InboxId>),
+    #[error("there is no such draft")]
+    NoSuchDraft,
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<RemoveDraftError> for AcceptError {
+    fn from(error: RemoveDraftError) -> Self {
+        match error {
+            RemoveDraftError::Gone => Self::NoSuchDraft,
+            RemoveDraftError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<DeliverError> for AcceptError {
@@ -160,6 +174,9 @@ fn accept(
     queue_size: u64,
     quota: Quota,
 ) -> Result<(), AcceptError> {
+    if let Some(draft) = &new.note.draft {
+        email_changes::remove_draft(transaction, &new.inbox, draft)?;
+    }
     let body_size = new.body.len();
     let sent_header = match &new.sent {
         Some(SentCopy::AsItLeaves) => Some(&new.outgoing_header),
