@@ -152,7 +152,7 @@ impl Fields {
     }
 
     /// A parsed string that is required.
-    pub(super) fn required<T: FromStr>(&mut self, field: &str) -> Option<T>
+    pub(super) fn required<T: FromStr>(&mut self, field: &'static str) -> Option<T>
     where
         T::Err: Display,
     {

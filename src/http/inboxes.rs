@@ -311,7 +311,7 @@ pub(super) async fn change(
     shown(&context, &store, inbox).await
 }
 
-fn days(fields: &mut Fields, name: &str) -> Option<Option<u16>> {
+fn days(fields: &mut Fields, name: &'static str) -> Option<Option<u16>> {
     if !fields.has(name) {
         return None;
     }
