@@ -11,10 +11,10 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
 
-/// Addresses of one message that are compared with the lists: the envelope sender and those of From. Of a longer From, the first.
+/// Maximum number of addresses of a message that are compared: the envelope sender and the first ones of From.
 pub const ADDRESSES: usize = 50;
 
-/// What an entry is about.
+/// The mail that an entry applies to.
 #[derive(
     Clone,
     Copy,
@@ -31,9 +31,9 @@ pub const ADDRESSES: usize = 50;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", parse_err_fn = no_direction, parse_err_ty = String)]
 pub enum Direction {
-    /// Senders of mail that comes in.
+    /// Received mail, by its senders.
     Receive,
-    /// Recipients of mail that is sent.
+    /// Submitted mail, by its recipients.
     Send,
 }
 
@@ -65,16 +65,16 @@ fn no_action(_: &str) -> String {
     "must be allow or block".to_owned()
 }
 
-/// Whom an entry means: an address in lower case without its `+tag`, a domain with those below it, or everybody.
+/// The addresses that an entry matches: one, in lower case and without `+tag`; those at a domain and its subdomains; or all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pattern {
     Address(Address),
     Domain(DomainName),
-    Everybody,
+    All,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("must be an address, a domain, or * for everybody: {0}")]
+#[error("must be an address, a domain, or * for all addresses: {0}")]
 pub struct NotAPattern(#[from] AddressError);
 
 impl FromStr for Pattern {
@@ -82,7 +82,7 @@ impl FromStr for Pattern {
 
     fn from_str(text: &str) -> Result<Self, NotAPattern> {
         Ok(match text.trim() {
-            "*" => Self::Everybody,
+            "*" => Self::All,
             text if text.contains('@') => Self::Address(base(&Address::parse(text)?)?),
             text => Self::Domain(DomainName::parse(text)?),
         })
@@ -94,7 +94,7 @@ impl fmt::Display for Pattern {
         match self {
             Self::Address(address) => address.fmt(f),
             Self::Domain(domain) => domain.fmt(f),
-            Self::Everybody => f.write_str("*"),
+            Self::All => f.write_str("*"),
         }
     }
 }
@@ -103,7 +103,7 @@ fn base(address: &Address) -> Result<Address, AddressError> {
     Address::new(LocalPart::from_unquoted(address.local.base())?, address.domain.clone())
 }
 
-/// The texts of all patterns that match an address.
+/// All patterns that match an address, as text.
 pub fn patterns_of(address: &Address) -> Vec<String> {
     let exact = base(address).unwrap_or_else(|_| address.clone()).to_string();
     let domain = address.domain.as_str();
@@ -122,8 +122,8 @@ pub struct Match {
 }
 
 impl Match {
-    /// The less, the narrower.
-    fn place(&self) -> (bool, u8, Reverse<usize>, bool) {
+    /// Orders narrower entries first.
+    fn order(&self) -> (bool, u8, Reverse<usize>, bool) {
         let (kind, length) = match self.pattern.as_str() {
             "*" => (2, 0),
             address if address.contains('@') => (0, 0),
@@ -135,10 +135,10 @@ impl Match {
 
 /// The entry that decides.
 pub fn decisive(matches: Vec<Match>) -> Option<Match> {
-    matches.into_iter().min_by_key(Match::place)
+    matches.into_iter().min_by_key(Match::order)
 }
 
-/// The entry by which mail is blocked.
+/// The entry that decides, if it blocks.
 pub fn blocked_by(matches: Vec<Match>) -> Option<Match> {
     decisive(matches).filter(|entry| entry.action == Action::Block)
 }

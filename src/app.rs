@@ -330,7 +330,7 @@ impl App {
         let retention = services.config.retention;
         background.spawn(async move {
             tokio::select! {
-                () = mailboxes.keep_emptying(&clock, retention) => {}
+                () = mailboxes.run_retention(&clock, retention) => {}
                 () = ending.requested() => {}
             }
         });

@@ -39,7 +39,7 @@ pub(super) enum AccessCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct EntryArgs {
-    /// An address, a domain with those below it, or * for everybody.
+    /// An address, a domain with those below it, or * for all addresses.
     pattern: String,
     /// Only for this inbox, by id.
     #[arg(long)]

@@ -4,9 +4,9 @@
 //! disconnected.
 
 mod emails;
-mod emptying;
 mod expunge;
 mod long_changes;
+mod retention;
 mod threads;
 mod transfer;
 

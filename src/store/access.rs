@@ -1,6 +1,6 @@
 //! Entries of allow and block lists.
 //!
-//! Invariant: every verb asks for the account; an entry of an inbox goes with it.
+//! Invariant: an entry of an inbox is deleted with it.
 
 use super::{Store, StoreError, Transaction};
 use crate::access::{ADDRESSES, Action, Direction, Match, Pattern, patterns_of};
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessEntry {
     pub id: AccessEntryId,
-    /// `None`: of all inboxes of the account.
+    /// `None` for all inboxes of the account.
     pub inbox: Option<InboxId>,
     pub direction: Direction,
     pub action: Action,
@@ -21,7 +21,6 @@ pub struct AccessEntry {
     pub created_at: Timestamp,
 }
 
-/// Which entries are listed.
 #[derive(Clone, Debug, Default)]
 pub struct AccessFilter {
     pub inbox: Option<InboxId>,
@@ -29,7 +28,6 @@ pub struct AccessFilter {
     pub action: Option<Action>,
 }
 
-/// Why no entry was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateEntryError {
     #[error("the account has no such inbox")]
@@ -47,7 +45,7 @@ fn entry(row: &Row<'_>) -> Result<AccessEntry, StoreError> {
     Ok(AccessEntry { id, inbox, direction, action: row.get(3)?, pattern: row.get(4)?, created_at: row.get(5)? })
 }
 
-/// The entries that are about mail of an inbox and one of the addresses, of which [`ADDRESSES`] are looked at.
+/// Entries of an inbox and its account that match one of the addresses. At most [`ADDRESSES`] are compared.
 pub(super) fn matching(
     connection: &Transaction<'_>,
     inbox: &InboxId,
@@ -73,7 +71,7 @@ pub(super) fn matching(
 }
 
 impl Store {
-    /// Entries about mail of an inbox and one of the addresses.
+    /// Entries of an inbox and its account that match one of the addresses.
     pub async fn access_matching(
         &self,
         inbox: &InboxId,
@@ -114,7 +112,7 @@ impl Store {
         .await
     }
 
-    /// The account's entries in the order they were made, from the one after `after` on.
+    /// Entries of the account by ID, from the one after `after`.
     pub async fn access_list(
         &self,
         account: &AccountId,
@@ -144,7 +142,7 @@ impl Store {
         .await
     }
 
-    /// Removes an entry. False: the account has none of this id.
+    /// Removes an entry. False if the account has none with this ID.
     pub async fn access_remove(&self, account: &AccountId, id: &AccessEntryId) -> Result<bool, StoreError> {
         let (account, id) = (account.clone(), id.clone());
         self.write(move |c| {

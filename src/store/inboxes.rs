@@ -10,8 +10,8 @@ use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::id::{AccountId, AliasId, DomainId, InboxId};
-use crate::store::emptying::OwnRetention;
 use crate::store::engine::{Row, params};
+use crate::store::retention::OwnRetention;
 use std::collections::BTreeSet;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

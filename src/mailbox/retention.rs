@@ -1,4 +1,4 @@
-//! Removes what has been in Trash or Junk for long.
+//! Removes expired messages from Trash and Junk.
 
 use super::MailboxService;
 use crate::clock::{Clock, Timestamp};
@@ -7,44 +7,44 @@ use crate::id::MailboxId;
 use crate::store::StoreError;
 use std::time::Duration;
 
-/// Between passes over all inboxes.
+/// Between passes over all mailboxes.
 const PAUSE: Duration = Duration::from_secs(3600);
-/// Mailboxes that are read at once.
+/// Mailboxes read at once.
 const MAILBOXES: u32 = 200;
-/// Messages of a mailbox that are read at once.
+/// Messages of a mailbox read at once.
 const MESSAGES: u32 = 1000;
 
 impl MailboxService {
-    /// Removes old messages from Trash and Junk of all inboxes, from time to time.
-    pub async fn keep_emptying(&self, clock: &Clock, default: Retention) {
+    /// Removes expired messages of all inboxes, once an hour.
+    pub async fn run_retention(&self, clock: &Clock, default: Retention) {
         loop {
-            match self.empty_all(clock.now(), default).await {
+            match self.remove_expired(clock.now(), default).await {
                 Ok(()) => {}
                 Err(StoreError::Closed) => return,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot remove old messages from Trash and Junk; trying again in an hour")
+                    tracing::warn!(%error, "cannot remove expired messages from Trash and Junk, retrying in an hour")
                 }
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn empty_all(&self, now: Timestamp, default: Retention) -> Result<(), StoreError> {
+    async fn remove_expired(&self, now: Timestamp, default: Retention) -> Result<(), StoreError> {
         let mut after = MailboxId::new(0);
         loop {
-            let mailboxes = self.store.mailboxes_to_empty(after, default, MAILBOXES).await?;
+            let mailboxes = self.store.mailboxes_with_retention(after, default, MAILBOXES).await?;
             let Some(last) = mailboxes.last() else { return Ok(()) };
             after = last.mailbox;
             for mailbox in mailboxes {
                 let before = mailbox.before(now);
                 loop {
-                    let old = self.store.messages_old(&mailbox, before, MESSAGES).await?;
+                    let old = self.store.messages_expired(&mailbox, before, MESSAGES).await?;
                     if old.is_empty() {
                         break;
                     }
                     self.remove_in_batches(&mailbox.inbox, &old, |uids| {
                         let (store, mailbox) = (self.store.clone(), mailbox.clone());
-                        async move { store.messages_remove_old(mailbox, before, uids).await }
+                        async move { store.messages_remove_expired(mailbox, before, uids).await }
                     })
                     .await?;
                 }
@@ -105,7 +105,7 @@ mod tests {
             (29, [1, 1200, 3], [1, 1200, 0]),
             (31, [1, 0, 0], [1, 1200, 0]),
         ] {
-            service.empty_all(day(days), DEFAULT).await.unwrap();
+            service.remove_expired(day(days), DEFAULT).await.unwrap();
             assert_eq!(
                 (counts(&store, &ann).await, counts(&store, &ben).await),
                 (of_ann.to_vec(), of_ben.to_vec()),
@@ -115,9 +115,9 @@ mod tests {
         // The configured rule again.
         let change = InboxChange { trash_days: Some(None), ..InboxChange::default() };
         store.inbox_change(&account, &ben, change, first).await.unwrap().unwrap();
-        service.empty_all(day(31), Retention { trash_days: 0, ..DEFAULT }).await.unwrap();
+        service.remove_expired(day(31), Retention { trash_days: 0, ..DEFAULT }).await.unwrap();
         assert_eq!(counts(&store, &ben).await, [1, 1200, 0]);
-        service.empty_all(day(31), DEFAULT).await.unwrap();
+        service.remove_expired(day(31), DEFAULT).await.unwrap();
         assert_eq!(counts(&store, &ben).await, [1, 0, 0]);
     }
 }

@@ -1,4 +1,4 @@
-//! What is to be removed from Trash and Junk because it has been there for long.
+//! Messages in Trash and Junk that have expired.
 
 use super::mailboxes::MailboxKind;
 use super::{Store, StoreError, Transaction, mailbox_changes, message_rows, parts};
@@ -11,41 +11,40 @@ use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// An inbox's own rule: the days that messages stay in Trash and in Junk; `None`: as configured, 0: for good.
+/// Days until messages of an inbox expire in Trash and in Junk: `None` for the configured default, 0 for never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnRetention {
     pub trash_days: Option<u16>,
     pub junk_days: Option<u16>,
 }
 
-/// A mailbox from which old messages are removed.
+/// A mailbox whose messages expire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Emptied {
+pub struct Expiring {
     pub inbox: InboxId,
     pub mailbox: MailboxId,
     days: u16,
 }
 
-impl Emptied {
-    /// What came there before is removed at `now`.
+impl Expiring {
+    /// Messages that arrived in the mailbox before this time are expired at `now`.
     pub fn before(&self, now: Timestamp) -> Timestamp {
         let kept = DAY * u32::from(self.days);
         Timestamp::from_millis(now.millis().saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
-/// Of rows of `message`: it came into its mailbox before, and was not changed since. Parameters are the time, and the first
-/// message id of that time.
-const IS_OLD: &str = "changed_at < ?2 AND message.id < ?3";
+/// A condition on rows of `message`: neither added, moved nor changed since `?2`; `?3` is the first message ID of that time.
+const IS_EXPIRED: &str = "changed_at < ?2 AND message.id < ?3";
 
-fn old(
+fn expired(
     connection: &Transaction<'_>,
-    Emptied { inbox, mailbox, .. }: &Emptied,
+    Expiring { inbox, mailbox, .. }: &Expiring,
     before: Timestamp,
     limit: u32,
 ) -> Result<Vec<(u32, i64)>, StoreError> {
     let sql = format!(
-        "SELECT uid, (SELECT size FROM content WHERE id = content_id) FROM message WHERE mailbox_id = ?1 AND {IS_OLD}
+        "SELECT uid, (SELECT size FROM content WHERE id = content_id) FROM message WHERE mailbox_id = ?1 AND {IS_EXPIRED}
          ORDER BY uid LIMIT ?4"
     );
     let mut found = Vec::new();
@@ -57,13 +56,13 @@ fn old(
 }
 
 impl Store {
-    /// Mailboxes after `after` that are Trash or Junk, have messages, and do not keep them for good.
-    pub async fn mailboxes_to_empty(
+    /// Up to `limit` mailboxes after `after` that are Trash or Junk and have messages that expire.
+    pub async fn mailboxes_with_retention(
         &self,
         after: MailboxId,
         default: Retention,
         limit: u32,
-    ) -> Result<Vec<Emptied>, StoreError> {
+    ) -> Result<Vec<Expiring>, StoreError> {
         let (trash, junk) = (MailboxKind::Trash, MailboxKind::Junk);
         self.read(move |connection| {
             let sql = "WITH found AS (
@@ -86,33 +85,33 @@ impl Store {
                 limit,
             ];
             connection.query(sql, values, |row: &Row<'_>| {
-                Ok(Emptied { mailbox: row.get(0)?, inbox: row.get(1)?, days: row.get(2)? })
+                Ok(Expiring { mailbox: row.get(0)?, inbox: row.get(1)?, days: row.get(2)? })
             })
         })
         .await
     }
 
-    /// The UIDs and octets of the oldest messages that came there before a time, from each of the mailbox's rows so many.
-    pub async fn messages_old(
+    /// UIDs and sizes of expired messages, up to `limit` from each part of the mailbox.
+    pub async fn messages_expired(
         &self,
-        mailbox: &Emptied,
+        mailbox: &Expiring,
         before: Timestamp,
         limit: u32,
     ) -> Result<Vec<(u32, i64)>, StoreError> {
         let mailbox = mailbox.clone();
-        self.read(move |connection| old(connection, &mailbox, before, limit)).await
+        self.read(move |connection| expired(connection, &mailbox, before, limit)).await
     }
 
-    /// Removes those of the messages that are still there as they were.
-    pub async fn messages_remove_old(
+    /// Removes those of the messages that are still in the mailbox and still expired.
+    pub async fn messages_remove_expired(
         &self,
-        Emptied { inbox, mailbox, .. }: Emptied,
+        Expiring { inbox, mailbox, .. }: Expiring,
         before: Timestamp,
         uids: Vec<u32>,
     ) -> Result<(), StoreError> {
         let turn = [Turn::Inbox(inbox.clone())];
         self.write_in_turn(&turn, move |connection| {
-            let condition = format!("{} AND {IS_OLD}", parts::is_listed(connection, 1));
+            let condition = format!("{} AND {IS_EXPIRED}", parts::is_listed(connection, 1));
             let first = MessageId::first_at(before);
             mailbox_changes::remove(connection, &inbox, mailbox, |part| {
                 message_rows::remove(connection, &inbox, part.id, &condition, params![part.list(&uids), before, first])
