@@ -100,8 +100,8 @@ fn names_that_an_account_may_ever_take() {
 }
 
 #[test]
-fn aliases_and_tokens_of_an_account() {
-    let scene = Scene::with("aliases = 1\ntokens = 3\ntoken_inboxes = 1");
+fn aliases_lists_and_tokens_of_an_account() {
+    let scene = Scene::with("aliases = 1\naccess_entries = 1\ntokens = 3\ntoken_inboxes = 1");
     let (api, account) = (scene.daemon.api(), scene.account.as_str());
     api.post("/api/v1/custom_domains", json!({"domain": "acme-mail.com", "account_id": account})).expect(201);
     let second = api.post("/api/v1/inboxes", json!({"name": "second", "account_id": account})).expect(201);
@@ -110,6 +110,14 @@ fn aliases_and_tokens_of_an_account() {
     };
     alias(&scene.inbox, "help").expect(201);
     assert_eq!(alias(second.at("/id"), "sales").expect(403).at("/code"), "limit_reached");
+    let block = |pattern: &str| {
+        let entry = json!({"direction": "receive", "action": "block", "pattern": pattern, "account_id": account});
+        api.post("/api/v1/access_entries", entry)
+    };
+    let made = block("spam.example").expect(201);
+    assert_eq!(block("more.example").expect(403).at("/code"), "limit_reached");
+    api.delete(&format!("/api/v1/access_entries/{}", made.at("/id"))).expect(204);
+    block("more.example").expect(201);
     // One token exists.
     let token = |body: serde_json::Value| api.post("/api/v1/tokens", body);
     let both = json!({"account_id": account, "inbox_ids": [scene.inbox, second.at("/id")]});
