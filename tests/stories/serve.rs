@@ -110,14 +110,8 @@ retry_pauses = ["1s"]
     /// Starts the program on the same data and ports, and waits until it listens.
     pub fn launch(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let child = self
-            .program(&["serve"])
-            .env("RUST_LOG", "inboxlayer=info,warn")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let child =
+            self.program(&["serve"]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.child = Some(child);
         let began = Instant::now();
         while TcpStream::connect(self.imaps).is_err() || TcpStream::connect(self.http).is_err() {
@@ -189,7 +183,8 @@ retry_pauses = ["1s"]
     /// The program with its configuration and environment.
     pub fn program(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(arguments).arg("--config").arg(self.config()).envs(self.engine.environment());
+        command.args(arguments).arg("--config").arg(self.config()).env("RUST_LOG", "inboxlayer=info,warn");
+        command.envs(self.engine.environment());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
