@@ -20,6 +20,9 @@ use crate::store::mailboxes::MailboxKind;
 use bytes::Bytes;
 use std::collections::HashSet;
 
+/// Octets of a header that are searched for From, since this is done in the transaction.
+const FROM_WITHIN: usize = 64 * 1024;
+
 /// The delivery of a message, without its body, to the INBOX of each recipient.
 #[derive(Clone, Debug)]
 pub struct LocalDelivery {
@@ -39,9 +42,10 @@ impl LocalDelivery {
         self.recipients.as_slice().iter().filter(move |recipient| seen.insert(recipient.inbox()))
     }
 
-    /// Those that allow and block lists are about: of the envelope and of From.
+    /// The addresses that allow and block lists are compared with: the envelope sender, and those of From.
     fn senders(&self) -> Vec<Address> {
-        let authors = addresses_of(&self.header, "From").flatten().take(ADDRESSES);
+        let header = self.header.get(..FROM_WITHIN).unwrap_or(&self.header);
+        let authors = addresses_of(header, "From").flatten().take(ADDRESSES);
         self.mail_from.address().cloned().into_iter().chain(authors).collect()
     }
 
