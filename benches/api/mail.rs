@@ -27,7 +27,7 @@ pub fn text(number: usize) -> String {
         text.push_str(&word((WORDS as f64).powf(random()) as usize));
         text.push_str(if n % 12 == 11 { "\r\n" } else { " " });
     }
-    if number % 97 == 0 {
+    if number.is_multiple_of(97) {
         text.push_str(PHRASE);
     }
     text.push_str("\r\n");
