@@ -11,22 +11,12 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
 
-/// Maximum number of addresses of a message that are compared: the envelope sender and the first ones of From.
+/// Maximum number of addresses of From that are compared with the lists.
 pub const ADDRESSES: usize = 50;
 
 /// The mail that an entry applies to.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Serialize,
-    Deserialize,
-    utoipa::ToSchema,
-    strum::Display,
-    strum::EnumString,
-    strum::IntoStaticStr,
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, strum::Display, strum::EnumString,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", parse_err_fn = no_direction, parse_err_ty = String)]
@@ -42,17 +32,7 @@ fn no_direction(_: &str) -> String {
 }
 
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    Serialize,
-    Deserialize,
-    utoipa::ToSchema,
-    strum::Display,
-    strum::EnumString,
-    strum::IntoStaticStr,
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, strum::Display, strum::EnumString,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", parse_err_fn = no_action, parse_err_ty = String)]

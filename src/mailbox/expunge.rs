@@ -33,7 +33,7 @@ impl MailboxService {
         .await
     }
 
-    /// Removes messages, given by UID and octets, so many at once as a transaction takes.
+    /// Removes messages, given by UID and size, in batches that fit a transaction.
     pub(super) async fn remove_in_batches<F>(
         &self,
         inbox: &InboxId,

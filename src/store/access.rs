@@ -3,7 +3,7 @@
 //! Invariant: an entry of an inbox is deleted with it.
 
 use super::{Store, StoreError, Transaction};
-use crate::access::{ADDRESSES, Action, Direction, Match, Pattern, patterns_of};
+use crate::access::{Action, Direction, Match, Pattern, patterns_of};
 use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::id::{AccessEntryId, AccountId, InboxId};
@@ -45,7 +45,7 @@ fn entry(row: &Row<'_>) -> Result<AccessEntry, StoreError> {
     Ok(AccessEntry { id, inbox, direction, action: row.get(3)?, pattern: row.get(4)?, created_at: row.get(5)? })
 }
 
-/// Entries of an inbox and its account that match one of the addresses. At most [`ADDRESSES`] are compared.
+/// Entries of an inbox and its account that match one of the addresses.
 pub(super) fn matching(
     connection: &Transaction<'_>,
     inbox: &InboxId,
@@ -57,7 +57,7 @@ pub(super) fn matching(
                AND EXISTS (SELECT 1 FROM access_entry e WHERE e.account_id = inbox.account_id AND e.direction = ?2)";
     let account: Option<AccountId> = connection.query_opt(sql, params![inbox, direction], |row| row.get(0))?;
     let Some(account) = account else { return Ok(Vec::new()) };
-    let patterns: BTreeSet<String> = addresses.iter().take(ADDRESSES).flat_map(patterns_of).collect();
+    let patterns: BTreeSet<String> = addresses.iter().flat_map(patterns_of).collect();
     let patterns: List = patterns.into_iter().map(|pattern| vec![pattern]).collect();
     let items = connection.items(4);
     let sql = format!(

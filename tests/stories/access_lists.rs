@@ -92,6 +92,11 @@ fn recipients_to_whom_sending_is_blocked_are_refused() {
         assert_eq!(reply["code"], 550, "{reply}");
         assert!(reply["text"].as_str().unwrap().starts_with("5.7.1 "), "{reply}");
     }
+    // However many recipients come before it.
+    let mut many: Vec<String> = (0..60).map(|n| format!("r{n}@outside.test")).collect();
+    many.push("friend@outside.test".into());
+    let refused = daemon.api().post("/api/v1/emails/send", json!({"to": many, "subject": "many", "text_body": "x"}));
+    assert_eq!((refused.status, refused.at("/error_code")), (403, "recipient_blocked"), "{}", refused.text);
     // The list is shown, and an entry removed, by the command line.
     let shown = daemon.cli(daemon.ready("token"), &["access", "list", "--json"]).succeeded().json();
     let entry = shown.as_array().unwrap().iter().find(|entry| entry["pattern"] == "friend@outside.test").unwrap();
