@@ -13,6 +13,8 @@ use std::str::FromStr;
 
 /// Maximum number of addresses of From that are compared with the lists.
 pub const ADDRESSES: usize = 50;
+/// Maximum number of labels of a domain in an entry. It bounds the patterns that a longer domain is looked up by.
+const LABELS: usize = 8;
 
 /// The mail that an entry applies to.
 #[derive(
@@ -54,8 +56,12 @@ pub enum Pattern {
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("must be an address, a domain, or * for all addresses: {0}")]
-pub struct NotAPattern(#[from] AddressError);
+pub enum NotAPattern {
+    #[error("must be an address, a domain, or * for all addresses: {0}")]
+    Syntax(#[from] AddressError),
+    #[error("a domain in a list has at most {LABELS} labels")]
+    TooDeep,
+}
 
 impl FromStr for Pattern {
     type Err = NotAPattern;
@@ -64,7 +70,10 @@ impl FromStr for Pattern {
         Ok(match text.trim() {
             "*" => Self::All,
             text if text.contains('@') => Self::Address(base(&Address::parse(text)?)?),
-            text => Self::Domain(DomainName::parse(text)?),
+            text => match DomainName::parse(text)? {
+                domain if domain.label_count() > LABELS => return Err(NotAPattern::TooDeep),
+                domain => Self::Domain(domain),
+            },
         })
     }
 }
@@ -87,8 +96,9 @@ fn base(address: &Address) -> Result<Address, AddressError> {
 pub fn patterns_of(address: &Address) -> Vec<String> {
     let exact = base(address).unwrap_or_else(|_| address.clone()).to_string();
     let domain = address.domain.as_str();
-    let parents = domain.match_indices('.').filter_map(|(at, _)| domain.get(at + 1..));
-    [exact, domain.to_owned(), "*".to_owned()].into_iter().chain(parents.map(str::to_owned)).collect()
+    let parents = domain.rmatch_indices('.').filter_map(|(at, _)| domain.get(at + 1..));
+    let domains = parents.chain([domain]).take(LABELS).map(str::to_owned);
+    [exact, "*".to_owned()].into_iter().chain(domains).collect()
 }
 
 /// An entry that matches an address.
@@ -123,16 +133,13 @@ pub fn blocked_by(matches: Vec<Match>) -> Option<Match> {
     decisive(matches).filter(|entry| entry.action == Action::Block)
 }
 
-/// The first of the addresses that is blocked, with the entry. `matches` are those of all.
-pub fn first_blocked<'a>(addresses: &'a [Address], matches: &[Match]) -> Option<(&'a Address, Match)> {
+/// The entry that blocks an address. `matches` may also have entries for other addresses.
+pub fn blocks(matches: &[Match], address: &Address) -> Option<Match> {
     if matches.is_empty() {
         return None;
     }
-    addresses.iter().find_map(|address| {
-        let patterns = patterns_of(address);
-        let of_address = matches.iter().filter(|entry| patterns.contains(&entry.pattern)).cloned().collect();
-        Some((address, blocked_by(of_address)?))
-    })
+    let patterns = patterns_of(address);
+    blocked_by(matches.iter().filter(|entry| patterns.contains(&entry.pattern)).cloned().collect())
 }
 
 #[cfg(test)]
@@ -175,6 +182,7 @@ mod tests {
             (&[("ann@example.org", Block, account), ("*", Allow, inbox)], "ann@example.org", Some(Allow)),
             (&[("example.org", Allow, inbox), ("example.org", Block, inbox)], "ann@example.org", Some(Block)),
             (&[("example.org", Block, inbox), ("example.org", Allow, inbox)], "ann@example.org", Some(Block)),
+            (&[("example.org", Block, account)], "a@1.2.3.4.5.6.7.8.9.example.org", Some(Block)),
             (&[], "ann@example.org", None),
         ] {
             assert_eq!(decision(entries, address), wanted, "{entries:?} {address}");
@@ -182,12 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_is_an_address_a_domain_or_everybody() {
+    fn a_pattern_is_an_address_a_domain_or_all_addresses() {
         for (text, wanted) in
             [(" Ann+tag@Example.ORG ", "ann@example.org"), ("Bücher.example", "xn--bcher-kva.example"), ("*", "*")]
         {
             assert_eq!(text.parse::<Pattern>().unwrap().to_string(), wanted);
         }
+        assert_eq!("1.2.3.4.5.6.7.8.example".parse::<Pattern>(), Err(NotAPattern::TooDeep));
         for text in ["", "@", "@example.org", "ann@", "*.example.org", "a b", "ann@example.org, bob@example.org"] {
             assert!(text.parse::<Pattern>().is_err(), "{text}");
         }

@@ -2,7 +2,7 @@
 //! disk, under an identity that was allowed when its status was read just before. If that changes before it leaves,
 //! the delivery attempt notices. RFC 6409 §8 (what a submission server fixes), RFC 5321 §6.3 (loops).
 
-use crate::access::{self, Direction};
+use crate::access;
 use crate::address::{Address, ReversePath};
 use crate::auth::login::Login;
 use crate::clock::{Clock, Timestamp};
@@ -215,18 +215,14 @@ impl Submission {
     ) -> Result<Vec<Recipient>, RecipientError> {
         // A full inbox accepts no message, however small.
         let octets = u64::try_from(octets.max(1)).unwrap_or(u64::MAX);
-        let matches =
-            self.store.for_owner(owner.clone()).access_matching(inbox, Direction::Send, addresses.clone()).await?;
-        if let Some((address, entry)) = access::first_blocked(&addresses, &matches) {
-            return Err(RecipientError::Blocked { address: address.clone(), entry });
-        }
         let mailboxes = self.mailboxes.for_owner(owner);
-        let found = mailboxes.destinations(&self.config.platform.domain, addresses, octets).await?;
+        let found = mailboxes.destinations(inbox, &self.config.platform.domain, addresses, octets).await?;
         let mut seen = HashSet::new();
         let mut recipients = Vec::with_capacity(found.len());
         for (address, destination) in found {
             let (recipient, key) = match destination {
                 Destination::NoSuchUser => return Err(RecipientError::NoSuchUser(address)),
+                Destination::Blocked(entry) => return Err(RecipientError::Blocked { address, entry }),
                 Destination::Full => return Err(RecipientError::Full(address)),
                 Destination::Here(recipient) => (Recipient::Here(recipient), address.to_string().to_ascii_lowercase()),
                 Destination::Elsewhere => (Recipient::Elsewhere(address.clone()), address.to_string()),

@@ -65,11 +65,12 @@ impl MailboxService {
     /// The current destinations of mail of this size to `addresses`. [`Self::accept`] decides finally on room.
     pub async fn destinations(
         &self,
+        sender: &InboxId,
         platform: &DomainName,
         addresses: Vec<Address>,
         octets: u64,
     ) -> Result<Vec<(Address, Destination)>, StoreError> {
-        self.store.destinations(platform, addresses, octets, self.limits.quota).await
+        self.store.destinations(sender, platform, addresses, octets, self.limits.quota).await
     }
 
     /// Records the end of a delivery attempt, with its copies and bounce for inboxes. Nothing is recorded if an inbox has no room for

@@ -45,20 +45,24 @@ fn entry(row: &Row<'_>) -> Result<AccessEntry, StoreError> {
     Ok(AccessEntry { id, inbox, direction, action: row.get(3)?, pattern: row.get(4)?, created_at: row.get(5)? })
 }
 
-/// Entries of an inbox and its account that match one of the addresses.
+/// The patterns that match one of the addresses.
+pub(super) fn patterns<'a>(addresses: impl Iterator<Item = &'a Address>) -> List {
+    let patterns: BTreeSet<String> = addresses.flat_map(patterns_of).collect();
+    patterns.into_iter().map(|pattern| vec![pattern]).collect()
+}
+
+/// Entries of an inbox and its account with one of the patterns.
 pub(super) fn matching(
     connection: &Transaction<'_>,
     inbox: &InboxId,
     direction: Direction,
-    addresses: &[Address],
+    patterns: &List,
 ) -> Result<Vec<Match>, StoreError> {
     // Most accounts have no lists.
     let sql = "SELECT account_id FROM inbox WHERE id = ?1
                AND EXISTS (SELECT 1 FROM access_entry e WHERE e.account_id = inbox.account_id AND e.direction = ?2)";
     let account: Option<AccountId> = connection.query_opt(sql, params![inbox, direction], |row| row.get(0))?;
     let Some(account) = account else { return Ok(Vec::new()) };
-    let patterns: BTreeSet<String> = addresses.iter().flat_map(patterns_of).collect();
-    let patterns: List = patterns.into_iter().map(|pattern| vec![pattern]).collect();
     let items = connection.items(4);
     let sql = format!(
         "WITH item AS MATERIALIZED (SELECT value ->> 0 AS pattern FROM {items})
@@ -71,17 +75,6 @@ pub(super) fn matching(
 }
 
 impl Store {
-    /// Entries of an inbox and its account that match one of the addresses.
-    pub async fn access_matching(
-        &self,
-        inbox: &InboxId,
-        direction: Direction,
-        addresses: Vec<Address>,
-    ) -> Result<Vec<Match>, StoreError> {
-        let inbox = inbox.clone();
-        self.read(move |connection| matching(connection, &inbox, direction, &addresses)).await
-    }
-
     /// Adds an entry, unless the account has `limit`.
     pub async fn access_add(&self, account: &AccountId, new: AccessEntry, limit: u32) -> Result<(), CreateEntryError> {
         let account = account.clone();

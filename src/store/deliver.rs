@@ -70,9 +70,9 @@ impl LocalDelivery {
     ) -> Result<Vec<Delivered>, StoreError> {
         let content = content::insert_content(transaction, &self.header, body_id, body_size)?;
         let threading = Threading::of(&self.header);
-        let (mail_from, senders) = (self.mail_from.to_string(), self.senders());
+        let (mail_from, patterns) = (self.mail_from.to_string(), access::patterns(self.senders().iter()));
         let deliver = |recipient: &LocalRecipient| {
-            let matches = access::matching(transaction, recipient.inbox(), Direction::Receive, &senders)?;
+            let matches = access::matching(transaction, recipient.inbox(), Direction::Receive, &patterns)?;
             let is_blocked = blocked_by(matches).is_some();
             let new = NewMessage {
                 id: MessageId::new(),

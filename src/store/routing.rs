@@ -4,7 +4,8 @@
 //! enforces: the one that was verified last; if that is deleted, none.
 
 use super::room::{self, Quota};
-use super::{Store, StoreError, Transaction};
+use super::{Store, StoreError, Transaction, access};
+use crate::access::{Direction, Match, blocks};
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, InboxId};
@@ -33,6 +34,8 @@ pub enum Destination {
     NoSuchUser,
     /// The MX of the domain.
     Elsewhere,
+    /// None: an entry of the sender's lists blocks the address.
+    Blocked(Match),
 }
 
 /// A recipient that is a local inbox. Only the store constructs it, so the MX server can accept only local recipients.
@@ -64,12 +67,13 @@ impl Store {
     /// whose claim is not verified, is remote.
     pub async fn destinations(
         &self,
+        sender: &InboxId,
         platform: &DomainName,
         addresses: Vec<Address>,
         octets: u64,
         quota: Quota,
     ) -> Result<Vec<(Address, Destination)>, StoreError> {
-        let platform = platform.clone();
+        let (sender, platform) = (sender.clone(), platform.clone());
         let find = move |connection: &Transaction<'_>, address: &Address| -> Result<Destination, StoreError> {
             let delivered_here = host(connection, &platform, &address.domain)?.filter(Host::is_delivered_here);
             let Some(host) = delivered_here else { return Ok(Destination::Elsewhere) };
@@ -80,8 +84,13 @@ impl Store {
             })
         };
         self.read(move |connection| {
+            let patterns = access::patterns(addresses.iter());
+            let matches = access::matching(connection, &sender, Direction::Send, &patterns)?;
             let found = addresses.iter().map(|address| {
-                let destination = find(connection, address)?;
+                let destination = match blocks(&matches, address) {
+                    Some(entry) => Destination::Blocked(entry),
+                    None => find(connection, address)?,
+                };
                 Ok((address.clone(), destination))
             });
             found.collect()
