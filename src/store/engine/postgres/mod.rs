@@ -163,7 +163,7 @@ impl Postgres {
                 return done;
             }
             // After its turns: who has a place in line has them.
-            lines.push(self.turns.wait_at(tries.line(locks).into_iter().collect()).await);
+            lines.push(self.turns.wait_at(tries.queue(locks).into_iter().collect()).await);
         }
     }
 

@@ -1,21 +1,20 @@
-//! A verb as a transaction: begun, run again where another was in its way, committed once.
+//! A verb as a transaction: begun, retried after conflicts, committed once.
 //!
-//! A write is SERIALIZABLE: it sees and leaves what it would if writes ran one after the other, so what holds with SQLite's one
-//! writer holds here. The server may therefore end any write that runs into another (40001, 40P01). The verb is then run
-//! again, whole, in a new transaction; so it is when the connection was lost before COMMIT was sent, since the server rolls back
-//! what has not been committed.
+//! A write is SERIALIZABLE: its result is that of some serial order of all writes, so what holds with SQLite's single
+//! writer holds here. The server may therefore abort any write that conflicts with another (40001, 40P01). The whole verb is then
+//! retried in a new transaction, and also if the connection is lost before COMMIT is sent, since the server rolls back
+//! what is not committed.
 //!
-//! When the connection is lost *after* COMMIT was sent, either may be the case. The write's number on the server
-//! (`pg_current_xact_id`), read when it began, tells: on a new connection `pg_xact_status` says whether it was committed (the verb has
-//! succeeded and must not run again), aborted (it may), or is still being committed (it is asked again). So a write is done
-//! once, and is acknowledged only when it is done. Where the server cannot be reached for [`OUTCOME`], the error says that the
-//! outcome is not known; the client tries again, as with every temporary error, and a message may then be there twice, but
-//! none that was acknowledged is lost. The answer holds as long as the server that is reached has the history of the one that was
-//! lost: a standby that takes over must be a synchronous one, as for every other acknowledged write.
+//! If the connection is lost *after* COMMIT is sent, the outcome is unknown. `pg_xact_status` with the transaction ID
+//! (`pg_current_xact_id`), read at the start, returns it on a new connection: committed (the verb must not run again), aborted (it is
+//! retried), or in progress (the status is polled). So a write is done once, and is acknowledged only when it is done. If the server
+//! is unreachable for [`OUTCOME_TIMEOUT`], the error says that the outcome is unknown; the client retries, as after every temporary
+//! error, and a message may then be stored twice, but none that was acknowledged is lost. This requires that a standby that takes
+//! over is a synchronous one, as every other acknowledged write does.
 
 use super::caller::Caller;
 use super::events::EventLog;
-use super::locks::{Beside, GIVE_ALL_BACK, Locks, OwnerLocks};
+use super::locks::{Exclusivity, Locks, OwnerLocks, RELEASE_ALL};
 use super::pool::Place;
 use super::session::{Failure, in_words};
 use crate::events::Event;
@@ -27,56 +26,52 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-/// A transaction is run again for so long; a write, once it has run alone.
-const AGAIN: Duration = Duration::from_secs(10);
-/// The waits of a write for the locks of those that run alone.
-const LOCKED: Duration = Duration::from_secs(60);
-/// The wait of a write that runs alone for the others to end: writes that begin meanwhile wait behind it. The first, which doubles, and the
-/// longest.
-const FIRST_WAIT: Duration = Duration::from_secs(2);
-const LONGEST_WAIT: Duration = Duration::from_secs(16);
-/// For the outcome of a commit to be found.
-const OUTCOME: Duration = Duration::from_secs(30);
-/// The longest pause before a transaction is run again.
-const PAUSE: Duration = Duration::from_millis(200);
+/// For how long a transaction is retried; a write at least until it has run exclusively.
+const RETRY_TIME: Duration = Duration::from_secs(10);
+/// For how long a write waits for the locks of exclusive ones.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of an exclusive write for others to end, since writes that begin meanwhile wait behind it. It doubles up to the maximum.
+const MIN_WAIT: Duration = Duration::from_secs(2);
+const MAX_WAIT: Duration = Duration::from_secs(16);
+/// Time limit for the outcome of a commit.
+const OUTCOME_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum pause before a retry.
+const MAX_PAUSE: Duration = Duration::from_millis(200);
 
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// The value of a verb, and its events.
 type Value<T> = (T, Vec<(AccountId, Event)>);
 
-/// Why a transaction is run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
-    /// It has run into others, after so long.
+enum Cause {
+    /// It was aborted after this long, because it conflicts with others.
     Conflict(Duration),
-    /// Others had its locks for too long.
+    /// The timeout for a lock.
     Locked,
     /// The connection was lost, or a statement took too long.
-    CutOff,
+    Interrupted,
 }
 
-/// What came of one run.
 enum Run<T, E> {
     Done(T),
     Failed(E),
-    /// Nothing of it was kept.
-    Again(Why, StoreError),
+    /// It was rolled back.
+    Retry(Cause, StoreError),
 }
 
 impl<T, E: From<StoreError>> Run<T, E> {
-    /// Of a request that the server did not take: the transaction is not committed. `conflict` says what it means that others were in
-    /// its way.
-    fn refused(place: &mut Place, error: postgres::Error, conflict: Why) -> Self {
+    /// After a request that failed: the transaction is not committed. `conflict` is the cause if the error is a conflict.
+    fn refused(place: &mut Place, error: postgres::Error, conflict: Cause) -> Self {
         match Failure::of(&error) {
             Failure::Conflict => {
                 // The connection is as good as before.
                 place.roll_back();
-                Self::Again(conflict, error.into())
+                Self::Retry(conflict, error.into())
             }
             Failure::Lost => {
                 place.discard();
-                Self::Again(Why::CutOff, error.into())
+                Self::Retry(Cause::Interrupted, error.into())
             }
             Failure::Cancelled | Failure::Other => {
                 place.discard();
@@ -86,8 +81,8 @@ impl<T, E: From<StoreError>> Run<T, E> {
     }
 }
 
-/// Runs a write until it is committed, and publishes its events, or until it fails. Blocks. `None`: it has to run beside fewer others, and
-/// is to be run again once it is first in [`Tries::line`] of this process, so that those that wait for that have no connection.
+/// Runs a write until it is committed, and publishes its events, or until it fails. Blocks. `None` if it has to become more exclusive: the
+/// caller waits for [`Tries::queue`] within the process, so that waiters hold no connection, and calls this again.
 pub(super) fn write<T, E: From<StoreError>>(
     place: &mut Place,
     log: &EventLog,
@@ -96,37 +91,37 @@ pub(super) fn write<T, E: From<StoreError>>(
     tries: &mut Tries,
     work: impl Fn(&Transaction<'_>) -> Result<T, E>,
 ) -> Option<Result<T, E>> {
-    let locks = Locks { owner, turns, beside: tries.beside() };
-    let mut is_in_line = false;
+    let locks = Locks { owner, turns, exclusivity: tries.exclusivity() };
+    let mut is_queued = false;
     let done = loop {
-        if tries.beside() != locks.beside {
+        if tries.exclusivity() != locks.exclusivity {
             break None;
         }
-        let waited = if is_in_line { Ok(()) } else { tries.wait_in_line(place, locks) };
-        is_in_line = true;
+        let waited = if is_queued { Ok(()) } else { tries.wait_in_queue(place, locks) };
+        is_queued = true;
         let run = match waited {
             Ok(()) => write_once(place, log, locks, tries.wait, &work),
-            Err(error) => Run::refused(place, error, Why::Locked),
+            Err(error) => Run::refused(place, error, Cause::Locked),
         };
         match run {
             Run::Done(done) => break Some(Ok(done)),
             Run::Failed(error) => break Some(Err(error)),
-            Run::Again(why, error) => {
-                // The place in line goes with the connection.
-                is_in_line &= why != Why::CutOff;
+            Run::Retry(why, error) => {
+                // The lock is lost with the connection.
+                is_queued &= why != Cause::Interrupted;
                 if let Err(error) = tries.again(why, error) {
                     break Some(Err(error.into()));
                 }
             }
         }
     };
-    if locks.beside != Beside::All {
-        place.command_if_connected(GIVE_ALL_BACK);
+    if locks.exclusivity != Exclusivity::Shared {
+        place.command_if_connected(RELEASE_ALL);
     }
     done
 }
 
-/// Runs a write with its locks, and gives them back. After one that ran alone, or waited to, others have as much time as it took.
+/// Runs a write with its locks, and releases them. After an exclusive run, or the wait for one, other writes have as much time as it took.
 fn write_once<T, E: From<StoreError>>(
     place: &mut Place,
     log: &EventLog,
@@ -137,21 +132,21 @@ fn write_once<T, E: From<StoreError>>(
     let start = Instant::now();
     let run = match place.command(&locks.begin(wait)) {
         Err(error) => {
-            let run = Run::refused(place, error, Why::Locked);
-            place.command_if_connected(&locks.give_back(false));
+            let run = Run::refused(place, error, Cause::Locked);
+            place.command_if_connected(&locks.release(false));
             run
         }
         Ok(number) => {
             let run = run_and_commit(place, log, number, locks, work);
             if !matches!(run, Run::Done(_)) {
-                place.command_if_connected(&locks.give_back(true));
+                place.command_if_connected(&locks.release(true));
             }
             run
         }
     };
-    // Where the connection is lost, so are the locks.
-    if locks.beside == Beside::None && place.is_connected() {
-        std::thread::sleep(start.elapsed().min(LONGEST_WAIT));
+    // If the connection is lost, so are the locks.
+    if locks.exclusivity == Exclusivity::Global && place.is_connected() {
+        std::thread::sleep(start.elapsed().min(MAX_WAIT));
     }
     run
 }
@@ -174,16 +169,16 @@ fn run_and_commit<T, E: From<StoreError>>(
     let (value, events) = match run_verb(place, in_log, work) {
         Run::Done(done) => done,
         Run::Failed(error) => return Run::Failed(error),
-        Run::Again(why, error) => return Run::Again(why, error),
+        Run::Retry(why, error) => return Run::Retry(why, error),
     };
     let committing = log.committing(in_log, events);
-    let Err(error) = place.command(&format!("COMMIT; {}", locks.give_back(true))) else {
+    let Err(error) = place.command(&format!("COMMIT; {}", locks.release(true))) else {
         committing.committed();
         return Run::Done(value);
     };
-    // The server refuses a commit with an error of its own; giving the locks back does not fail.
+    // The error is that of COMMIT: releasing locks does not fail.
     if Failure::of(&error) != Failure::Lost {
-        return Run::refused(place, error, Why::Conflict(start.elapsed()));
+        return Run::refused(place, error, Cause::Conflict(start.elapsed()));
     }
     tracing::warn!(error = in_words(&error), "the connection to the database was lost during a commit");
     place.discard();
@@ -192,7 +187,7 @@ fn run_and_commit<T, E: From<StoreError>>(
             committing.committed();
             Run::Done(value)
         }
-        Ok(false) => Run::Again(Why::CutOff, error.into()),
+        Ok(false) => Run::Retry(Cause::Interrupted, error.into()),
         Err(error) => {
             committing.uncertain();
             Run::Failed(error.into())
@@ -213,7 +208,7 @@ pub(super) fn read<T, E: From<StoreError>>(
         let done = match begun {
             Ok(_) if caller.is_gone() => Run::Failed(StoreError::Aborted("the read was cancelled".into()).into()),
             Ok(_) => run_verb(place, in_log, &work),
-            Err(error) => Run::refused(place, error, Why::Conflict(Duration::ZERO)),
+            Err(error) => Run::refused(place, error, Cause::Conflict(Duration::ZERO)),
         };
         caller.has_read();
         match done {
@@ -225,12 +220,12 @@ pub(super) fn read<T, E: From<StoreError>>(
                 place.roll_back();
                 return Err(error);
             }
-            Run::Again(_, error) => pauses.next(AGAIN, error)?,
+            Run::Retry(_, error) => pauses.next(RETRY_TIME, error)?,
         }
     }
 }
 
-/// Runs the verb in the transaction that has begun. Where it fails, the transaction is rolled back.
+/// Runs the verb in a transaction that has begun. If it fails, the transaction is rolled back.
 fn run_verb<T, E: From<StoreError>>(
     place: &mut Place,
     in_log: LogPlace,
@@ -239,21 +234,23 @@ fn run_verb<T, E: From<StoreError>>(
     let start = Instant::now();
     let session = match place.session() {
         Ok(session) => session,
-        Err(error) => return Run::refused(place, error, Why::CutOff),
+        Err(error) => return Run::refused(place, error, Cause::Interrupted),
     };
     let transaction = Transaction::new(Connection::Postgres(session), in_log);
     // A verb that panics is a bug of ours: its transaction is rolled back.
     let done = catch_unwind(AssertUnwindSafe(|| work(&transaction)))
         .unwrap_or_else(|_| Err(StoreError::Aborted("a transaction panicked".into()).into()));
     let events = transaction.into_events();
-    let again = |why, error: &str| Run::Again(why, StoreError::Aborted(error.into()));
+    let again = |why, error: &str| Run::Retry(why, StoreError::Aborted(error.into()));
     let run = match (session.failure(), done) {
         (None, Ok(value)) => return Run::Done((value, events)),
-        (Some(Failure::Conflict), _) => again(Why::Conflict(start.elapsed()), "the transaction ran into others"),
-        (Some(Failure::Lost), _) => again(Why::CutOff, "the connection to the database was lost"),
-        (Some(Failure::Cancelled), _) => again(Why::CutOff, "a statement took too long"),
+        (Some(Failure::Conflict), _) => {
+            again(Cause::Conflict(start.elapsed()), "the transaction conflicts with others")
+        }
+        (Some(Failure::Lost), _) => again(Cause::Interrupted, "the connection to the database was lost"),
+        (Some(Failure::Cancelled), _) => again(Cause::Interrupted, "a statement took too long"),
         (None | Some(Failure::Other), Err(error)) => Run::Failed(error),
-        // Whatever the verb made of the failure: the transaction cannot be committed.
+        // The transaction cannot be committed, even if the verb handled the failure.
         (Some(Failure::Other), Ok(_)) => Run::Failed(StoreError::Aborted("a statement failed".into()).into()),
     };
     place.roll_back();
@@ -263,9 +260,7 @@ fn run_verb<T, E: From<StoreError>>(
 /// Whether the transaction of this number was committed. Blocks.
 fn was_committed(place: &mut Place, number: i64) -> Result<bool, StoreError> {
     let unknown = |why: &str| {
-        Err(StoreError::Aborted(format!(
-            "the connection was lost during a commit, and whether it was done is not known: {why}"
-        )))
+        Err(StoreError::Aborted(format!("the connection was lost during a commit, and its outcome is unknown: {why}")))
     };
     let sql = format!("SELECT pg_xact_status('{number}'::xid8)");
     let mut pauses = Pauses { start: Instant::now(), pause: Duration::from_millis(10) };
@@ -274,69 +269,68 @@ fn was_committed(place: &mut Place, number: i64) -> Result<bool, StoreError> {
         match status.as_ref().map(Option::as_deref) {
             Ok(Some("committed")) => return Ok(true),
             Ok(Some("aborted")) => return Ok(false),
-            // It is being committed: the server has not yet noticed that the connection is lost.
+            // The server has not yet noticed that the connection is lost.
             Ok(Some("in progress")) => {}
-            Ok(_) => return unknown("the server no longer knows"),
-            // A number that the server has not given out yet: it has a history without this transaction.
+            Ok(_) => return unknown("the server no longer has its status"),
+            // An ID that the server has not assigned yet: its history does not include this transaction.
             Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => return Ok(false),
             Err(_) => place.discard(),
         }
-        if pauses.next(OUTCOME, StoreError::Closed).is_err() {
+        if pauses.next(OUTCOME_TIMEOUT, StoreError::Closed).is_err() {
             return unknown("the database cannot be reached");
         }
     }
 }
 
-/// What a write has tried.
+/// The failed runs of a write.
 #[derive(Debug)]
 pub(super) struct Tries {
     pauses: Pauses,
-    /// Runs that ran into others, and the time in them.
+    /// Runs that conflicted, and their time.
     runs: u32,
     ran: Duration,
-    /// For the others to end.
+    /// Timeout of the next exclusive run for other writes to end.
     wait: Duration,
 }
 
 impl Tries {
     pub fn new() -> Self {
-        Self { pauses: Pauses::new(), runs: 0, ran: Duration::ZERO, wait: FIRST_WAIT }
+        Self { pauses: Pauses::new(), runs: 0, ran: Duration::ZERO, wait: MIN_WAIT }
     }
 
-    fn beside(&self) -> Beside {
-        Beside::after(self.runs, self.ran)
+    fn exclusivity(&self) -> Exclusivity {
+        Exclusivity::after(self.runs, self.ran)
     }
 
-    /// The line of its next run, where it has one.
-    pub fn line(&self, owner: OwnerLocks) -> Option<i64> {
-        owner.line(self.beside())
+    /// The queue of its next run.
+    pub fn queue(&self, owner: OwnerLocks) -> Option<i64> {
+        owner.queue(self.exclusivity())
     }
 
-    fn wait_in_line(&self, place: &mut Place, locks: Locks<'_>) -> Result<(), postgres::Error> {
-        let longest = LOCKED.saturating_sub(self.pauses.start.elapsed());
-        locks.wait_in_line(longest).map_or(Ok(()), |sql| place.command(&sql).map(|_| ()))
+    fn wait_in_queue(&self, place: &mut Place, locks: Locks<'_>) -> Result<(), postgres::Error> {
+        let longest = LOCK_TIMEOUT.saturating_sub(self.pauses.start.elapsed());
+        locks.wait_in_queue(longest).map_or(Ok(()), |sql| place.command(&sql).map(|_| ()))
     }
 
-    /// Waits before the next run. Fails with the error where there is none: because of others only after it has run alone, or has waited
-    /// for that.
-    fn again(&mut self, why: Why, error: StoreError) -> Result<(), StoreError> {
+    /// Waits before the next run. Fails with the error if there is none; after conflicts only if it has run exclusively, or waited for that.
+    fn again(&mut self, why: Cause, error: StoreError) -> Result<(), StoreError> {
         match why {
-            Why::Conflict(ran) => {
-                let limit = if self.beside() == Beside::None { AGAIN } else { Duration::MAX };
+            Cause::Conflict(ran) => {
+                let limit = if self.exclusivity() == Exclusivity::Global { RETRY_TIME } else { Duration::MAX };
                 (self.runs, self.ran) = (self.runs + 1, self.ran + ran);
                 self.pauses.next(limit, error)
             }
-            Why::Locked => {
-                self.wait = LONGEST_WAIT.min(self.wait * 2);
-                let waited = format!("a write has waited {} s for other writes to end", LOCKED.as_secs());
-                self.pauses.next(LOCKED, StoreError::Aborted(waited))
+            Cause::Locked => {
+                self.wait = MAX_WAIT.min(self.wait * 2);
+                let waited = format!("a write waited {} s for other writes to end", LOCK_TIMEOUT.as_secs());
+                self.pauses.next(LOCK_TIMEOUT, StoreError::Aborted(waited))
             }
-            Why::CutOff => self.pauses.next(AGAIN, error),
+            Cause::Interrupted => self.pauses.next(RETRY_TIME, error),
         }
     }
 }
 
-/// The pauses between runs of a transaction: the first a millisecond, each further one twice as long.
+/// Exponential backoff, from one millisecond.
 #[derive(Debug)]
 struct Pauses {
     start: Instant,
@@ -348,22 +342,22 @@ impl Pauses {
         Self { start: Instant::now(), pause: Duration::from_millis(1) }
     }
 
-    /// Waits; fails with the error once it has been tried for so long.
+    /// Waits. Fails with the error after `limit`.
     fn next(&mut self, limit: Duration, error: StoreError) -> Result<(), StoreError> {
         if self.start.elapsed() >= limit {
             return Err(error);
         }
-        tracing::debug!(%error, "a transaction is run again");
+        tracing::debug!(%error, "retrying a transaction");
         std::thread::sleep(jittered(self.pause));
-        self.pause = PAUSE.min(self.pause * 2);
+        self.pause = MAX_PAUSE.min(self.pause * 2);
         Ok(())
     }
 }
 
-/// Between half of a pause and all of it, so that transactions that ran into one another do not meet again.
+/// Between half of a pause and all of it, so that conflicting transactions do not retry in step.
 fn jittered(pause: Duration) -> Duration {
     let mut random = [0; 4];
-    // Without randomness, all of it.
+    // All of it if the random number generator fails.
     let share = SystemRandom::new().fill(&mut random).map_or(u32::MAX, |()| u32::from_le_bytes(random));
     pause / 2 + (pause / 2).mul_f64(f64::from(share) / f64::from(u32::MAX))
 }
