@@ -12,9 +12,9 @@ mod plans;
 use super::domains::{DomainRow, find, find_all};
 use super::due::{self, Kind};
 use super::history::{write_change, write_check};
+use super::hot_rows::HotRow;
 use super::jobs::{self, Claim, JobKey, Lease};
 use super::ownership::outcome_for;
-use super::turns::Turn;
 use super::{Store, StoreError, Transaction, claim_rows};
 use crate::clock::Timestamp;
 use crate::events::Event;
@@ -61,8 +61,8 @@ impl Store {
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
-        let turn = [Turn::Claims(Kind::Check.as_str())];
-        self.write_in_turn(&turn, move |c| take(c, now, &lease, &chosen)).await
+        let hot_row = [HotRow::Claims(Kind::Check.as_str())];
+        self.write_serialized(&hot_row, move |c| take(c, now, &lease, &chosen)).await
     }
 
     /// Spreads the overdue checks of verified claims evenly over the time that they take at `per_second`. To be called at

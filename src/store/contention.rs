@@ -1,13 +1,13 @@
-//! Concurrent writes of two daemons on one PostgreSQL database: conflicts, turns, and a shared queue.
+//! Concurrent writes of two daemons on one PostgreSQL database: conflicts, hot rows, and a shared queue.
 
 use super::deliver::LocalDelivery;
 use super::engine::postgres::testing::cluster;
+use super::hot_rows::HotRow;
 use super::jobs::Claim;
 use super::params;
 use super::queue::{End, Ended, NewSubmission, Settled, Settlement};
 use super::routing::Route;
 use super::testing::{account, assert_due, inbox, limits, outgoing};
-use super::turns::Turn;
 use super::{Store, StoreError, Transaction, bodies, mailbox_tree};
 use crate::address::{Address, DomainName, ReversePath};
 use crate::clock::Timestamp;
@@ -72,7 +72,7 @@ impl Pair {
 }
 
 /// Delivers a message, and counts the runs of the verb. Returns the UID.
-async fn deliver(store: &Store, name: &str, takes_turns: bool, runs: &Arc<AtomicUsize>) -> u32 {
+async fn deliver(store: &Store, name: &str, serialized: bool, runs: &Arc<AtomicUsize>) -> u32 {
     let platform = DomainName::parse("inboxlayer.dev").unwrap();
     let address: Address = format!("{name}@inboxlayer.dev").parse().unwrap();
     let Route::Inbox(recipient) = store.route(&platform, &address, Timestamp::real()).await.unwrap() else {
@@ -85,13 +85,13 @@ async fn deliver(store: &Store, name: &str, takes_turns: bool, runs: &Arc<Atomic
         received_at: Timestamp::real(),
     };
     let body = store.prepare_body(format!("{}\r\n", ulid::Ulid::new()).into_bytes().into()).await.unwrap();
-    let (turns, runs) = (if takes_turns { delivery.turns() } else { Vec::new() }, Arc::clone(runs));
+    let (hot_rows, runs) = (if serialized { delivery.hot_rows() } else { Vec::new() }, Arc::clone(runs));
     let work = move |c: &Transaction<'_>| {
         runs.fetch_add(1, Ordering::Relaxed);
         let id = bodies::insert(c, &body)?;
         Ok::<_, StoreError>(delivery.deliver(c, id, body.len())?[0].uid)
     };
-    store.write_in_turn(&turns, work).await.unwrap()
+    store.write_serialized(&hot_rows, work).await.unwrap()
 }
 
 fn message(account: &AccountId, inbox: &InboxId, rcpt_to: &str) -> NewSubmission {
@@ -103,24 +103,24 @@ const MESSAGES: usize = 200;
 
 /// Delivers [`MESSAGES`] messages to `mailboxes` mailboxes, sixteen at a time. Returns the number of runs of the verb, and the
 /// UIDs.
-async fn deliveries(pair: &Pair, mailboxes: usize, takes_turns: bool) -> (usize, Vec<u32>) {
+async fn deliveries(pair: &Pair, mailboxes: usize, serialized: bool) -> (usize, Vec<u32>) {
     for number in 0..mailboxes {
         let owner = account(&pair.stores[0]).await;
-        inbox(&pair.stores[0], &owner, &format!("to{takes_turns}{mailboxes}-{number}")).await;
+        inbox(&pair.stores[0], &owner, &format!("to{serialized}{mailboxes}-{number}")).await;
     }
     let (runs, uids) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
     let (counted, seen) = (Arc::clone(&runs), Arc::clone(&uids));
     let each = move |store: Store, number: usize| {
         let (runs, uids) = (Arc::clone(&counted), Arc::clone(&seen));
         async move {
-            let name = format!("to{takes_turns}{mailboxes}-{}", number % mailboxes);
-            let uid = deliver(&store, &name, takes_turns, &runs).await;
+            let name = format!("to{serialized}{mailboxes}-{}", number % mailboxes);
+            let uid = deliver(&store, &name, serialized, &runs).await;
             uids.lock().unwrap().push(uid);
         }
     };
     let took = pair.run(MESSAGES, 16, each).await;
     let (runs, mut uids) = (runs.load(Ordering::Relaxed), uids.lock().unwrap().clone());
-    println!("{MESSAGES} messages to {mailboxes} mailboxes, in turn {takes_turns}: {runs} runs, {took:?}");
+    println!("{MESSAGES} messages to {mailboxes} mailboxes, serialized: {serialized}: {runs} runs, {took:?}");
     uids.sort_unstable();
     (runs, uids)
 }
@@ -133,7 +133,7 @@ async fn with_turns_deliveries_of_two_daemons_to_one_mailbox_conflict_less() {
     assert_eq!(uids, all);
     let (runs, uids) = deliveries(&pair, 1, true).await;
     assert_eq!(uids, all);
-    assert!(without > runs, "without turns: {without} runs, with turns: {runs}");
+    assert!(without > runs, "without hot rows: {without} runs, with hot rows: {runs}");
     deliveries(&pair, 16, false).await;
     deliveries(&pair, 16, true).await;
 }
@@ -241,12 +241,12 @@ async fn accounts_make_mailboxes_at_the_same_time_and_no_uidvalidity_comes_twice
     let each = move |store: Store, number: usize| {
         let (inbox, runs) = (inboxes[number % inboxes.len()].clone(), Arc::clone(&counted));
         async move {
-            let turn = [Turn::Inbox(inbox.clone())];
+            let hot_row = [HotRow::Inbox(inbox.clone())];
             let make = move |c: &Transaction<'_>| {
                 runs.fetch_add(1, Ordering::Relaxed);
                 mailbox_tree::create(c, &inbox, &format!("m{number}"))
             };
-            store.write_in_turn(&turn, make).await.unwrap();
+            store.write_serialized(&hot_row, make).await.unwrap();
         }
     };
     let took = pair.run(MESSAGES, 16, each).await;

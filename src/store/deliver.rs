@@ -3,11 +3,11 @@
 //! Invariant: the content is stored once for all inboxes.
 
 use super::bodies::NewObject;
+use super::hot_rows::HotRow;
 use super::message_rows::{self, BLOCKED, Delivered, NewMessage};
 use super::messages::Flags;
 use super::room::{self, DeliverError, Quota};
 use super::routing::LocalRecipient;
-use super::turns::Turn;
 use super::{Store, StoreError, Transaction, access, bodies, content, mailboxes};
 use crate::access::{ADDRESSES, Direction, blocked_by};
 use crate::address::{Address, ReversePath};
@@ -55,8 +55,8 @@ impl LocalDelivery {
         self.unique_inboxes().map(move |recipient| (recipient.inbox(), size))
     }
 
-    pub(super) fn turns(&self) -> Vec<Turn> {
-        self.recipients.as_slice().iter().map(|recipient| Turn::Inbox(recipient.inbox().clone())).collect()
+    pub(super) fn hot_rows(&self) -> Vec<HotRow> {
+        self.recipients.as_slice().iter().map(|recipient| HotRow::Inbox(recipient.inbox().clone())).collect()
     }
 
     /// Stores the copies, for a stored body.
@@ -110,8 +110,8 @@ impl Store {
     ) -> Result<Vec<Delivered>, DeliverError> {
         self.check_disk()?;
         let body = self.prepare_body(body).await?;
-        let (turns, object) = (delivery.turns(), body.object());
-        let delivered = self.write_in_turn(&turns, move |transaction| {
+        let (hot_rows, object) = (delivery.hot_rows(), body.object());
+        let delivered = self.write_serialized(&hot_rows, move |transaction| {
             room::check(transaction, delivery.octets(body.len()), quota)?;
             let body_id = bodies::insert(transaction, &body)?;
             Ok(delivery.deliver(transaction, body_id, body.len())?)

@@ -4,6 +4,7 @@
 //! IMAP commands, so sessions are notified.
 
 use super::bodies::{NewBody, NewObject};
+use super::hot_rows::HotRow;
 use super::keywords::{FlagError, InboxLimits};
 use super::mailbox_changes::{self, FlagChange, FlagUpdate};
 use super::mailboxes::{self, MailboxError, MailboxKind};
@@ -12,7 +13,6 @@ use super::messages::Flags;
 use super::open_mailbox::MessageFlags;
 use super::parts::{self, Part};
 use super::transfer::{self, Kind, Transfer, TransferError};
-use super::turns::Turn;
 use super::{Store, StoreError, Transaction, bodies, content, expunged, message_rows, room};
 use crate::clock::Timestamp;
 use crate::events::Event;
@@ -262,8 +262,8 @@ impl Store {
         let (header, body) = message::split(&raw);
         let (header, body) = (raw.slice_ref(header), raw.slice_ref(body));
         let body = self.prepare_body(body).await?;
-        let (turn, inbox, object) = ([Turn::Inbox(inbox.clone())], inbox.clone(), body.object());
-        let stored = self.write_in_turn(&turn, move |connection| {
+        let (hot_row, inbox, object) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), body.object());
+        let stored = self.write_serialized(&hot_row, move |connection| {
             put_draft(connection, &inbox, replaces.as_ref(), &header, &body, limits)
         });
         stored.await.inspect(|_| object.iter().for_each(NewObject::committed))
@@ -271,8 +271,8 @@ impl Store {
 
     /// Removes a message permanently, from any mailbox.
     pub async fn email_remove(&self, inbox: &InboxId, id: &MessageId) -> Result<(), EmailError> {
-        let (turn, inbox, id) = ([Turn::Inbox(inbox.clone())], inbox.clone(), id.clone());
-        self.write_in_turn(&turn, move |connection| {
+        let (hot_row, inbox, id) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), id.clone());
+        self.write_serialized(&hot_row, move |connection| {
             let at = find(connection, &inbox, &id)?;
             Ok(remove(connection, &inbox, &at)?)
         })
@@ -286,8 +286,8 @@ impl Store {
         change: EmailChange,
         limits: InboxLimits,
     ) -> Result<(), EmailError> {
-        let (turn, inbox, id) = ([Turn::Inbox(inbox.clone())], inbox.clone(), id.clone());
-        self.write_in_turn(&turn, move |connection| {
+        let (hot_row, inbox, id) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), id.clone());
+        self.write_serialized(&hot_row, move |connection| {
             let at = find(connection, &inbox, &id)?;
             if change.has_flags() {
                 let (uids, update) = ([at.uid], |before: &MessageFlags| change.apply(before));
@@ -308,8 +308,8 @@ impl Store {
         id: &MessageId,
         limits: InboxLimits,
     ) -> Result<Deleted, EmailError> {
-        let (turn, inbox, id) = ([Turn::Inbox(inbox.clone())], inbox.clone(), id.clone());
-        self.write_in_turn(&turn, move |connection| {
+        let (hot_row, inbox, id) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), id.clone());
+        self.write_serialized(&hot_row, move |connection| {
             let at = find(connection, &inbox, &id)?;
             if at.kind == Some(MailboxKind::Trash) {
                 remove(connection, &inbox, &at)?;

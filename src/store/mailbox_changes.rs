@@ -4,6 +4,7 @@
 //! with it in `expunged`, so that all sessions that have selected the mailbox find the change.
 
 use super::bodies::NewObject;
+use super::hot_rows::HotRow;
 use super::keywords::{self, FlagError, InboxLimits};
 use super::mailboxes::MailboxKind;
 use super::message_rows::{self, FlagsOf, NewMessage};
@@ -11,7 +12,6 @@ use super::messages::Flags;
 use super::open_mailbox::{MessageFlags, message_flags};
 use super::parts::Part;
 use super::room;
-use super::turns::Turn;
 use super::{Store, StoreError, Transaction, bodies, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
 use crate::events::Event;
@@ -240,7 +240,7 @@ impl Store {
         limits: InboxLimits,
     ) -> Result<Vec<MessageFlags>, FlagError> {
         let of = inbox.clone();
-        self.write_in_turn(&[Turn::Inbox(inbox.clone())], move |connection| {
+        self.write_serialized(&[HotRow::Inbox(inbox.clone())], move |connection| {
             let added: &[String] = if update.change == FlagChange::Remove { &[] } else { &update.keywords };
             flag(connection, &of, mailbox, &uids, added, limits, |before| update.apply(before))
         })
@@ -261,8 +261,8 @@ impl Store {
         uids: Vec<u32>,
     ) -> Result<(), StoreError> {
         let inbox = inbox.clone();
-        let turn = [Turn::Inbox(inbox.clone())];
-        self.write_in_turn(&turn, move |transaction| expunge(transaction, &inbox, mailbox, &uids)).await
+        let hot_row = [HotRow::Inbox(inbox.clone())];
+        self.write_serialized(&hot_row, move |transaction| expunge(transaction, &inbox, mailbox, &uids)).await
     }
 
     /// Appends a message. `None` if there is no such mailbox.
@@ -276,8 +276,8 @@ impl Store {
         self.check_disk()?;
         let body = self.prepare_body(append.body.clone()).await?;
         let (inbox, name) = (inbox.clone(), name.to_owned());
-        let (turn, object) = ([Turn::Inbox(inbox.clone())], body.object());
-        let appended = self.write_in_turn(&turn, move |connection| {
+        let (hot_row, object) = ([HotRow::Inbox(inbox.clone())], body.object());
+        let appended = self.write_serialized(&hot_row, move |connection| {
             let sql = "SELECT id, uid_validity FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
             let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
             let found = connection.query_opt(sql, params![inbox, name], row)?;

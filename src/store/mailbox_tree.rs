@@ -2,8 +2,8 @@
 //!
 //! Invariant: every verb takes the inbox and changes only that.
 
+use super::hot_rows::HotRow;
 use super::mailboxes::{INBOX, MailboxError, NAME_OCTETS, find, insert};
-use super::turns::Turn;
 use super::{Store, Transaction, parts};
 use crate::events::Event;
 use crate::id::{InboxId, MailboxId};
@@ -22,8 +22,8 @@ fn below(name: &str) -> (String, String) {
 impl Store {
     /// Subscribes to an existing mailbox, or, with `subscribe` false, unsubscribes.
     pub async fn mailbox_subscribe(&self, inbox: &InboxId, name: &str, subscribe: bool) -> Result<(), MailboxError> {
-        let (turn, inbox, name) = ([Turn::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
-        self.write_in_turn(&turn, move |connection| {
+        let (hot_row, inbox, name) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
+        self.write_serialized(&hot_row, move |connection| {
             if !subscribe {
                 let sql = "DELETE FROM subscription WHERE inbox_id = ?1 AND name = ?2";
                 connection.execute(sql, params![inbox, name])?;
@@ -46,8 +46,8 @@ impl Store {
 
     /// Creates a mailbox, and missing ones above it in the hierarchy.
     pub async fn mailbox_create(&self, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
-        let (turn, inbox, name) = ([Turn::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
-        self.write_in_turn(&turn, move |connection| {
+        let (hot_row, inbox, name) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
+        self.write_serialized(&hot_row, move |connection| {
             if find(connection, &inbox, &name)?.is_some() {
                 return Err(MailboxError::Exists);
             }
@@ -59,8 +59,8 @@ impl Store {
 
     /// Deletes a mailbox by hiding its row; its messages are removed later. Mailboxes below it are kept (RFC 3501 §6.3.4).
     pub async fn mailbox_delete(&self, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
-        let (turn, inbox, name) = ([Turn::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
-        self.write_in_turn(&turn, move |transaction| {
+        let (hot_row, inbox, name) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
+        self.write_serialized(&hot_row, move |transaction| {
             if name == INBOX {
                 return Err(MailboxError::IsInbox);
             }
@@ -75,8 +75,9 @@ impl Store {
 
     /// Renames a mailbox other than INBOX, and those below it.
     pub async fn mailbox_rename(&self, inbox: &InboxId, from: &str, to: &str) -> Result<(), MailboxError> {
-        let (turn, inbox, from, to) = ([Turn::Inbox(inbox.clone())], inbox.clone(), from.to_owned(), to.to_owned());
-        self.write_in_turn(&turn, move |connection| {
+        let (hot_row, inbox, from, to) =
+            ([HotRow::Inbox(inbox.clone())], inbox.clone(), from.to_owned(), to.to_owned());
+        self.write_serialized(&hot_row, move |connection| {
             if find(connection, &inbox, &to)?.is_some() {
                 return Err(MailboxError::Exists);
             }

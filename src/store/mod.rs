@@ -25,6 +25,7 @@ pub(crate) mod events;
 mod expunged;
 pub(crate) mod flag_list;
 pub(crate) mod history;
+mod hot_rows;
 pub(crate) mod idempotency;
 pub(crate) mod inbox_addresses;
 pub(crate) mod inboxes;
@@ -63,7 +64,6 @@ pub(crate) mod testing;
 pub(crate) mod threads;
 pub(crate) mod tokens;
 pub(crate) mod transfer;
-mod turns;
 pub(crate) mod unreadable;
 pub(crate) mod users;
 
@@ -83,10 +83,10 @@ pub(crate) use engine::params;
 #[cfg(feature = "cluster")]
 use engine::postgres::Postgres;
 use engine::sqlite::Sqlite;
+use hot_rows::HotRow;
 use process::Process;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use turns::Turn;
 
 /// All of these are temporary errors to a client: 451, `NO [UNAVAILABLE]`, 503.
 #[derive(Debug, thiserror::Error)]
@@ -332,17 +332,17 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.write_in_turn(&[], work).await
+        self.write_serialized(&[], work).await
     }
 
-    /// The same, serialized with other writes that have one of `turns`: for verbs that change frequently changed rows.
-    async fn write_in_turn<T, E, F>(&self, turns: &[Turn], work: F) -> Result<T, E>
+    /// The same, serialized with other writes that have one of `hot_rows`: for verbs that change frequently changed rows.
+    async fn write_serialized<T, E, F>(&self, hot_rows: &[HotRow], work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.inner.engine.write(&self.owner, turns, work).await
+        self.inner.engine.write(&self.owner, hot_rows, work).await
     }
 
     /// Runs `work` on a reader, on a blocking thread and one snapshot. If the caller is cancelled, a running statement is

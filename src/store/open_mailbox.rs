@@ -5,9 +5,9 @@
 
 use super::bodies::Piece;
 use super::flag_list::FlagList;
+use super::hot_rows::HotRow;
 use super::messages::Flags;
 use super::parts::{self, Part};
-use super::turns::Turn;
 use super::{Store, StoreError, Transaction, bodies, expunged};
 use crate::clock::Timestamp;
 use crate::id::{ContentId, InboxId, MailboxId};
@@ -174,8 +174,8 @@ impl Store {
     /// still be read.
     pub async fn claim_recent(&self, inbox: &InboxId, mailbox: MailboxId, before: u32) -> Range<u32> {
         let of = inbox.clone();
-        let turn = [Turn::Inbox(inbox.clone())];
-        let claimed = self.write_in_turn(&turn, move |connection| {
+        let hot_row = [HotRow::Inbox(inbox.clone())];
+        let claimed = self.write_serialized(&hot_row, move |connection| {
             let sql = "SELECT recent_from FROM mailbox WHERE id = ?1 AND inbox_id = ?2";
             let from = connection.query_opt(sql, params![mailbox, of], |row| row.get(0))?;
             let sql = "UPDATE mailbox SET recent_from = ?3 WHERE id = ?1 AND inbox_id = ?2 AND recent_from < ?3";

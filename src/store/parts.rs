@@ -7,7 +7,7 @@
 //! Invariant: a message is in one row; the UID ranges of a mailbox's rows do not overlap.
 
 use super::batch::{self, BATCH};
-use super::turns::Turn;
+use super::hot_rows::HotRow;
 use super::{Store, StoreError, Transaction, message_rows};
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{List, Row, params};
@@ -140,8 +140,8 @@ impl Store {
     /// mailbox. False once the row was empty and is removed.
     pub async fn hidden_finish_batch(&self, inbox: &InboxId, hidden: MailboxId) -> Result<bool, StoreError> {
         let inbox = inbox.clone();
-        let turn = [Turn::Inbox(inbox.clone())];
-        self.write_in_turn(&turn, move |connection| finish_batch(connection, &inbox, hidden)).await
+        let hot_row = [HotRow::Inbox(inbox.clone())];
+        self.write_serialized(&hot_row, move |connection| finish_batch(connection, &inbox, hidden)).await
     }
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: expired rows are removed within minutes, so their number is bounded by the events of the longest period.
 
 use super::engine::params;
-use super::turns::Turn;
+use super::hot_rows::HotRow;
 use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
 use ring::digest::{SHA256, digest};
@@ -81,8 +81,8 @@ fn spend(c: &Transaction<'_>, key: &RateKey, amount: u64, ends: Timestamp, now: 
 impl Store {
     /// Takes from all limits or from none. The period of a limit starts with the first amount taken.
     pub async fn rates_take(&self, takes: Vec<Take>, now: Timestamp, period: Duration) -> Result<Taken, StoreError> {
-        let turns: Vec<Turn> = takes.iter().map(|take| Turn::Rate(take.key.clone())).collect();
-        self.write_in_turn(&turns, move |c| {
+        let hot_rows: Vec<HotRow> = takes.iter().map(|take| HotRow::Rate(take.key.clone())).collect();
+        self.write_serialized(&hot_rows, move |c| {
             let mut ends = now.after(period);
             let mut amounts = Vec::with_capacity(takes.len());
             for (of, Take { key, wanted, limit }) in takes.iter().enumerate() {
@@ -108,9 +108,11 @@ impl Store {
 
     /// Adds one to the count of each key.
     pub async fn rates_count(&self, keys: Vec<RateKey>, now: Timestamp, period: Duration) -> Result<(), StoreError> {
-        let turns: Vec<Turn> = keys.iter().cloned().map(Turn::Rate).collect();
-        self.write_in_turn(&turns, move |c| keys.iter().try_for_each(|key| spend(c, key, 1, now.after(period), now)))
-            .await
+        let hot_rows: Vec<HotRow> = keys.iter().cloned().map(HotRow::Rate).collect();
+        self.write_serialized(&hot_rows, move |c| {
+            keys.iter().try_for_each(|key| spend(c, key, 1, now.after(period), now))
+        })
+        .await
     }
 
     /// Removes the count of a key.

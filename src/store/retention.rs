@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::config::Retention;
 use crate::id::{InboxId, MailboxId, MessageId};
 use crate::store::engine::{Row, params};
-use crate::store::turns::Turn;
+use crate::store::hot_rows::HotRow;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -109,8 +109,8 @@ impl Store {
         before: Timestamp,
         uids: Vec<u32>,
     ) -> Result<(), StoreError> {
-        let turn = [Turn::Inbox(inbox.clone())];
-        self.write_in_turn(&turn, move |connection| {
+        let hot_row = [HotRow::Inbox(inbox.clone())];
+        self.write_serialized(&hot_row, move |connection| {
             let condition = format!("{} AND {IS_EXPIRED}", parts::is_listed(connection, 1));
             let first = MessageId::first_at(before);
             mailbox_changes::remove(connection, &inbox, mailbox, |part| {

@@ -5,8 +5,8 @@
 //! rows of `dkim_rotation`; it updates the due time of the account in the same transaction ([`due`]).
 
 use super::due::{self, Kind};
+use super::hot_rows::HotRow;
 use super::jobs::{self, Claim, JobKey, Lease};
-use super::turns::Turn;
 use super::{Store, StoreError, Transaction, keys};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
@@ -79,8 +79,8 @@ impl Store {
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
-        let turn = [Turn::Claims(Kind::Rotation.as_str())];
-        self.write_in_turn(&turn, move |connection| take(connection, now, &lease, &chosen)).await
+        let hot_row = [HotRow::Claims(Kind::Rotation.as_str())];
+        self.write_serialized(&hot_row, move |connection| take(connection, now, &lease, &chosen)).await
     }
 
     /// When the next rotation for which a place is free, or the next removal of retired public keys, is due.

@@ -3,8 +3,8 @@
 //! Invariant: the row of a name exists from before the first call to SES until nothing created by this program is left there, so
 //! a crash or a lost reply leaves nothing unrecorded at SES.
 
+use super::hot_rows::HotRow;
 use super::jobs::{self, Claim, JobKey, Lease};
-use super::turns::Turn;
 use super::{Store, StoreError, Transaction};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
@@ -306,7 +306,7 @@ impl Store {
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
-        self.write_in_turn(&[Turn::Claims("ses_identity")], move |c| {
+        self.write_serialized(&[HotRow::Claims("ses_identity")], move |c| {
             let sql = "UPDATE ses_identity SET lease_until = ?2, lease_owner = ?3 WHERE name = ?1 AND ready_at <= ?4";
             let mut taken = Vec::new();
             for (name, owner) in &chosen {

@@ -2,6 +2,7 @@
 //! [`Store::transfer_publish`] makes a part of the target ([`super::parts`]).
 
 use super::batch::BATCH;
+use super::hot_rows::HotRow;
 use super::keywords;
 use super::long_changes;
 use super::mailbox_tree;
@@ -9,7 +10,6 @@ use super::mailboxes::{self, MailboxError};
 use super::message_rows::{self, Going};
 use super::parts::{self, Part};
 use super::room::{self, Quota};
-use super::turns::Turn;
 use super::{Store, StoreError, Transaction, expunged};
 use crate::events::Event;
 use crate::id::{InboxId, MailboxId, RunnerId};
@@ -105,8 +105,8 @@ impl Store {
 
     /// Transfers messages in one transaction.
     pub async fn transfer_at_once(&self, transfer: Transfer, uids: Vec<u32>) -> Result<Copied, TransferError> {
-        let turn = [Turn::Inbox(transfer.inbox.clone())];
-        self.write_in_turn(&turn, move |transaction| at_once(transaction, &transfer, &uids)).await
+        let hot_row = [HotRow::Inbox(transfer.inbox.clone())];
+        self.write_serialized(&hot_row, move |transaction| at_once(transaction, &transfer, &uids)).await
     }
 
     /// Begins a transfer in batches: checks the target, reserves the quota for copies, and inserts the hidden row.
@@ -119,8 +119,8 @@ impl Store {
             Kind::Move | Kind::Rename => (0, 0),
         };
         let transfer = transfer.clone();
-        let turn = [Turn::Inbox(transfer.inbox.clone())];
-        self.write_in_turn(&turn, move |connection| {
+        let hot_row = [HotRow::Inbox(transfer.inbox.clone())];
+        self.write_serialized(&hot_row, move |connection| {
             match transfer.kind {
                 Kind::Rename => {}
                 Kind::Copy { .. } | Kind::Move => {
@@ -149,8 +149,8 @@ impl Store {
         before: usize,
         uids: Vec<u32>,
     ) -> Result<Vec<(u32, u32)>, TransferError> {
-        let turn = [Turn::Inbox(transfer.inbox.clone())];
-        self.write_in_turn(&turn, move |transaction| {
+        let hot_row = [HotRow::Inbox(transfer.inbox.clone())];
+        self.write_serialized(&hot_row, move |transaction| {
             let from = parts::of(transaction, &transfer.inbox, transfer.from)?;
             match transfer.kind {
                 Kind::Copy { .. } => {
@@ -172,8 +172,8 @@ impl Store {
         gathered: Vec<(u32, u32)>,
         owner: RunnerId,
     ) -> Result<Copied, TransferError> {
-        let turn = [Turn::Inbox(transfer.inbox.clone())];
-        let published = self.write_in_turn(&turn, move |transaction| {
+        let hot_row = [HotRow::Inbox(transfer.inbox.clone())];
+        let published = self.write_serialized(&hot_row, move |transaction| {
             long_changes::check_owner(transaction, &transfer.inbox, &owner)?;
             publish(transaction, &transfer, hidden, &gathered)
         });

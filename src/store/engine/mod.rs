@@ -11,7 +11,7 @@ mod value;
 pub use value::{FromValue, List, ToValue, Unexpected, Value};
 
 use super::StoreError;
-use super::turns::Turn;
+use super::hot_rows::HotRow;
 use crate::clock::Timestamp;
 use crate::events::{Cursor, Event};
 use crate::id::{AccountId, BodyId, ContentId};
@@ -40,11 +40,12 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    /// On PostgreSQL, writes with a turn in common are serialized; on SQLite, all writes are.
+    /// On PostgreSQL, writes with a hot row in common are serialized; on SQLite, all writes are.
     pub async fn write<T, E, F>(
         &self,
         owner: &Owner,
-        #[cfg_attr(not(feature = "cluster"), expect(unused_variables, reason = "one thread writes"))] turns: &[Turn],
+        #[cfg_attr(not(feature = "cluster"), expect(unused_variables, reason = "one thread writes"))]
+        hot_rows: &[HotRow],
         work: F,
     ) -> Result<T, E>
     where
@@ -55,7 +56,7 @@ impl Engine {
         match self {
             Self::Sqlite(engine) => engine.write(owner, work).await,
             #[cfg(feature = "cluster")]
-            Self::Postgres(engine) => engine.write(owner, turns, work).await,
+            Self::Postgres(engine) => engine.write(owner, hot_rows, work).await,
         }
     }
 

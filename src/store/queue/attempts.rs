@@ -1,11 +1,11 @@
 //! Delivery attempts: claimed with a lease, settled in one commit.
 
 use super::super::deliver::LocalDelivery;
+use super::super::hot_rows::HotRow;
 use super::super::message_rows::{self, NewMessage};
 use super::super::messages::Flags;
 use super::super::room::{self, DeliverError, Quota};
 use super::super::sent;
-use super::super::turns::Turn;
 use super::super::{Store, StoreError, StoredMessage, Transaction, bodies, content, mailboxes};
 use super::{is_8bit, rows};
 use crate::address::{Address, DomainName, InboxName, ReversePath};
@@ -203,12 +203,12 @@ impl Store {
             Some(bounce) => Some(self.prepare_body(bounce.body.clone().into()).await?),
             None => None,
         };
-        let mut turns = settlement.local.as_ref().map(LocalDelivery::turns).unwrap_or_default();
-        turns.extend(settlement.bounce.as_ref().map(|bounce| Turn::Inbox(bounce.inbox.clone())));
-        turns.push(Turn::Queue(settlement.account.clone()));
+        let mut hot_rows = settlement.local.as_ref().map(LocalDelivery::hot_rows).unwrap_or_default();
+        hot_rows.extend(settlement.bounce.as_ref().map(|bounce| HotRow::Inbox(bounce.inbox.clone())));
+        hot_rows.push(HotRow::Queue(settlement.account.clone()));
         let object = bounce.as_ref().and_then(NewBody::object);
-        let settled =
-            self.write_in_turn(&turns, move |transaction| settle(transaction, &settlement, bounce.as_ref(), quota));
+        let settled = self
+            .write_serialized(&hot_rows, move |transaction| settle(transaction, &settlement, bounce.as_ref(), quota));
         settled.await.inspect(|_| object.iter().for_each(NewObject::committed))
     }
 

@@ -3,8 +3,8 @@
 //! Invariant: the work of a claim is bounded, and a backlog of one account does not delay the deliveries of another.
 
 use super::super::due::Kind;
+use super::super::hot_rows::HotRow;
 use super::super::jobs::{self, Claim, JobKey, Lease};
-use super::super::turns::Turn;
 use super::super::{Store, StoreError, Transaction};
 use super::attempts::{self, Due};
 use super::rows::{self, Attempt};
@@ -77,8 +77,8 @@ impl Store {
         if count == 0 {
             return Ok((0, waiting, Vec::new()));
         }
-        let turns = chosen.turns();
-        let taken = self.write_in_turn(&turns, move |c| take(c, now, &lease, &chosen.attempts)).await?;
+        let hot_rows = chosen.hot_rows();
+        let taken = self.write_serialized(&hot_rows, move |c| take(c, now, &lease, &chosen.attempts)).await?;
         Ok((count, waiting, taken))
     }
 
@@ -121,9 +121,9 @@ struct Chosen {
 }
 
 impl Chosen {
-    fn turns(&self) -> Vec<Turn> {
-        let queues = self.accounts.iter().cloned().map(Turn::Queue);
-        queues.chain([Turn::Claims(Kind::Delivery.as_str())]).collect()
+    fn hot_rows(&self) -> Vec<HotRow> {
+        let queues = self.accounts.iter().cloned().map(HotRow::Queue);
+        queues.chain([HotRow::Claims(Kind::Delivery.as_str())]).collect()
     }
 }
 

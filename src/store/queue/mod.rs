@@ -23,11 +23,11 @@ pub(super) use rows::{end_leases, renew, wake_held, wake_unsigned};
 
 use super::deliver::LocalDelivery;
 use super::email_changes::RemoveDraftError;
+use super::hot_rows::HotRow;
 use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
 use super::room::{self, DeliverError, Quota};
 use super::sent::{self, Note};
-use super::turns::Turn;
 use super::{Store, StoreError, Transaction, bodies, content, email_changes, mailboxes};
 use crate::address::Address;
 use crate::address::InboxName;
@@ -111,16 +111,16 @@ impl Store {
     ) -> Result<(), AcceptError> {
         self.check_disk()?;
         let body = self.prepare_body(new.body.clone()).await?;
-        let mut turns = new.local.as_ref().map(LocalDelivery::turns).unwrap_or_default();
+        let mut hot_rows = new.local.as_ref().map(LocalDelivery::hot_rows).unwrap_or_default();
         if new.sent.is_some() || new.note.draft.is_some() {
-            turns.push(Turn::Inbox(new.inbox.clone()));
+            hot_rows.push(HotRow::Inbox(new.inbox.clone()));
         }
         if !new.rcpt_to.is_empty() {
-            turns.push(Turn::Queue(new.account.clone()));
+            hot_rows.push(HotRow::Queue(new.account.clone()));
         }
         let object = body.object();
         let accepted =
-            self.write_in_turn(&turns, move |transaction| accept(transaction, &new, &body, queue_size, quota));
+            self.write_serialized(&hot_rows, move |transaction| accept(transaction, &new, &body, queue_size, quota));
         accepted.await.inspect(|()| object.iter().for_each(NewObject::committed))
     }
 }

@@ -4,11 +4,11 @@
 //! takes the first in exclusive mode, and then the second. Before that it waits for another lock, the queue, which serves waiters in order
 //! and blocks no other write. An owner has one write in the global queue.
 //!
-//! Invariant: locks are taken in one order (queues, the owner's, turns, that of all writes), so there is no deadlock. A write that
+//! Invariant: locks are taken in one order (queues, the owner's, hot rows, that of all writes), so there is no deadlock. A write that
 //! holds the last one is running, so a waiter for it waits only for running writes.
 
 use crate::resources::Owner;
-use crate::store::turns::lock_number;
+use crate::store::hot_rows::lock_number;
 use std::time::Duration;
 
 /// Failed runs, or time in them, after which a write becomes exclusive among those of its owner, and after as much again among all. A
@@ -69,7 +69,7 @@ impl OwnerLocks {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Locks<'a> {
     pub owner: OwnerLocks,
-    pub turns: &'a [i64],
+    pub hot_rows: &'a [i64],
     pub exclusivity: Exclusivity,
 }
 
@@ -101,18 +101,18 @@ impl Locks<'_> {
         let exclusive = |lock: i64| format!("pg_advisory_lock({lock})");
         let (owner, limit) = (self.owner.shared, format!("SET LOCAL lock_timeout = {}; ", milliseconds(timeout)));
         // Each is taken before the next is asked for.
-        let turns = self.turns.iter().copied().map(exclusive);
+        let hot_rows = self.hot_rows.iter().copied().map(exclusive);
         let select = |locks: Vec<String>| format!("SELECT {}; ", locks.join(", "));
         let locks = match self.exclusivity {
             Exclusivity::Shared => {
-                select([shared(owner)].into_iter().chain(turns).chain([shared(ALL_WRITES)]).collect())
+                select([shared(owner)].into_iter().chain(hot_rows).chain([shared(ALL_WRITES)]).collect())
             }
             Exclusivity::Owner => {
-                let others = select(turns.chain([shared(ALL_WRITES)]).collect());
+                let others = select(hot_rows.chain([shared(ALL_WRITES)]).collect());
                 format!("{limit}SELECT {}; SET LOCAL lock_timeout = 0; {others}", exclusive(owner))
             }
             Exclusivity::Global => {
-                let own = select([shared(owner)].into_iter().chain(turns).collect());
+                let own = select([shared(owner)].into_iter().chain(hot_rows).collect());
                 format!("{own}{limit}SELECT {}; ", exclusive(ALL_WRITES))
             }
         };
@@ -122,18 +122,18 @@ impl Locks<'_> {
     /// Releases all locks but the queues: those of a write that has begun, or those taken before the wait for an exclusive lock timed out.
     pub fn release(self, has_begun: bool) -> String {
         let (owner, unlocks) = (self.owner.shared, |lock: i64| format!(", pg_advisory_unlock({lock})"));
-        let turns: String = self.turns.iter().copied().map(unlocks).collect();
+        let hot_rows: String = self.hot_rows.iter().copied().map(unlocks).collect();
         match (self.exclusivity, has_begun) {
             (Exclusivity::Shared, _) => RELEASE_ALL.to_owned(),
             // The exclusive lock is the first one.
             (Exclusivity::Owner, false) => String::new(),
             (Exclusivity::Owner, true) => {
-                format!("SELECT pg_advisory_unlock_shared({ALL_WRITES}){turns}{}", unlocks(owner))
+                format!("SELECT pg_advisory_unlock_shared({ALL_WRITES}){hot_rows}{}", unlocks(owner))
             }
             (Exclusivity::Global, true) => {
-                format!("SELECT pg_advisory_unlock({ALL_WRITES}){turns}, pg_advisory_unlock_shared({owner})")
+                format!("SELECT pg_advisory_unlock({ALL_WRITES}){hot_rows}, pg_advisory_unlock_shared({owner})")
             }
-            (Exclusivity::Global, false) => format!("SELECT pg_advisory_unlock_shared({owner}){turns}"),
+            (Exclusivity::Global, false) => format!("SELECT pg_advisory_unlock_shared({owner}){hot_rows}"),
         }
     }
 }

@@ -12,6 +12,7 @@ mod follower;
 mod locks;
 mod pool;
 mod presence;
+mod row_queues;
 mod schema;
 pub(in crate::store) mod search;
 mod session;
@@ -21,7 +22,6 @@ pub(in crate::store) mod testing;
 #[cfg(test)]
 mod tests;
 mod transaction;
-mod turns;
 
 pub(super) use catalog::{CATALOG, items};
 pub(in crate::store) use session::{Session, in_words};
@@ -31,8 +31,8 @@ use super::{Connection, Transaction};
 use crate::config;
 use crate::events::Events;
 use crate::resources::Owner;
+use crate::store::hot_rows::HotRow;
 use crate::store::process::Owners;
-use crate::store::turns::Turn;
 use crate::store::{Access, StoreError, copy, jobs};
 use caller::{Caller, CancelOnDrop};
 use connect::{Connector, SettingsError};
@@ -40,12 +40,12 @@ use events::EventLog;
 use follower::Follower;
 use locks::OwnerLocks;
 use pool::Pool;
+use row_queues::RowQueues;
 use schema::SchemaError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::task::TaskTracker;
 use transaction::Tries;
-use turns::TurnQueues;
 
 /// How long to wait for a program that is exiting to close its connections.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,7 +77,7 @@ pub(in crate::store) struct Postgres {
     connector: Connector,
     readers: Pool,
     writers: Pool,
-    turns: TurnQueues,
+    row_queues: RowQueues,
     /// Running transactions.
     running: TaskTracker,
     log: Arc<EventLog>,
@@ -115,8 +115,8 @@ impl Postgres {
         follower.start().and_then(|()| log.start_notifier(connector.clone())).map_err(OpenError::Thread)?;
         let readers = Pool::new(connector.clone(), settings.read_connections);
         let writers = Pool::new(connector.clone(), settings.write_connections);
-        let (turns, running) = (TurnQueues::default(), TaskTracker::new());
-        Ok(Self { connector, readers, writers, turns, running, log, incomplete_copy_of })
+        let (row_queues, running) = (RowQueues::default(), TaskTracker::new());
+        Ok(Self { connector, readers, writers, row_queues, running, log, incomplete_copy_of })
     }
 
     /// Releases the leases of a process that has ended. Blocks.
@@ -139,21 +139,21 @@ impl Postgres {
         std::thread::scope(|scope| scope.spawn(end).join()).unwrap_or_else(|_| panicked())
     }
 
-    pub async fn write<T, E, F>(&self, owner: &Owner, turns: &[Turn], work: F) -> Result<T, E>
+    pub async fn write<T, E, F>(&self, owner: &Owner, hot_rows: &[HotRow], work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
         self.log.check_schema()?;
-        let turns = Arc::new(self.turns.wait(turns).await);
+        let hot_rows = Arc::new(self.row_queues.wait(hot_rows).await);
         let (locks, mut work, mut tries, mut lines) = (OwnerLocks::new(owner), work, Tries::new(), Vec::new());
         loop {
             let mut place = self.writers.place(owner).await?;
-            let (log, turns) = (Arc::clone(&self.log), Arc::clone(&turns));
+            let (log, hot_rows) = (Arc::clone(&self.log), Arc::clone(&hot_rows));
             // The events are published before the connection returns to the pool, so an owner's are in the order of its commits.
             let run = self.running.spawn_blocking(move || {
-                let done = transaction::write(&mut place, &log, locks, turns.keys(), &mut tries, &work);
+                let done = transaction::write(&mut place, &log, locks, hot_rows.keys(), &mut tries, &work);
                 (done, tries, work)
             });
             let aborted = |error| StoreError::Aborted(format!("a write was aborted: {error}"));
@@ -162,8 +162,8 @@ impl Postgres {
             if let Some(done) = done {
                 return done;
             }
-            // After its turns: who has a place in line has them.
-            lines.push(self.turns.wait_at(tries.queue(locks).into_iter().collect()).await);
+            // After its hot rows: a write with a place in a queue holds them.
+            lines.push(self.row_queues.wait_at(tries.queue(locks).into_iter().collect()).await);
         }
     }
 

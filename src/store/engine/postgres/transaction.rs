@@ -87,11 +87,11 @@ pub(super) fn write<T, E: From<StoreError>>(
     place: &mut Place,
     log: &EventLog,
     owner: OwnerLocks,
-    turns: &[i64],
+    hot_rows: &[i64],
     tries: &mut Tries,
     work: impl Fn(&Transaction<'_>) -> Result<T, E>,
 ) -> Option<Result<T, E>> {
-    let locks = Locks { owner, turns, exclusivity: tries.exclusivity() };
+    let locks = Locks { owner, hot_rows, exclusivity: tries.exclusivity() };
     let mut is_queued = false;
     let done = loop {
         if tries.exclusivity() != locks.exclusivity {

@@ -1,27 +1,26 @@
-//! What many writes change at the same time.
+//! Rows that many writes change at the same time.
 //!
-//! On an engine where writes run side by side, two that change the same row cannot both be committed: one of them is run again. Those that
-//! name the same turn run one after the other instead, on all daemons. It is no promise: a verb is right without it.
+//! On PostgreSQL, two concurrent transactions that change the same row cannot both commit: one of them is retried. Writes that name
+//! the same hot row are serialized instead, on all daemons. It is an optimization: a verb is correct without it.
 
 use super::rates::RateKey;
 use crate::id::{AccountId, InboxId};
 
-/// What a write waits for its turn at.
 #[derive(Clone, Debug)]
 #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "with SQLite, one thread writes"))]
-pub(super) enum Turn {
-    /// The row of an inbox, which counts its messages, and those of its mailboxes, with their next UIDs.
+pub(super) enum HotRow {
+    /// The row of an inbox, with its counters, and those of its mailboxes, with their next UIDs.
     Inbox(InboxId),
-    /// What an account has in the queue, and when it is due.
+    /// Counters of an account's queue, and when its next delivery is due.
     Queue(AccountId),
-    /// Jobs of a kind that runners claim.
+    /// Due jobs of a kind, which runners claim.
     Claims(&'static str),
-    /// What is spent of a limit.
+    /// The counter of a rate limit.
     Rate(RateKey),
 }
 
-impl Turn {
-    /// The number of the lock that the database knows it by.
+impl HotRow {
+    /// The number of its advisory lock.
     #[cfg(feature = "cluster")]
     pub fn key(&self) -> i64 {
         let (kind, id) = match self {
