@@ -28,6 +28,7 @@ use crate::inbound::Inbound;
 use crate::mailbox::MailboxService;
 use crate::net::listener::Shutdown;
 use crate::net::tls::{ServerTls, TlsError};
+use crate::public_events::PublicEvents;
 use crate::queue::{AttemptTimes, Queue};
 use crate::rates;
 use crate::reading::Reading;
@@ -110,6 +111,8 @@ pub struct Services {
     pub provider: Provider,
     pub verifier: Verifier,
     pub registry: Registry,
+    /// Shows what has happened in an account.
+    pub public_events: PublicEvents,
     pub queue: Queue,
     pub submission: Submission,
     pub inbound: Inbound,
@@ -182,6 +185,9 @@ impl Services {
             Authenticator::new(store.clone(), clock.clone(), config.platform.domain.clone(), &config.limits);
         let reading = Reading::new(&config, work, reading_log);
         let search = SearchIndex::new(store.clone(), clock.clone(), reading.clone(), &spool);
+        let platform = config.platform.domain.clone();
+        let public_events =
+            PublicEvents::new(store.clone(), clock.clone(), platform, registry.clone(), reading.clone(), &spool);
         let readiness = Readiness::new(store.clone());
         Ok(Self {
             config,
@@ -195,6 +201,7 @@ impl Services {
             provider,
             verifier,
             registry,
+            public_events,
             queue,
             submission,
             inbound,

@@ -316,7 +316,8 @@ impl Registry {
         }
     }
 
-    fn view(&self, row: &DomainRow) -> CustomDomain {
+    /// A claim as the API shows it.
+    pub fn view(&self, row: &DomainRow) -> CustomDomain {
         view::of(row, self.verifier.rules())
     }
 }

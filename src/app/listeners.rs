@@ -115,6 +115,7 @@ fn open_http(
         events: services.events.clone(),
         authenticator: services.authenticator.clone(),
         registry: services.registry.clone(),
+        public_events: services.public_events.clone(),
         rotation: services.rotation.clone(),
         submission: services.submission.clone(),
         queue: services.queue.clone(),

@@ -58,6 +58,7 @@ use crate::dkim::Links;
 use crate::events::Events;
 use crate::id::AccountId;
 use crate::mailbox::MailboxService;
+use crate::public_events::PublicEvents;
 use crate::queue::Queue;
 use crate::rates::{Hourly, Limit};
 use crate::reading::Reading;
@@ -80,6 +81,7 @@ pub struct HttpContext {
     pub events: Events,
     pub authenticator: Authenticator,
     pub registry: Registry,
+    pub public_events: PublicEvents,
     pub rotation: Rotation,
     pub submission: Submission,
     pub queue: Queue,

@@ -11,6 +11,7 @@ use crate::dns::Resolver;
 use crate::id::AccountId;
 use crate::mailbox::MailboxService;
 use crate::net::listener::Shutdown;
+use crate::public_events::PublicEvents;
 use crate::queue::{AttemptTimes, Queue};
 use crate::reading::Reading;
 use crate::registry::Registry;
@@ -171,6 +172,14 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), keys, verifier);
     let spool = Spool::open(dir, &config.limits).unwrap();
     let reading = Reading::new(&config, WorkPool::default(), ReadingLog::default());
+    let public_events = PublicEvents::new(
+        store.clone(),
+        clock.clone(),
+        config.platform.domain.clone(),
+        registry.clone(),
+        reading.clone(),
+        &spool,
+    );
     let passwords = Passwords::new(reading.work().clone());
     let creations = HttpContext::creations(&config.limits, &store);
     let readiness = Readiness::new(store.clone());
@@ -182,6 +191,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
         events,
         authenticator,
         registry,
+        public_events,
         rotation,
         submission,
         queue,

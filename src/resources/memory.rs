@@ -72,6 +72,12 @@ impl MemoryBudget {
         self.lock().check(&self.0.shares, client, octets, octets.saturating_sub(UNCOUNTED))
     }
 
+    /// True if a claim of this size is granted while there are no others.
+    pub fn could_hold(&self, client: &Client, octets: usize) -> bool {
+        let alone = Used::default();
+        alone.check(&self.0.shares, client, octets, octets.saturating_sub(UNCOUNTED)).is_ok()
+    }
+
     /// Claimed octets.
     pub fn used(&self) -> usize {
         self.lock().total

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// Events removed per transaction.
 const BATCH: i64 = 500;
+/// By how much events may be out of the order of their times: transactions on PostgreSQL overlap.
+const OVERLAP: Duration = Duration::from_secs(60);
 /// Between two checks for expired events.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -36,6 +38,8 @@ pub struct EventPage {
     pub next: Cursor,
     /// Events after the reader's cursor were removed, or the cursor is of another log: the reader must reload the current state.
     pub has_gap: bool,
+    /// False if later events are committed that are not before the settled end yet: they are returned a moment later.
+    pub is_settled: bool,
 }
 
 impl Transaction<'_> {
@@ -81,6 +85,32 @@ impl Store {
     ) -> Result<EventPage, StoreError> {
         let (account, inbox) = (account.clone(), inbox.cloned());
         self.read(move |transaction| page(transaction, &account, inbox.as_ref(), after, limit)).await
+    }
+
+    /// A cursor before the first event of an account, or of one of its inboxes, at or after `time`, and at most `limit` events before
+    /// the end.
+    pub async fn events_since(
+        &self,
+        account: &AccountId,
+        inbox: Option<&InboxId>,
+        time: Timestamp,
+        limit: u32,
+    ) -> Result<Cursor, StoreError> {
+        let (account, inbox) = (account.clone(), inbox.cloned());
+        self.read(move |transaction| {
+            let sql = if inbox.is_some() { LAST_OF_INBOX } else { LAST_OF_ACCOUNT };
+            let mut cursor = transaction.log_end()?;
+            transaction.for_each(sql, params![account, limit, inbox], |row| {
+                let (number, at): (i64, Timestamp) = (row.get(1)?, row.get(2)?);
+                if at >= time {
+                    cursor = cursor.min(Cursor { position: row.get(0)?, number: number.saturating_sub(1) });
+                }
+                let is_before = at.after(OVERLAP) < time;
+                Ok(if is_before { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })?;
+            Ok(cursor)
+        })
+        .await
     }
 
     /// Removes events older than `retention` until the store is closed.
@@ -135,6 +165,15 @@ const OF_ACCOUNT: &str = "SELECT position, number, at, kind, data FROM event
     UNION ALL SELECT position, number, at, kind, data FROM event
     WHERE account_id = ?1 AND position > ?2 AND position <= ?4
     ORDER BY position, number LIMIT ?5";
+/// The newest first.
+const LAST_OF_ACCOUNT: &str =
+    "SELECT position, number, at FROM event WHERE account_id = ?1 AND CAST(?3 AS TEXT) IS NULL
+    ORDER BY position DESC, number DESC LIMIT ?2";
+const LAST_OF_INBOX: &str = "SELECT position, number, at FROM event WHERE inbox_id = ?3 AND account_id = ?1
+    ORDER BY position DESC, number DESC LIMIT ?2";
+/// One that is visible after the position `?2`, of the account `?1`, and of the inbox `?3` if that is not null.
+const UNSETTLED: &str = "SELECT 1 FROM event
+    WHERE account_id = ?1 AND position > ?2 AND (CAST(?3 AS TEXT) IS NULL OR inbox_id = ?3) LIMIT 1";
 const OF_INBOX: &str = "SELECT position, number, at, kind, data FROM event
     WHERE inbox_id = ?1 AND position = ?2 AND number > ?3 AND account_id = ?6
     UNION ALL SELECT position, number, at, kind, data FROM event
@@ -180,7 +219,8 @@ fn page(
     }
     // No more events up to the end: the cursor passes events of other accounts, so that their removal is not a gap.
     let next = if count < limit { end } else { last };
-    Ok(EventPage { events, next, has_gap })
+    let is_settled = !transaction.exists(UNSETTLED, params![account, end.position, inbox])?;
+    Ok(EventPage { events, next, has_gap, is_settled })
 }
 
 #[cfg(all(test, feature = "cluster"))]

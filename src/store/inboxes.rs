@@ -115,6 +115,11 @@ fn inbox(row: &Row<'_>) -> Result<Inbox, StoreError> {
     })
 }
 
+pub(super) fn of_account(c: &Transaction<'_>, account: &AccountId, id: &InboxId) -> Result<Option<Inbox>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM inbox WHERE id = ?1 AND account_id = ?2");
+    c.query_opt(&sql, params![id, account], inbox)
+}
+
 pub(super) fn create(
     c: &Transaction<'_>,
     new: &NewInbox,
@@ -270,11 +275,7 @@ impl Store {
 
     pub async fn inbox_get(&self, account: &AccountId, id: &InboxId) -> Result<Option<Inbox>, StoreError> {
         let (account, id) = (account.clone(), id.clone());
-        self.read(move |c| {
-            let sql = format!("SELECT {COLUMNS} FROM inbox WHERE id = ?1 AND account_id = ?2");
-            c.query_opt(&sql, params![id, account], inbox)
-        })
-        .await
+        self.read(move |c| of_account(c, &account, &id)).await
     }
 
     /// An inbox of any account. For operators.

@@ -4,7 +4,7 @@
 
 use super::{Store, StoreError, StoredMessage, Transaction, content};
 use crate::clock::Timestamp;
-use crate::id::{ContentId, InboxId, MessageId, ThreadId};
+use crate::id::{ContentId, InboxId, MailboxId, MessageId, ThreadId};
 use crate::store::engine::{FromValue, Row, ToValue, Unexpected, Value, params};
 use std::ops::Range;
 
@@ -115,6 +115,23 @@ fn summary(row: &Row<'_>) -> Result<MessageSummary, StoreError> {
     })
 }
 
+/// A message of the inbox.
+pub(super) fn find(c: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Option<MessageSummary>, StoreError> {
+    let sql = format!("{SUMMARY} WHERE m.inbox_id = ?2 AND m.id = ?3");
+    c.query_opt(&sql, params![SUMMARY_HEADER, inbox, id], summary)
+}
+
+/// Up to `limit` messages of a row of `mailbox` with this mod-sequence, without their headers.
+pub(super) fn changed_at(
+    c: &Transaction<'_>,
+    row: MailboxId,
+    modseq: i64,
+    limit: usize,
+) -> Result<Vec<MessageSummary>, StoreError> {
+    let sql = format!("{SUMMARY} WHERE m.mailbox_id = ?2 AND m.modseq = ?3 ORDER BY m.uid LIMIT ?4");
+    c.query(&sql, params![0_i64, row, modseq, i64::try_from(limit).unwrap_or(i64::MAX)], summary)
+}
+
 fn content_of(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Option<ContentId>, StoreError> {
     let sql = "SELECT m.content_id FROM message m JOIN mailbox p ON p.id = m.mailbox_id
                WHERE m.inbox_id = ?1 AND m.id = ?2 AND (p.is_hidden = 0 OR p.part_of IS NOT NULL)";
@@ -144,11 +161,7 @@ impl Store {
 
     pub async fn message(&self, inbox: &InboxId, id: &MessageId) -> Result<Option<MessageSummary>, StoreError> {
         let (inbox, id) = (inbox.clone(), id.clone());
-        self.read(move |connection| {
-            let sql = format!("{SUMMARY} WHERE m.inbox_id = ?2 AND m.id = ?3");
-            connection.query_opt(&sql, params![SUMMARY_HEADER, inbox, id], summary)
-        })
-        .await
+        self.read(move |connection| find(connection, &inbox, &id)).await
     }
 
     /// The total length of a message, and the octets of `range`, clipped to it.
@@ -167,6 +180,28 @@ impl Store {
             Some((size, message)) => Ok(Some((size, self.fetch_message(message).await?.into_bytes()))),
             None => Ok(None),
         }
+    }
+
+    /// Several messages, each of an inbox, read in one transaction; `None` for those that do not exist.
+    pub async fn messages_raw(
+        &self,
+        wanted: Vec<(InboxId, MessageId)>,
+    ) -> Result<Vec<Option<StoredMessage>>, StoreError> {
+        let found = self.read(move |connection| {
+            let load = |(inbox, id): &(InboxId, MessageId)| {
+                let found = content_of(connection, inbox, id)?;
+                found.map(|content_id| content::load(connection, content_id)).transpose()
+            };
+            wanted.iter().map(load).collect::<Result<Vec<_>, StoreError>>()
+        });
+        let mut messages = Vec::new();
+        for found in found.await? {
+            messages.push(match found {
+                Some(message) => Some(self.fetch_message(message).await?),
+                None => None,
+            });
+        }
+        Ok(messages)
     }
 
     pub async fn message_raw(&self, inbox: &InboxId, id: &MessageId) -> Result<Option<StoredMessage>, StoreError> {

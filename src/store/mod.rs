@@ -21,6 +21,7 @@ mod due;
 pub(crate) mod email_changes;
 pub(crate) mod emails;
 pub(crate) mod engine;
+pub(crate) mod event_subjects;
 pub(crate) mod events;
 mod expunged;
 pub(crate) mod flag_list;

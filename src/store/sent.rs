@@ -154,7 +154,11 @@ fn unsettled(connection: &Transaction<'_>, id: &MessageId) -> Result<BTreeMap<St
     Ok(connection.query(sql, params![SubmissionId::of_sent(id)], row)?.into_iter().collect())
 }
 
-fn sent(connection: &Transaction<'_>, id: &MessageId, now: Timestamp) -> Result<Option<SentEmail>, StoreError> {
+pub(super) fn sent(
+    connection: &Transaction<'_>,
+    id: &MessageId,
+    now: Timestamp,
+) -> Result<Option<SentEmail>, StoreError> {
     let sql = "SELECT recipients, message_type, metadata, send_at FROM sent_email WHERE id = ?1";
     let row = |row: &Row<'_>| {
         let note = Note { message_type: row.get(1)?, metadata: row.get(2)?, draft: None };

@@ -1,6 +1,5 @@
 //! `PATCH …/emails/{id}`, `…/actions`, `DELETE`, `…/restore`: labels, flags and the mailbox of one email, all of a request or nothing.
 
-use super::json::EmailJson;
 use super::labels::{self, Label};
 use super::{find, shown};
 use crate::http::HttpContext;
@@ -18,6 +17,7 @@ use crate::store::mailboxes::{MailboxError, MailboxKind};
 use crate::store::messages::{Flags, MessageSummary};
 use crate::store::sent::Status;
 use crate::store::transfer::TransferError;
+use crate::views::email::EmailJson;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};

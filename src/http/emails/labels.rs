@@ -4,10 +4,9 @@
 use crate::store::email_changes::{EmailChange, Target};
 use crate::store::emails::EmailFilter;
 use crate::store::mailboxes::MailboxKind;
-use crate::store::messages::{Flags, MessageSummary};
-
-pub(super) const UNREAD: &str = "unread";
-const STARRED: &str = "starred";
+use crate::store::messages::Flags;
+pub(in crate::http) use crate::views::labels::system;
+pub(super) use crate::views::labels::{STARRED, UNREAD, name_of};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Label {
@@ -15,22 +14,6 @@ pub(in crate::http) enum Label {
     Unread,
     Starred,
     Keyword(String),
-}
-
-pub(super) const fn name_of(kind: MailboxKind) -> &'static str {
-    match kind {
-        MailboxKind::Inbox => "inbox",
-        MailboxKind::Drafts => "drafts",
-        MailboxKind::Sent => "sent",
-        MailboxKind::Junk => "junk",
-        MailboxKind::Trash => "trash",
-        MailboxKind::Archive => "archive",
-    }
-}
-
-/// The labels that every account has.
-pub(in crate::http) fn system() -> impl Iterator<Item = &'static str> {
-    MailboxKind::ALL.into_iter().map(name_of).chain([UNREAD, STARRED])
 }
 
 /// A name as a keyword: an atom of IMAP (RFC 3501 §9) as it is, anything else in lower case with `-` for what is not a letter or a digit.
@@ -106,15 +89,6 @@ pub(super) fn to(change: &mut EmailChange, target: Target) -> Result<(), String>
             Ok(())
         }
     }
-}
-
-/// The labels of a message.
-pub(super) fn of(message: &MessageSummary) -> Vec<String> {
-    let kind = MailboxKind::of(&message.mailbox, message.special_use.as_deref());
-    let unread = (!message.flags.contains(Flags::SEEN)).then_some(UNREAD);
-    let starred = message.flags.contains(Flags::FLAGGED).then_some(STARRED);
-    let system = kind.map(name_of).into_iter().chain(unread).chain(starred);
-    system.chain(message.keywords.split_ascii_whitespace()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

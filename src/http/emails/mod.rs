@@ -4,14 +4,13 @@ pub(super) mod actions;
 pub(super) mod answers;
 pub(super) mod attachments;
 pub(super) mod ingest;
-mod json;
 pub(super) mod labels;
 pub(super) mod search;
 mod terms;
 
-pub(super) use actions::problem;
 #[cfg(any(test, fuzzing))]
-pub(super) use json::WholeJson as MessageJson;
+pub(super) use crate::views::email::WholeJson as MessageJson;
+pub(super) use actions::problem;
 
 use super::HttpContext;
 use super::body::no_room;
@@ -31,6 +30,8 @@ use crate::store::emails::{EmailFilter, Found};
 use crate::store::inboxes::Inbox;
 use crate::store::messages::{Flags, MessageSummary};
 use crate::store::search::candidates::SearchIn;
+pub(super) use crate::views::email::EmailJson;
+use crate::views::email::WholeJson;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -38,8 +39,6 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use futures_util::StreamExt;
 use futures_util::stream::{self, Stream};
-pub(super) use json::EmailJson;
-use json::WholeJson;
 use labels::Label;
 use serde::Serialize;
 use std::io;

@@ -26,7 +26,7 @@ const SHOWN_FIELDS: usize = 500;
 /// A mailbox of a header field.
 #[derive(Serialize, ToSchema)]
 #[schema(as = EmailMailbox)]
-pub(in crate::http) struct MailboxJson {
+pub(crate) struct MailboxJson {
     name: Option<String>,
     address: Option<String>,
 }
@@ -34,7 +34,7 @@ pub(in crate::http) struct MailboxJson {
 /// An email without its content.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Email)]
-pub(in crate::http) struct EmailJson {
+pub(crate) struct EmailJson {
     id: MessageId,
     inbox_id: InboxId,
     /// The id of its first copy.
@@ -68,7 +68,7 @@ pub(in crate::http) struct EmailJson {
     raw: String,
     /// In the answer of a search: where its words are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) highlights: Vec<Highlight>,
+    pub(crate) highlights: Vec<Highlight>,
     /// The daemon aborted while reading this message, so it is shown as plain text.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unreadable: bool,
@@ -77,7 +77,7 @@ pub(in crate::http) struct EmailJson {
 /// An email with its content.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WholeEmail)]
-pub(in crate::http) struct WholeJson {
+pub(crate) struct WholeJson {
     #[serde(flatten)]
     email: EmailJson,
     text_body: Option<String>,
@@ -144,7 +144,7 @@ struct AttachmentJson {
 }
 
 impl EmailJson {
-    pub(super) fn new(stored: MessageSummary, readable: Readable) -> Self {
+    pub(crate) fn new(stored: MessageSummary, readable: Readable) -> Self {
         let header = Header::read(&stored.header, &readable.limits);
         let mailboxes = |name| mailboxes(&header, name);
         let ids = |name| header.find(name).map(message_ids).unwrap_or_default();
@@ -188,7 +188,7 @@ impl EmailJson {
 }
 
 /// The path of something that belongs to an email.
-pub(super) fn path(id: &MessageId, what: &str) -> String {
+pub(crate) fn path(id: &MessageId, what: &str) -> String {
     format!("/api/v1/emails/{id}/{what}")
 }
 
@@ -206,7 +206,7 @@ impl AttachmentJson {
 }
 
 impl WholeJson {
-    pub(in crate::http) fn new(stored: MessageSummary, body: &[u8], readable: Readable) -> Self {
+    pub(crate) fn new(stored: MessageSummary, body: &[u8], readable: Readable) -> Self {
         let tree = Tree::parse(&stored.header, body, &readable.limits);
         let content = content(&tree, SHOWN_TEXT);
         let header = Header::read(&stored.header, &readable.limits);
@@ -229,7 +229,21 @@ impl WholeJson {
         }
     }
 
-    pub(super) fn with(self, sent: Option<SentEmail>) -> Self {
+    pub(crate) fn with(self, sent: Option<SentEmail>) -> Self {
         Self { sent: sent.map(Into::into), ..self }
+    }
+
+    /// Cuts each text to `octets`.
+    pub(crate) fn cut_to(mut self, octets: usize) -> Self {
+        let texts = [self.text_body.as_mut(), self.html_body.as_mut(), Some(&mut self.extracted_text)];
+        for text in texts.into_iter().flatten().filter(|text| text.len() > octets) {
+            text.truncate(text.floor_char_boundary(octets));
+            self.truncated = true;
+        }
+        self
+    }
+
+    pub(crate) fn has_codes(&self) -> bool {
+        !self.codes.is_empty()
     }
 }
