@@ -10,7 +10,6 @@ mod ses_tests;
 #[cfg(test)]
 mod tests;
 mod view;
-mod waiting;
 
 pub use history::{DomainCheck, DomainEvent};
 pub use refusal::Refused;
@@ -23,6 +22,7 @@ use crate::dkim::{Fresh, Provider, ProviderError};
 use crate::events::{Event, Subscription};
 use crate::id::{AccountId, DomainId};
 use crate::rates::{Exceeded, Hourly, Limit, Quota};
+use crate::resources::permits::Permits;
 use crate::store::checks::RequestCheckError;
 use crate::store::domains::{CreateDomainError, DomainPatch, DomainRow, NewDomain, PatchDomainError};
 use crate::store::names::NameLimits;
@@ -33,10 +33,13 @@ use crate::verifier::Verifier;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use waiting::Waiting;
 
 /// Maximum wait for a check (`Prefer: wait`, RFC 7240 §4.3).
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Requests of an account that wait for a check at a time; further ones are answered at once. A waiting request holds a connection, and
+/// behind a proxy all accounts share the connection limit of one address.
+const WAITS_PER_ACCOUNT: usize = 8;
 
 /// Why a claim was not created.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +119,7 @@ pub struct Registry {
     clock: Clock,
     provider: Provider,
     verifier: Verifier,
-    waiting: Waiting,
+    waiting: Permits,
     claims: Arc<Hourly<AccountId, 1>>,
 }
 
@@ -132,7 +135,8 @@ impl Registry {
             [Limit { key: "claims_per_hour", what: "claims of domains", limit: config.limits.claims_per_hour }],
             &store,
         ));
-        Self { config, store, clock, provider: provider.into(), verifier, waiting: Waiting::default(), claims }
+        let waiting = Permits::new(usize::MAX, WAITS_PER_ACCOUNT);
+        Self { config, store, clock, provider: provider.into(), verifier, waiting, claims }
     }
 
     /// Claims a name. Signing keys are generated in the background; the first check is scheduled. Claimed before under the same
@@ -290,7 +294,8 @@ impl Registry {
             RequestCheckError::Store(error) => error.into(),
         })?;
         self.verifier.wake();
-        let Some((wait, _permit)) = wait.and_then(|wait| Some((wait.min(LONGEST_WAIT), self.waiting.permit(account)?)))
+        let Some((wait, _permit)) =
+            wait.and_then(|wait| Some((wait.min(LONGEST_WAIT), self.waiting.take(account).ok()?)))
         else {
             return Ok((self.view(&row), Answered::AtOnce));
         };

@@ -4,7 +4,7 @@ use super::{Services, StartError};
 use crate::auth::passwords::Passwords;
 use crate::config::Config;
 use crate::dns::authority::{Authority, KeysZone, Zones};
-use crate::http::{self, HttpContext};
+use crate::http::{self, HttpContext, Streams};
 use crate::imap::{self, ImapServer};
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
@@ -116,6 +116,7 @@ fn open_http(
         authenticator: services.authenticator.clone(),
         registry: services.registry.clone(),
         public_events: services.public_events.clone(),
+        streams: Streams::new(&config.limits, services.authenticator.clone(), services.public_events.clone()),
         rotation: services.rotation.clone(),
         submission: services.submission.clone(),
         queue: services.queue.clone(),

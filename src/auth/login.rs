@@ -153,6 +153,12 @@ impl Authenticator {
         }
     }
 
+    /// Whether a token of an earlier request is still valid, for what goes on for long.
+    pub async fn is_live(&self, token: &TokenId) -> Result<bool, StoreError> {
+        let found = self.store.token_get(None, token).await?;
+        Ok(found.is_some_and(|token| token.is_live(self.clock.now())))
+    }
+
     /// HTTP: the log-in of a request that acts for an inbox, at one of its addresses, or else at its platform address.
     /// `None`: it is no address of this inbox, or the token does not have access to the inbox.
     pub async fn log_in_as(

@@ -163,6 +163,8 @@ impl Default for Limits {
             connections_per_network: 250,
             connections: 2000,
             connections_per_account: 1000,
+            streams: 1000,
+            streams_per_account: 100,
             failed_logins: 20,
             messages_per_hour: 1000,
             recipients_per_hour: 5000,

@@ -360,6 +360,10 @@ pub struct Limits {
     pub connections: usize,
     /// Concurrent sessions logged in to one account, over SMTP and IMAP together.
     pub connections_per_account: usize,
+    /// Streams of events and requests that wait for an email, at a time.
+    pub streams: usize,
+    /// Of these, for one account.
+    pub streams_per_account: usize,
     /// Failed log-ins in ten minutes, per address and per account.
     pub failed_logins: u32,
     /// Messages that an account may submit per hour.

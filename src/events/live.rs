@@ -4,8 +4,8 @@
 //! follows its commit within a moment. There is one channel per account, made with its first session and dropped some time after its
 //! last; an idle session costs a receiver.
 
-use super::Event;
-use crate::id::AccountId;
+use super::{Event, PublicType};
+use crate::id::{AccountId, InboxId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast::error::RecvError;
@@ -15,6 +15,9 @@ use tokio::sync::{broadcast, watch};
 const BACKLOG: usize = 64;
 /// The same for what follows the events of all domains.
 const DOMAIN_BACKLOG: usize = 256;
+
+/// Channels up to which those without receivers are kept.
+const CLEAR_AT: usize = 64;
 
 /// `None`: events were missed.
 type Sender = broadcast::Sender<Option<Event>>;
@@ -36,6 +39,51 @@ impl Subscription {
     }
 }
 
+/// Wakes a reader of the log: there may be public events of its account, or of its inbox.
+#[derive(Debug)]
+pub struct Wakes(watch::Receiver<u32>);
+
+impl Wakes {
+    /// Resolves at the next wake since it has resolved last. Cancel safe.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The hub is gone, and with it the store.
+            std::future::pending().await
+        }
+    }
+
+    /// Changes when readers have to check their tokens.
+    pub fn checks(&self) -> u32 {
+        *self.0.borrow()
+    }
+}
+
+/// The readers of an account's log. The value counts how often they had to check their tokens.
+#[derive(Debug, Default)]
+struct Readers {
+    all: watch::Sender<u32>,
+    by_inbox: HashMap<InboxId, watch::Sender<u32>>,
+}
+
+impl Readers {
+    fn are_there(&mut self) -> bool {
+        self.by_inbox.retain(|_, sender| sender.receiver_count() > 0);
+        self.all.receiver_count() > 0 || !self.by_inbox.is_empty()
+    }
+
+    /// Wakes the readers of the account, and those of one inbox or of all.
+    fn wake(&self, inbox: Option<&InboxId>, is_check: bool) {
+        let wake =
+            |sender: &watch::Sender<u32>| sender.send_modify(|checks| *checks = checks.wrapping_add(is_check.into()));
+        wake(&self.all);
+        if is_check {
+            self.by_inbox.values().for_each(wake);
+        } else {
+            inbox.and_then(|inbox| self.by_inbox.get(inbox)).into_iter().for_each(wake);
+        }
+    }
+}
+
 /// The hub; clones share it.
 #[derive(Clone, Debug)]
 pub struct Events(Arc<Hub>);
@@ -43,6 +91,7 @@ pub struct Events(Arc<Hub>);
 #[derive(Debug)]
 struct Hub {
     accounts: Mutex<Channels>,
+    readers: Mutex<ReadersOfAll>,
     /// Of custom domains, whosever they are.
     domains: Sender,
     /// Changes when another daemon has handed work back.
@@ -56,10 +105,18 @@ struct Channels {
     clear_at: usize,
 }
 
+#[derive(Debug, Default)]
+struct ReadersOfAll {
+    by_account: HashMap<AccountId, Readers>,
+    /// With so many accounts, those without readers are dropped.
+    clear_at: usize,
+}
+
 impl Default for Events {
     fn default() -> Self {
         let domains = broadcast::Sender::new(DOMAIN_BACKLOG);
-        Self(Arc::new(Hub { accounts: Mutex::default(), domains, work: watch::Sender::default() }))
+        let (accounts, readers, work) = (Mutex::default(), Mutex::default(), watch::Sender::default());
+        Self(Arc::new(Hub { accounts, readers, domains, work }))
     }
 }
 
@@ -76,10 +133,28 @@ impl Events {
         // Channels without receivers are dropped when there are twice as many as were left the last time.
         if channels.by_account.len() >= channels.clear_at {
             channels.by_account.retain(|_, sender| sender.receiver_count() > 0);
-            channels.clear_at = 64.max(2 * channels.by_account.len());
+            channels.clear_at = CLEAR_AT.max(2 * channels.by_account.len());
         }
         let channel = channels.by_account.entry(account.clone()).or_insert_with(|| broadcast::Sender::new(BACKLOG));
         (channel.receiver_count() < limit).then(|| Subscription(channel.subscribe()))
+    }
+
+    /// Wakes a reader of the log of an account, or of one of its inboxes, from now on. An idle reader costs a receiver.
+    pub fn wakes(&self, account: &AccountId, inbox: Option<&InboxId>) -> Wakes {
+        let mut readers = self.readers();
+        if readers.by_account.len() >= readers.clear_at {
+            readers.by_account.retain(|_, readers| readers.are_there());
+            readers.clear_at = CLEAR_AT.max(2 * readers.by_account.len());
+        }
+        let of_account = readers.by_account.entry(account.clone()).or_default();
+        let sender = match inbox {
+            Some(inbox) => {
+                of_account.by_inbox.retain(|_, sender| sender.receiver_count() > 0);
+                of_account.by_inbox.entry(inbox.clone()).or_default()
+            }
+            None => &of_account.all,
+        };
+        Wakes(sender.subscribe())
     }
 
     /// The events of custom domains of all accounts.
@@ -98,8 +173,14 @@ impl Events {
         self.0.work.send_replace(());
     }
 
-    /// Sends to the account's open sessions, and to what follows custom domains.
+    /// Sends to the account's open sessions, and to what follows custom domains; wakes readers of the log.
     pub fn publish(&self, account: &AccountId, event: Event) {
+        let is_check = matches!(event, Event::TokenRevoked { .. });
+        if (is_check || PublicType::of(&event).is_some())
+            && let Some(readers) = self.readers().by_account.get(account)
+        {
+            readers.wake(event.inbox(), is_check);
+        }
         // Fails when nothing is subscribed.
         if event.domain().is_some() {
             let _ = self.0.domains.send(Some(event.clone()));
@@ -116,6 +197,11 @@ impl Events {
         for sender in self.channels().by_account.values() {
             let _ = sender.send(None);
         }
+        self.readers().by_account.values().for_each(|readers| readers.wake(None, true));
+    }
+
+    fn readers(&self) -> MutexGuard<'_, ReadersOfAll> {
+        self.0.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn channels(&self) -> MutexGuard<'_, Channels> {

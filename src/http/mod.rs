@@ -19,6 +19,7 @@ mod domain_history;
 mod drafts;
 mod email_threads;
 mod emails;
+mod events;
 mod exchange;
 mod fields;
 mod forwarded;
@@ -45,6 +46,7 @@ mod tokens;
 mod users;
 mod version;
 
+pub use events::Streams;
 pub use health::Readiness;
 pub use problem::{FieldError, Problem};
 pub use router::router;
@@ -82,6 +84,7 @@ pub struct HttpContext {
     pub authenticator: Authenticator,
     pub registry: Registry,
     pub public_events: PublicEvents,
+    pub streams: Streams,
     pub rotation: Rotation,
     pub submission: Submission,
     pub queue: Queue,

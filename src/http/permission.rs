@@ -20,7 +20,7 @@ pub(super) fn needed(method: &Method, path: &str) -> Permissions {
         ["emails", "send"] | ["emails", _, "reply" | "forward"] | ["queue", ..] => {
             messages_or(Permissions::MESSAGES_SEND)
         }
-        ["inboxes", _, "stream"] => Permissions::MESSAGES_READ,
+        ["inboxes", _, "stream" | "wait"] | ["events", ..] => Permissions::MESSAGES_READ,
         ["inboxes" | "access_entries", ..] => by_method(Permissions::INBOXES_READ, Permissions::INBOXES_WRITE),
         ["emails", _, "attachments", ..] => Permissions::MESSAGES_READ,
         ["emails" | "mailbox_labels" | "email_threads", ..] => messages_or(Permissions::MESSAGES_WRITE),
@@ -32,7 +32,12 @@ pub(super) fn needed(method: &Method, path: &str) -> Permissions {
 
 /// 403 if the token's permissions are not enough. Decided before anything is looked up.
 pub(super) fn check(method: &Method, path: &str, permissions: Permissions) -> Result<(), Problem> {
-    let missing = needed(method, path).difference(permissions);
+    suffice(permissions, needed(method, path))
+}
+
+/// The same for what a request names.
+pub(super) fn suffice(permissions: Permissions, needed: Permissions) -> Result<(), Problem> {
+    let missing = needed.difference(permissions);
     if missing.is_empty() {
         return Ok(());
     }
@@ -62,6 +67,8 @@ mod tests {
             ("DELETE", "/api/v1/inboxes/{id}/aliases/{alias}", "inboxes:write"),
             ("POST", "/api/v1/access_entries", "inboxes:write"),
             ("GET", "/api/v1/inboxes/{id}/stream", "messages:read"),
+            ("GET", "/api/v1/inboxes/{id}/wait", "messages:read"),
+            ("GET", "/api/v1/events/stream", "messages:read"),
             ("PATCH", "/api/v1/inboxes/{inbox_id}/drafts/{id}", "drafts:write"),
             ("POST", "/api/v1/drafts/{id}/send", "messages:send"),
             ("POST", "/api/v1/inboxes/{inbox_id}/drafts/{id}/send", "messages:send"),

@@ -21,8 +21,9 @@ const DEFAULT_ENTRIES: u32 = 50;
 /// Query parameters, taken out one by one.
 #[derive(Debug)]
 pub(super) struct Parameters {
-    /// The request's target up to `cursor=`, for the link to the next page.
-    target: String,
+    path: String,
+    /// As it was sent.
+    query: String,
     pairs: Vec<(String, String)>,
     /// The parameters that were asked for.
     known: Vec<&'static str>,
@@ -35,11 +36,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let read = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
         let Query(pairs) = read.map_err(|_| Problem::malformed("The query is not URL-encoded UTF-8."))?;
-        let kept = parts.uri.query().unwrap_or_default().split('&');
-        let kept = kept.filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"));
-        let query: String = kept.map(|pair| format!("{pair}&")).collect();
-        let target = format!("{}?{query}cursor=", parts.uri.path());
-        Ok(Self { target, pairs, known: Vec::new(), errors: Vec::new() })
+        let (path, query) = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
+        Ok(Self { path, query, pairs, known: Vec::new(), errors: Vec::new() })
     }
 }
 
@@ -62,7 +60,14 @@ impl Parameters {
 
     /// The request's target up to `cursor=`, for a link to the next page.
     pub(super) fn target(&self) -> String {
-        self.target.clone()
+        self.target_up_to("cursor")
+    }
+
+    /// The request's target with the parameter `name` at its end, up to its value.
+    pub(super) fn target_up_to(&self, name: &str) -> String {
+        let kept = self.query.split('&').filter(|pair| !pair.is_empty() && pair.split('=').next() != Some(name));
+        let query: String = kept.map(|pair| format!("{pair}&")).collect();
+        format!("{}?{query}{name}=", self.path)
     }
 
     /// `per_page` and `cursor`.
@@ -75,7 +80,7 @@ impl Parameters {
         let after = cursor.and_then(|cursor| {
             cursor.parse().map_err(|_| self.fault("cursor", "must be the cursor of a page of this list")).ok()
         });
-        Page { limit, after, target: self.target.clone() }
+        Page { limit, after, target: self.target() }
     }
 
     /// All errors, including unknown parameters.

@@ -8,7 +8,8 @@ use super::rate_limit::rate_limited;
 use super::serve::Client;
 use super::{
     HttpContext, access, accounts, aliases, cors, custom_domains, dkim_keys, dkim_zone, domain_history, drafts,
-    email_threads, emails, health, inboxes, log_in, mailbox_labels, queue, send, sending_identity, tokens, users,
+    email_threads, emails, events, health, inboxes, log_in, mailbox_labels, queue, send, sending_identity, tokens,
+    users,
 };
 use crate::message::decode::unescape;
 use axum::Router;
@@ -75,6 +76,10 @@ fn routes() -> Vec<Route> {
         routes!(emails::answers::forward),
         routes!(email_threads::list),
         routes!(email_threads::show),
+        routes!(emails::wait::wait),
+        routes!(events::list),
+        routes!(events::stream::stream),
+        routes!(events::stream::open),
         routes!(mailbox_labels::list, mailbox_labels::create),
         routes!(mailbox_labels::change, mailbox_labels::delete),
         routes!(queue::list),

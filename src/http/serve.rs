@@ -52,6 +52,13 @@ const TOO_MANY: &[u8] =
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Client(pub(super) IpAddr);
 
+/// The connection of a request, for responses that go on for long.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    pub(super) activity: Arc<Activity>,
+    pub(super) shutdown: Shutdown,
+}
+
 /// Serves the router until shutdown; requests in progress are completed.
 pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>, config: &Config, shutdown: Shutdown) {
     let limits = &config.limits;
@@ -111,12 +118,13 @@ where
 {
     let Peer { address: peer, activity, proxies } = peer;
     let stream = WriteTimeout::new(stream, timeouts.answer).with_activity(Arc::clone(&activity));
-    let serving = Arc::clone(&activity);
+    let (serving, ending) = (Arc::clone(&activity), shutdown.clone());
     // Requests carry their client's address.
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let client = client_of(peer.ip(), request.headers(), &proxies);
         request.extensions_mut().insert(Client(client));
         let (mut router, serving) = (router.clone(), Arc::clone(&serving));
+        request.extensions_mut().insert(Connection { activity: Arc::clone(&serving), shutdown: ending.clone() });
         serving.works();
         async move {
             let answer = router.call(request.map(|body| Body::new(TimeoutBody::new(timeouts.body, body)))).await;

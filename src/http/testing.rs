@@ -1,6 +1,6 @@
 //! A real server on loopback with two accounts, and a JSON client.
 
-use super::{HttpContext, Readiness, router, serve};
+use super::{HttpContext, Readiness, Streams, router, serve};
 use crate::auth::login::{Authenticator, Scope};
 use crate::auth::passwords::Passwords;
 use crate::auth::token::Token;
@@ -180,6 +180,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
         reading.clone(),
         &spool,
     );
+    let streams = Streams::new(&config.limits, authenticator.clone(), public_events.clone());
     let passwords = Passwords::new(reading.work().clone());
     let creations = HttpContext::creations(&config.limits, &store);
     let readiness = Readiness::new(store.clone());
@@ -192,6 +193,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
         authenticator,
         registry,
         public_events,
+        streams,
         rotation,
         submission,
         queue,

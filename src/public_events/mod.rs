@@ -5,6 +5,9 @@
 
 mod data;
 mod emails;
+mod log;
+
+pub use log::{Followed, Follower, Page, Selection};
 
 use crate::address::DomainName;
 use crate::clock::{Clock, Timestamp};

@@ -233,7 +233,7 @@ async fn an_account_waiting_for_many_checks_gets_a_response_at_once() {
     let world = world().await;
     let (ours, theirs) = (world.create("acme.test").await, AccountId::new());
     let permits: Vec<_> =
-        (0..waiting::WAITS_PER_ACCOUNT).map(|_| world.registry.waiting.permit(&world.account).unwrap()).collect();
+        (0..WAITS_PER_ACCOUNT).map(|_| world.registry.waiting.take(&world.account).unwrap()).collect();
     let verify = || world.registry.verify(&world.account, &ours.id, Some(LONGEST_WAIT));
     assert_eq!(verify().await.unwrap().1, Answered::AtOnce);
     assert!(world.registry.waiting.permit(&theirs).is_some());
@@ -242,7 +242,7 @@ async fn an_account_waiting_for_many_checks_gets_a_response_at_once() {
     assert_eq!(verify().await.unwrap().1, Answered::Settled);
     // Waiting requests have returned their permits.
     let permits: Vec<_> = std::iter::from_fn(|| world.registry.waiting.permit(&world.account)).collect();
-    assert_eq!(permits.len(), waiting::WAITS_PER_ACCOUNT);
+    assert_eq!(permits.len(), WAITS_PER_ACCOUNT);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ pub mod disk;
 pub mod fair;
 pub mod fair_map;
 pub mod memory;
+pub mod permits;
 pub mod places;
 pub mod rate;
 pub mod reading;

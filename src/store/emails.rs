@@ -16,7 +16,7 @@ pub const SCANNED: usize = 10_000;
 const MIN_SCANNED: usize = 20;
 
 /// Conditions on messages; empty ones match all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EmailFilter {
     pub mailboxes: Vec<MailboxKind>,
     pub thread: Option<ThreadId>,

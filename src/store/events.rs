@@ -38,6 +38,8 @@ pub struct EventPage {
     pub next: Cursor,
     /// Events after the reader's cursor were removed, or the cursor is of another log: the reader must reload the current state.
     pub has_gap: bool,
+    /// There are no more before the settled end.
+    pub is_end: bool,
     /// False if later events are committed that are not before the settled end yet: they are returned a moment later.
     pub is_settled: bool,
 }
@@ -218,9 +220,10 @@ fn page(
         }
     }
     // No more events up to the end: the cursor passes events of other accounts, so that their removal is not a gap.
-    let next = if count < limit { end } else { last };
+    let is_end = count < limit;
+    let next = if is_end { end } else { last };
     let is_settled = !transaction.exists(UNSETTLED, params![account, end.position, inbox])?;
-    Ok(EventPage { events, next, has_gap, is_settled })
+    Ok(EventPage { events, next, has_gap, is_end, is_settled })
 }
 
 #[cfg(all(test, feature = "cluster"))]

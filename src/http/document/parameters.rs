@@ -4,6 +4,7 @@
 
 use crate::access::{Action, Direction};
 use crate::clock::Timestamp;
+use crate::events::EventId;
 use crate::id::{AccessEntryId, AccountId, InboxId, MessageId, ThreadId};
 use utoipa::IntoParams;
 
@@ -118,4 +119,69 @@ pub(crate) struct LoginQuery {
 pub(crate) struct RangeHeader {
     /// One range of octets: `bytes=0-99`.
     range: Option<String>,
+}
+
+/// Of the list of events.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct EventQuery {
+    /// `next_cursor` of the answer before, the id of an event, or a time; the beginning of the log where it is left out.
+    after: Option<String>,
+    /// Events of an answer, 50 by default.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+    /// Types of events, with commas between them; all that the token may see where it is left out.
+    types: Option<String>,
+    /// Events of this inbox alone.
+    inbox_id: Option<InboxId>,
+}
+
+/// Of streams of events.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct StreamQuery {
+    /// Types of events, with commas between them; all that the token may see where it is left out.
+    types: Option<String>,
+    /// The id of an event or a time: events after it come first. `Last-Event-ID` goes before it.
+    since: Option<String>,
+    /// Seconds after which the stream ends, 3600 by default.
+    #[param(minimum = 1, maximum = 3600)]
+    timeout: Option<u32>,
+}
+
+/// Of a stream that goes on.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct LastEventHeader {
+    /// The id that the client has got last.
+    #[param(rename = "Last-Event-ID")]
+    last_event_id: Option<EventId>,
+}
+
+/// Of a request that waits for an email.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WaitQuery {
+    /// A part of From.
+    from: Option<String>,
+    /// A part of To or Cc.
+    to: Option<String>,
+    /// A part of the subject.
+    subject: Option<String>,
+    /// Words and `"phrases"`, as in a search.
+    q: Option<String>,
+    /// What the email has.
+    has: Option<Has>,
+    /// The id of an event or a time: an email that has arrived after it is returned at once. Now, where it is left out.
+    since: Option<String>,
+    /// Seconds to wait, 25 by default.
+    #[param(minimum = 1, maximum = 60)]
+    timeout: Option<u32>,
+}
+
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Has {
+    Code,
+    Attachment,
 }

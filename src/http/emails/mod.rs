@@ -7,6 +7,7 @@ pub(super) mod ingest;
 pub(super) mod labels;
 pub(super) mod search;
 mod terms;
+pub(super) mod wait;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use crate::views::email::WholeJson as MessageJson;
@@ -225,14 +226,24 @@ pub(super) async fn show(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
 ) -> Result<Json<WholeJson>, Problem> {
-    let (inbox, mut stored) = find(&caller, &context, &id).await?;
+    let (inbox, stored) = find(&caller, &context, &id).await?;
+    Ok(Json(whole(&caller, &context, &inbox, stored).await?))
+}
+
+/// A message as JSON, with its content.
+async fn whole(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: &Inbox,
+    mut stored: MessageSummary,
+) -> Result<WholeJson, Problem> {
     let mut work = caller.spool.claim();
     let size = usize::try_from(stored.size).unwrap_or(usize::MAX);
     work.wait_to_grow(size.saturating_mul(SHOW_FACTOR), PATIENCE).await.map_err(no_room)?;
-    let store = caller.store(&context);
+    let store = caller.store(context);
     let sent = store.sent_email(&stored.id, context.clock.now()).await?;
     let raw = store.message_raw(&inbox.id, &stored.id).await?.ok_or_else(Problem::not_found)?;
-    let owner = Owner::Account(inbox.account);
+    let owner = Owner::Account(inbox.account.clone());
     let shown = context.reading.read(&owner, size, move |reader, budget| {
         let _work = work;
         budget.check()?;
@@ -240,7 +251,7 @@ pub(super) async fn show(
         let readable = reader.begin(stored.content);
         Ok(WholeJson::new(stored, &raw.body, readable).with(sent))
     });
-    Ok(Json(shown.await?))
+    Ok(shown.await?)
 }
 
 /// The octets of the message

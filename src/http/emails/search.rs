@@ -114,7 +114,7 @@ pub(super) async fn scan(
 }
 
 /// Those whose header block does not rule them out.
-async fn by_header(
+pub(super) async fn by_header(
     caller: &Caller,
     context: &HttpContext,
     rows: Vec<MessageSummary>,
@@ -143,7 +143,7 @@ async fn by_header(
 }
 
 /// The email, if the rest does not rule it out.
-async fn by_body(
+pub(super) async fn by_body(
     caller: &Caller,
     context: &HttpContext,
     found: FoundEmail,
