@@ -11,19 +11,15 @@ inbox=$(api "$INBOXLAYER_URL/api/v1/inboxes" -d "{\"name\": \"$name\"}" | sed 's
 id=$(grep -o '"id":"inb_[^"]*"' <<<"$inbox" | field id)
 address=$(field email_address <<<"$inbox")
 
+since=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 # What a service would send that somebody signs up at.
 api "$INBOXLAYER_URL/api/v1/emails/send" -H "Idempotency-Key: sign-up-$name" \
     -d "{\"inbox_id\": \"$id\", \"to\": \"$address\", \"subject\": \"Sign up\", \"text_body\": \"Your code is 482913.\"}" >/dev/null
 
-# Waits for the first unread email.
-email=
-for _ in $(seq 60); do
-    email=$(api "$INBOXLAYER_URL/api/v1/emails?inbox=$id&label=inbox&unread=true&per_page=1" | grep -o '"id":"msg_[^"]*"' | field id || true)
-    [ -z "$email" ] || break
-    sleep 1
-done
-code=$(api "$INBOXLAYER_URL/api/v1/emails/$email" | field code)
-echo "code: $code"
+# Waits for the first email with a code, also one that has arrived already.
+found=$(api "$INBOXLAYER_URL/api/v1/inboxes/$id/wait?has=code&since=$since&timeout=60")
+email=$(grep -o '"id":"msg_[^"]*"' <<<"$found" | field id)
+echo "code: $(sed 's/,/\n/g' <<<"$found" | field code)"
 
 echo "reply: $(api "$INBOXLAYER_URL/api/v1/emails/$email/reply" -d '{"text_body": "Thank you."}' | field status)"
 api -X PATCH "$INBOXLAYER_URL/api/v1/emails/$email/actions" -d '{"mark_read": true, "move_to": "archive"}' >/dev/null

@@ -15,21 +15,14 @@ async function api(method, path, body, headers = {}) {
 const name = `agent-${Math.random().toString(36).slice(2)}`;
 const inbox = await api("POST", "/inboxes", { name });
 
+const since = new Date().toISOString();
 // What a service would send that somebody signs up at.
 const message = { inbox_id: inbox.id, to: inbox.email_address, subject: "Sign up", text_body: "Your code is 482913." };
 await api("POST", "/emails/send", message, { "Idempotency-Key": `sign-up-${name}` });
 
-// Waits for the first unread email.
-async function next() {
-  for (let tries = 0; tries < 60; tries++) {
-    const { emails } = await api("GET", `/emails?inbox=${inbox.id}&label=inbox&unread=true&per_page=1`);
-    if (emails.length) return api("GET", `/emails/${emails[0].id}`);
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-  }
-  throw new Error("no email came");
-}
-
-const email = await next();
+// Waits for the first email with a code, also one that has arrived already.
+const email = await api("GET", `/inboxes/${inbox.id}/wait?has=code&since=${since}&timeout=60`);
+if (!email) throw new Error("no email came");
 console.log("code:", email.codes[0].code);
 const reply = await api("POST", `/emails/${email.id}/reply`, { text_body: "Thank you." });
 console.log("reply:", reply.status);

@@ -5,9 +5,8 @@ Needs INBOXLAYER_URL and INBOXLAYER_TOKEN.
 
 import os
 import secrets
-import time
+from datetime import datetime, timezone
 
-import httpx
 from inboxlayer_sdk import InboxLayerClient
 
 url, token = os.environ["INBOXLAYER_URL"], os.environ["INBOXLAYER_TOKEN"]
@@ -15,24 +14,22 @@ client = InboxLayerClient(base_url=url, api_token=token)
 name = f"agent-{secrets.token_hex(6)}"
 inbox = client.create_inbox({"name": name})
 
+since = datetime.now(timezone.utc)
 # What a service would send that somebody signs up at.
 message = {"inbox_id": inbox["id"], "to": inbox["email_address"], "subject": "Sign up", "text_body": "Your code is 482913."}
 client.send_email(message)
 
 
 def first_email():
-    """Waits for the first email in INBOX."""
-    for _ in range(60):
-        emails = [email for email in client.list_emails(inbox=inbox["id"])["emails"] if "inbox" in email["labels"]]
-        if emails:
-            return emails[0]["id"]
-        time.sleep(1)
+    """Waits for the first email with a code, also one that has arrived already."""
+    for event in client.stream_inbox_events(inbox["id"], since=since, timeout=60):
+        data = event.json()["data"]
+        if event.event == "email.received" and data["codes"]:
+            return data["id"], data["codes"][0]["code"]
     raise TimeoutError("no email came")
 
 
-email = first_email()
-# The whole email is not among the SDK's methods.
-whole = httpx.get(f"{url}/api/v1/emails/{email}", headers={"Authorization": f"Bearer {token}"}).raise_for_status().json()
-print("code:", whole["codes"][0]["code"])
+email, code = first_email()
+print("code:", code)
 print("reply:", client.reply_email(email, {"text_body": "Thank you."})["status"])
 client.apply_email_actions(email, {"mark_read": True, "move_to": "archive"})

@@ -4,6 +4,7 @@ mod connections;
 mod conversations;
 mod document;
 mod domains;
+mod events;
 mod identities;
 mod inboxes;
 mod isolation;

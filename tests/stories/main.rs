@@ -56,6 +56,7 @@ mod set_aside;
 mod start_and_stop;
 mod store_copy;
 mod strangers;
+mod streams;
 mod tidy;
 mod verifiers;
 mod watching;

@@ -15,3 +15,9 @@ fn emails_drafts_labels_and_threads_are_as_the_published_contract_says() {
     let daemon = Daemon::start();
     python("published_mail.py", &[daemon.ready_file().to_str().unwrap()], b"").succeeded();
 }
+
+#[test]
+fn a_stream_is_read_by_the_published_parser_and_goes_on_from_where_it_was_cut() {
+    let daemon = Daemon::start();
+    python("published_stream.py", &[daemon.ready_file().to_str().unwrap()], b"").succeeded();
+}

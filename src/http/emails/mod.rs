@@ -227,22 +227,22 @@ pub(super) async fn show(
     Path(id): Path<String>,
 ) -> Result<Json<WholeJson>, Problem> {
     let (inbox, stored) = find(&caller, &context, &id).await?;
-    Ok(Json(whole(&caller, &context, &inbox, stored).await?))
+    whole(&caller, &context, &inbox, stored).await?.map(Json).ok_or_else(Problem::not_found)
 }
 
-/// A message as JSON, with its content.
+/// A message as JSON, with its content; `None` if it was deleted meanwhile.
 async fn whole(
     caller: &Caller,
     context: &HttpContext,
     inbox: &Inbox,
     mut stored: MessageSummary,
-) -> Result<WholeJson, Problem> {
+) -> Result<Option<WholeJson>, Problem> {
     let mut work = caller.spool.claim();
     let size = usize::try_from(stored.size).unwrap_or(usize::MAX);
     work.wait_to_grow(size.saturating_mul(SHOW_FACTOR), PATIENCE).await.map_err(no_room)?;
     let store = caller.store(context);
     let sent = store.sent_email(&stored.id, context.clock.now()).await?;
-    let raw = store.message_raw(&inbox.id, &stored.id).await?.ok_or_else(Problem::not_found)?;
+    let Some(raw) = store.message_raw(&inbox.id, &stored.id).await? else { return Ok(None) };
     let owner = Owner::Account(inbox.account.clone());
     let shown = context.reading.read(&owner, size, move |reader, budget| {
         let _work = work;
@@ -251,7 +251,7 @@ async fn whole(
         let readable = reader.begin(stored.content);
         Ok(WholeJson::new(stored, &raw.body, readable).with(sent))
     });
-    Ok(shown.await?)
+    Ok(Some(shown.await?))
 }
 
 /// The octets of the message

@@ -145,5 +145,5 @@ async fn fitting(
         if wanted.terms.needs_body() { by_body(caller, context, found, &wanted.terms).await? } else { Some(found) };
     let Some(FoundEmail { row, .. }) = found else { return Ok(None) };
     let email = whole(caller, context, inbox, row).await?;
-    Ok(Some(email).filter(|email| !wanted.has_code || email.has_codes()))
+    Ok(email.filter(|email| !wanted.has_code || email.has_codes()))
 }
