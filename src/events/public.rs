@@ -55,7 +55,7 @@ pub enum PublicType {
 
 impl PublicType {
     /// All names, in the order of the documentation.
-    pub const ALL: &[Self] = Self::VARIANTS;
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// What a logged event is to users; `None`: it is for sessions and background work alone.
     pub fn of(event: &Event) -> Option<Self> {
@@ -126,7 +126,7 @@ impl ToSchema for PublicType {
 pub struct EventId(pub Cursor);
 
 impl EventId {
-    const PREFIX: &str = "evt_";
+    const PREFIX: &'static str = "evt_";
 }
 
 impl fmt::Display for EventId {

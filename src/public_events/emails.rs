@@ -110,8 +110,11 @@ impl PublicEvents {
             }
             Ok(shown)
         });
-        let shown = read.await?.into_iter().map(|(at, data)| Ok((at, to_raw_value(&data?)?)));
-        shown.collect()
+        let mut written = Vec::new();
+        for (at, data) in read.await? {
+            written.push((at, to_raw_value(&data?)?));
+        }
+        Ok(written)
     }
 
     /// An email that is larger than the memory of the account: its header alone.

@@ -81,17 +81,8 @@ impl PublicEvents {
         Self(Arc::new(Inner { store, clock, platform, registry, reading, memory }))
     }
 
-    /// One event of the account; `None` if it is not public.
-    pub async fn render(&self, account: &AccountId, event: &LoggedEvent) -> Result<Option<PublicEvent>, RenderError> {
-        Ok(self.render_all(account, std::slice::from_ref(event)).await?.pop())
-    }
-
     /// Events of the account, without those that are not public.
-    pub async fn render_all(
-        &self,
-        account: &AccountId,
-        events: &[LoggedEvent],
-    ) -> Result<Vec<PublicEvent>, RenderError> {
+    pub async fn render(&self, account: &AccountId, events: &[LoggedEvent]) -> Result<Vec<PublicEvent>, RenderError> {
         let public = events.iter().filter_map(|logged| Some((PublicType::of(&logged.event)?, logged)));
         let public: Vec<(PublicType, &LoggedEvent)> = public.collect();
         if public.is_empty() {

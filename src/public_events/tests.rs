@@ -72,14 +72,14 @@ impl World {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         };
-        let shown = self.events.render_all(&self.account, &page.await.events).await.unwrap();
+        let shown = self.events.render(&self.account, &page.await.events).await.unwrap();
         shown.into_iter().map(|event| (event.r#type, serde_json::from_str(event.data.get()).unwrap())).collect()
     }
 
     /// A logged event, rendered by itself.
     async fn one(&self, event: Event) -> Option<Value> {
         let logged = LoggedEvent { cursor: Cursor::default(), at: Timestamp::real(), event };
-        let shown = self.events.render(&self.account, &logged).await.unwrap();
+        let shown = self.events.render(&self.account, &[logged]).await.unwrap().pop();
         shown.map(|event| serde_json::to_value(event).unwrap())
     }
 }

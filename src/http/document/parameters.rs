@@ -171,6 +171,7 @@ pub(crate) struct WaitQuery {
     /// Words and `"phrases"`, as in a search.
     q: Option<String>,
     /// What the email has.
+    #[param(inline)]
     has: Option<Has>,
     /// The id of an event or a time: an email that has arrived after it is returned at once. Now, where it is left out.
     since: Option<String>,

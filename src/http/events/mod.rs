@@ -192,7 +192,7 @@ pub(super) async fn list(
     let (mut next, mut has_more) = (page.next, page.has_more);
     let mut groups = page.events.chunks(GROUP).peekable();
     while let Some(group) = groups.next() {
-        let shown = context.public_events.render_all(&of.account, group).await.map_err(render_failed)?;
+        let shown = context.public_events.render(&of.account, group).await.map_err(render_failed)?;
         octets = shown.iter().map(|event| event.data.get().len()).fold(octets, usize::saturating_add);
         claim.grow_to(octets).map_err(no_room)?;
         data.extend(shown);

@@ -244,7 +244,7 @@ impl EventStream {
         if of.inbox.is_some() && group.iter().any(|logged| matches!(logged.event, Event::InboxDeleted { .. })) {
             self.step = Step::Ended;
         }
-        let shown = self.streams.0.events.render_all(&of.account, &group).await;
+        let shown = self.streams.0.events.render(&of.account, &group).await;
         match shown.and_then(|shown| written(&shown, Buffer::new(self.spool.claim()))) {
             Ok(piece) => Some(piece),
             Err(error) => {
