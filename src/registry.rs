@@ -308,7 +308,8 @@ impl Registry {
     async fn settles(&self, events: &mut Subscription, account: &AccountId, id: &DomainId) {
         loop {
             match events.recv().await {
-                Ok(Event::DomainChecked { domain_id } | Event::DomainDeleted { domain_id }) if domain_id == *id => {}
+                Ok(Event::DomainChecked { domain_id } | Event::DomainDeleted { domain_id, .. }) if domain_id == *id => {
+                }
                 Ok(_) => continue,
                 // The event may have been missed.
                 Err(RecvError::Lagged(_)) => {}

@@ -33,7 +33,7 @@ fn main() -> Result<()> {
         return Err(again.env(DESCRIPTORS, "raised").exec().into());
     }
     let quick = options.iter().any(|o| o == "--quick");
-    let asked = options.iter().find_map(|o| o.strip_prefix("--streams=")?.parse().ok());
+    let given = options.iter().find_map(|o| o.strip_prefix("--streams=")?.parse().ok());
     let (emails, streams) = if quick { (50, 500) } else { (1000, 10_000) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -43,7 +43,7 @@ fn main() -> Result<()> {
         show("bare HTTP request", bare);
         show("250 to stream", to_stream(&server, emails).await?);
         show("250 to long poll", to_waiting(&server, emails).await?);
-        idle(&server, asked.unwrap_or(streams), 10 * emails).await?;
+        idle(&server, given.unwrap_or(streams), 10 * emails).await?;
         server.stop()
     })
 }

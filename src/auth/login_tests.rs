@@ -259,7 +259,7 @@ async fn a_session_ends_by_the_end_of_its_own_log_in_only() {
 
     world.store.token_revoke(Some(&account), &other_id, world.clock.now()).await.unwrap().unwrap();
     assert_eq!(second.ended().await, SessionEnd::TokenRevoked);
-    world.store.events().publish(&account, Event::DomainDeleted { domain_id: domain });
+    world.store.events().publish(&account, Event::DomainDeleted { domain_id: domain, domain: None });
     assert_eq!(custom.ended().await, SessionEnd::DomainDeleted);
     let delivered = crate::store::testing::put(&world.store, &inbox, b"Subject: s\r\n\r\n").await;
     assert_eq!(platform.next().await, Ok(Change::Mailbox(delivered.mailbox)));

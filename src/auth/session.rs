@@ -90,7 +90,7 @@ impl AuthSession {
                 Ok(Event::TokenRevoked { token_id }) if token_id == self.login.token => {
                     return Err(SessionEnd::TokenRevoked);
                 }
-                Ok(Event::DomainDeleted { domain_id }) if self.login.domain.as_ref() == Some(&domain_id) => {
+                Ok(Event::DomainDeleted { domain_id, .. }) if self.login.domain.as_ref() == Some(&domain_id) => {
                     return Err(SessionEnd::DomainDeleted);
                 }
                 Ok(Event::InboxDeleted { inbox_id }) if inbox_id == self.login.inbox => {

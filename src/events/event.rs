@@ -87,6 +87,9 @@ pub enum Event {
     /// Sessions logged in under it end.
     DomainDeleted {
         domain_id: DomainId,
+        /// Of a row of before it was recorded: none.
+        #[serde(default)]
+        domain: Option<DomainName>,
     },
     /// A token no longer opens anything.
     TokenRevoked {
@@ -190,7 +193,7 @@ impl Event {
             | Self::DomainStatusChanged { domain_id, .. }
             | Self::DomainDegraded { domain_id }
             | Self::DomainRecovered { domain_id }
-            | Self::DomainDeleted { domain_id } => Some(domain_id),
+            | Self::DomainDeleted { domain_id, .. } => Some(domain_id),
             _ => None,
         }
     }

@@ -212,7 +212,7 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::{InboxId, TokenId};
+    use crate::id::{MailboxId, TokenId};
 
     fn revoked() -> Event {
         Event::TokenRevoked { token_id: TokenId::new() }
@@ -238,6 +238,48 @@ mod tests {
         for subscriber in &mut subscribers {
             assert!(matches!(subscriber.recv().await, Err(RecvError::Lagged(_))));
         }
+    }
+
+    #[tokio::test]
+    async fn readers_are_woken_by_public_events_of_their_account_or_inbox() {
+        let (events, account, inbox_id, other) = (Events::new(), AccountId::new(), InboxId::new(), InboxId::new());
+        let mut of_account = events.wakes(&account, None);
+        let mut of_inbox = events.wakes(&account, Some(&inbox_id));
+        let mut of_other = events.wakes(&account, Some(&other));
+        let mut of_others = events.wakes(&AccountId::new(), None);
+        let mut woken = || {
+            [&mut of_account, &mut of_inbox, &mut of_other, &mut of_others].map(|wakes| {
+                let is_woken = wakes.0.has_changed().unwrap();
+                (is_woken, *wakes.0.borrow_and_update())
+            })
+        };
+        events.publish(&account, Event::InboxDeleted { inbox_id: inbox_id.clone() });
+        assert_eq!(woken(), [(true, 0), (true, 0), (false, 0), (false, 0)]);
+        // Not public.
+        events.publish(&account, Event::MailboxDeleted { inbox_id: inbox_id.clone(), mailbox: MailboxId::new(1) });
+        assert_eq!(woken(), [(false, 0); 4]);
+        events.publish(&account, revoked());
+        assert_eq!(woken(), [(true, 1), (true, 1), (true, 1), (false, 0)]);
+        #[cfg(feature = "cluster")]
+        {
+            events.missed();
+            assert_eq!(woken(), [(true, 2), (true, 2), (true, 2), (true, 1)]);
+        }
+    }
+
+    #[tokio::test]
+    async fn readers_that_have_gone_do_not_pile_up() {
+        let events = Events::new();
+        let account = AccountId::new();
+        let stays = events.wakes(&account, Some(&InboxId::new()));
+        for _ in 0..1000 {
+            drop(events.wakes(&AccountId::new(), None));
+            drop(events.wakes(&account, Some(&InboxId::new())));
+        }
+        let readers = events.readers();
+        assert!(readers.by_account.len() <= CLEAR_AT, "{}", readers.by_account.len());
+        assert!(readers.by_account[&account].by_inbox.len() <= 2);
+        drop((readers, stays));
     }
 
     #[tokio::test]

@@ -49,6 +49,9 @@ pub(super) fn domain(event: &Event, domain: Option<CustomDomain>) -> Result<Valu
         (None, Event::DomainCreated { domain_id, domain }) => {
             json!({"id": domain_id, "domain": domain.as_str(), "deleted": true})
         }
+        (None, Event::DomainDeleted { domain_id, domain }) => {
+            json!({"id": domain_id, "domain": domain.as_ref().map(DomainName::as_str), "deleted": true})
+        }
         (None, event) => json!({"id": event.domain(), "deleted": true}),
     };
     if let Event::DomainStatusChanged { from, to, cause, .. } = event {

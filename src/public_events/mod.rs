@@ -7,7 +7,7 @@ mod data;
 mod emails;
 mod log;
 
-pub use log::{Followed, Follower, Page, Selection};
+pub use log::{Followed, Follower, Selection};
 
 use crate::address::DomainName;
 use crate::clock::{Clock, Timestamp};

@@ -236,12 +236,12 @@ async fn an_account_waiting_for_many_checks_gets_a_response_at_once() {
         (0..WAITS_PER_ACCOUNT).map(|_| world.registry.waiting.take(&world.account).unwrap()).collect();
     let verify = || world.registry.verify(&world.account, &ours.id, Some(LONGEST_WAIT));
     assert_eq!(verify().await.unwrap().1, Answered::AtOnce);
-    assert!(world.registry.waiting.permit(&theirs).is_some());
+    assert!(world.registry.waiting.take(&theirs).is_ok());
     drop(permits);
     world.pass(10);
     assert_eq!(verify().await.unwrap().1, Answered::Settled);
     // Waiting requests have returned their permits.
-    let permits: Vec<_> = std::iter::from_fn(|| world.registry.waiting.permit(&world.account)).collect();
+    let permits: Vec<_> = std::iter::from_fn(|| world.registry.waiting.take(&world.account).ok()).collect();
     assert_eq!(permits.len(), WAITS_PER_ACCOUNT);
 }
 
@@ -268,7 +268,10 @@ async fn a_deleted_domain_is_gone_everywhere_and_its_sessions_are_notified() {
     let domain = world.create("acme.test").await;
     let mut heard = world.events.subscribe(&world.account, usize::MAX).unwrap();
     assert!(world.registry.delete(&world.account, &domain.id).await.unwrap());
-    assert_eq!(heard.recv().await, Ok(Event::DomainDeleted { domain_id: domain.id.clone() }));
+    assert_eq!(
+        heard.recv().await,
+        Ok(Event::DomainDeleted { domain_id: domain.id.clone(), domain: Some(domain.domain.clone()) })
+    );
     assert!(!world.registry.delete(&world.account, &domain.id).await.unwrap());
     assert_eq!(world.store.claim_for_identity(&domain.id).await.unwrap(), None);
     let fresh = world.create("acme.test").await;

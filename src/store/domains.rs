@@ -350,9 +350,11 @@ impl Store {
     pub async fn domain_delete(&self, account: &AccountId, id: &DomainId, now: Timestamp) -> Result<bool, StoreError> {
         let (account, id) = (account.clone(), id.clone());
         self.write(move |transaction| {
+            let sql = "SELECT name FROM custom_domain WHERE id = ?1 AND account_id = ?2";
+            let domain = transaction.query_opt(sql, params![id, account], |row| row.get(0))?;
             let is_deleted = claim_rows::delete(transaction, &account, &id, now)?;
             if is_deleted {
-                transaction.publish(&account, Event::DomainDeleted { domain_id: id.clone() })?;
+                transaction.publish(&account, Event::DomainDeleted { domain_id: id.clone(), domain })?;
             }
             Ok(is_deleted)
         })

@@ -67,7 +67,9 @@ async fn a_domain_is_claimed_shown_listed_changed_and_deleted() {
     assert_eq!(default.text("default_domain_id"), made.text("id"));
     let mut heard = world.context.events.subscribe(&world.ours.account, usize::MAX).unwrap();
     assert_eq!(world.delete(token, &path).await.status, 204);
-    assert!(matches!(heard.recv().await, Ok(Event::DomainDeleted { domain_id: id }) if id.as_str() == made.text("id")));
+    assert!(
+        matches!(heard.recv().await, Ok(Event::DomainDeleted { domain_id: id, .. }) if id.as_str() == made.text("id"))
+    );
     assert_eq!(world.get(token, &path).await.status, 404);
     assert_eq!(world.get(token, &of_inbox).await.json()["default_domain_id"], json!(null));
 }

@@ -197,12 +197,12 @@ async fn a_session_ends_at_once_with_its_log_in() {
     let ends = [
         Event::TokenRevoked { token_id: world.token_id.clone() },
         Event::InboxDeleted { inbox_id: world.ann.clone() },
-        Event::DomainDeleted { domain_id: world.domain.clone() },
+        Event::DomainDeleted { domain_id: world.domain.clone(), domain: None },
     ];
     let others = [
         Event::TokenRevoked { token_id: TokenId::new() },
         Event::InboxDeleted { inbox_id: InboxId::new() },
-        Event::DomainDeleted { domain_id: DomainId::new() },
+        Event::DomainDeleted { domain_id: DomainId::new(), domain: None },
         Event::FlagsChanged { inbox_id: world.ann.clone(), mailbox: MailboxId::new(1), modseq: 1 },
     ];
     for end in ends {
@@ -222,7 +222,7 @@ async fn a_session_ends_at_once_with_its_log_in() {
     }
     // A session at the platform's address does not care about the domain.
     let mut platform = world.logged_in("ann").await;
-    world.events.publish(&world.account, Event::DomainDeleted { domain_id: world.domain.clone() });
+    world.events.publish(&world.account, Event::DomainDeleted { domain_id: world.domain.clone(), domain: None });
     platform.say("NOOP", "250").await;
     assert_eq!(world.count("submission").await, 0);
 }

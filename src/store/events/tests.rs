@@ -148,4 +148,33 @@ async fn pages_are_read_by_an_index() {
         }
         assert!(!plan.contains("TEMP B-TREE"), "{plan}");
     }
+    for (sql, index) in [
+        (LAST_OF_ACCOUNT, "event_by_account (account_id=?"),
+        (LAST_OF_INBOX, "event_by_inbox (inbox_id=?"),
+        (UNSETTLED, "event_by_account (account_id=? AND position>?)"),
+    ] {
+        let plan = plan(sql).await.unwrap().join("; ");
+        assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_begins_at_a_time() {
+    let (_dir, store, account) = store_with_account().await;
+    let (ann, ben) = (inbox(&store, &account, "ann").await, inbox(&store, &account, "ben").await);
+    for n in 0..5 {
+        put(&store, if n == 3 { &ben } else { &ann }, b"Subject: x\r\n\r\n").await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let all = settled(&store, &account, Cursor::default(), 5).await.events;
+    for (at, limit, count) in [(all[2].at, 100, 3), (all[0].at, 100, 5), (all[0].at, 2, 2), (all[4].at, 100, 1)] {
+        let from = store.events_since(&account, None, at, limit).await.unwrap();
+        let page = store.events_after(&account, None, from, 100).await.unwrap();
+        assert_eq!((page.events, page.has_gap), (all[5 - count..].to_vec(), false));
+    }
+    let later = all[4].at.after(Duration::from_millis(1));
+    let from = store.events_since(&account, None, later, 100).await.unwrap();
+    assert_eq!(store.events_after(&account, None, from, 100).await.unwrap().events, []);
+    let of_ben = store.events_since(&account, Some(&ben), all[0].at, 100).await.unwrap();
+    assert_eq!(store.events_after(&account, Some(&ben), of_ben, 100).await.unwrap().events, all[3..4]);
 }
