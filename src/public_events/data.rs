@@ -13,6 +13,13 @@ use serde_json::{Map, Value, json};
 /// Members of a custom domain that an event leaves out: they are at its `url`.
 const LEFT_OUT: [&str; 5] = ["records", "warnings", "dkim_tokens", "dkim_host", "dkim_value"];
 
+/// Sets a member of an object.
+pub(super) fn put(object: &mut Value, name: &str, value: Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), value);
+    }
+}
+
 /// The path of an email.
 pub(super) fn email_url(id: &MessageId) -> String {
     format!("/api/v1/emails/{id}")
@@ -22,8 +29,8 @@ pub(super) fn email_url(id: &MessageId) -> String {
 pub(super) fn gone_email(email: &EmailSubject) -> Value {
     let mut data = json!({"id": email.id, "inbox_id": email.inbox, "deleted": true});
     if let Some(sent) = &email.sent {
-        data["status"] = json!(sent.status());
-        data["recipients"] = json!(sent.recipients);
+        put(&mut data, "status", json!(sent.status()));
+        put(&mut data, "recipients", json!(sent.recipients));
     }
     data
 }
@@ -42,8 +49,8 @@ pub(super) fn domain(event: &Event, domain: Option<CustomDomain>) -> Result<Valu
             let mut data = serde_json::to_value(domain)?;
             if let Some(members) = data.as_object_mut() {
                 LEFT_OUT.iter().for_each(|name| drop(members.remove(*name)));
-                members.insert("url".to_owned(), url.into());
             }
+            put(&mut data, "url", url.into());
             data
         }
         (None, Event::DomainCreated { domain_id, domain }) => {
@@ -55,7 +62,7 @@ pub(super) fn domain(event: &Event, domain: Option<CustomDomain>) -> Result<Valu
         (None, event) => json!({"id": event.domain(), "deleted": true}),
     };
     if let Event::DomainStatusChanged { from, to, cause, .. } = event {
-        data["change"] = json!({"from": from, "to": to, "cause": cause});
+        put(&mut data, "change", json!({"from": from, "to": to, "cause": cause}));
     }
     Ok(data)
 }

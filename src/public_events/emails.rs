@@ -3,7 +3,7 @@
 //! Invariant: emails are read in groups of a bounded size, each with its claim of memory; one that cannot be read is shown by
 //! its ids and does not hold up later events.
 
-use super::data::email_url;
+use super::data::{email_url, put};
 use super::{PublicEvents, RenderError};
 use crate::id::{AccountId, InboxId, MessageId};
 use crate::reading::Reader;
@@ -52,10 +52,10 @@ impl PublicEvents {
         &self,
         account: &AccountId,
         store: &Store,
-        emails: Vec<(usize, EmailSubject)>,
+        emails: Vec<(usize, Box<EmailSubject>)>,
     ) -> Result<Vec<Shown>, RenderError> {
         let wanted = emails.into_iter().filter_map(|(at, email)| {
-            let EmailSubject { message, sent, .. } = email;
+            let EmailSubject { message, sent, .. } = *email;
             Some(Wanted { at, message: message?, sent })
         });
         let mut groups = groups(wanted);
@@ -127,8 +127,8 @@ impl PublicEvents {
                 let readable = reader.begin(message.content);
                 let url = email_url(&message.id);
                 serde_json::to_value(EmailJson::new(message, readable)).map(|mut data| {
-                    data["truncated"] = true.into();
-                    data["url"] = url.into();
+                    put(&mut data, "truncated", true.into());
+                    put(&mut data, "url", url.into());
                     data
                 })
             });
@@ -164,7 +164,7 @@ fn whole(wanted: Wanted, raw: StoredMessage, reader: &Reader<'_>) -> Result<Valu
     let mut data = serde_json::to_value(WholeJson::new(message, &raw.body, readable).with(sent).cut_to(EVENT_TEXT))?;
     if let Some(members) = data.as_object_mut() {
         members.remove("headers");
-        members.insert("url".to_owned(), url.into());
     }
+    put(&mut data, "url", url.into());
     Ok(data)
 }

@@ -18,7 +18,7 @@ pub const CHANGED_EMAILS: usize = 100;
 /// What an event is about.
 #[derive(Clone, Debug)]
 pub enum Subject {
-    Email(EmailSubject),
+    Email(Box<EmailSubject>),
     /// The emails that an event has changed and no later one, without their headers.
     Emails {
         emails: Vec<MessageSummary>,
@@ -79,7 +79,7 @@ impl Reader<'_> {
         let is_ours = self.inbox(inbox)?.is_some();
         let message = if is_ours { messages::find(self.transaction, inbox, &id)? } else { None };
         let sent = if is_ours && was_sent { sent::sent(self.transaction, &id, self.now)? } else { None };
-        Ok(Subject::Email(EmailSubject { id, inbox: inbox.clone(), message, sent }))
+        Ok(Subject::Email(Box::new(EmailSubject { id, inbox: inbox.clone(), message, sent })))
     }
 
     fn emails(&self, inbox: &InboxId, mailbox: MailboxId, modseq: i64) -> Result<Subject, StoreError> {

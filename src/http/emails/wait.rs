@@ -15,7 +15,7 @@ use crate::http::query::{Linked, Parameters};
 use crate::http::serve::Connection;
 use crate::id::InboxId;
 use crate::message::searched::lower;
-use crate::public_events::{Followed, Follower, Selection};
+use crate::public_events::{Followed, Selection};
 use crate::store::emails::EmailFilter;
 use crate::store::events::LoggedEvent;
 use crate::store::inboxes::Inbox;
@@ -76,15 +76,19 @@ pub(in crate::http) async fn wait(
     loop {
         let followed = tokio::select! {
             followed = follower.next() => followed?,
-            () = sleep_until(ends_at) => return Ok(nothing(&target, &follower)),
+            () = sleep_until(ends_at) => return Ok(nothing(&target, follower.cursor())),
             // The next request reaches another daemon, or this one after its start.
-            () = connection.shutdown.requested() => return Ok(nothing(&target, &follower)),
+            () = connection.shutdown.requested() => return Ok(nothing(&target, follower.cursor())),
         };
         match followed {
             Followed::Page(page) => {
                 for logged in page.events {
                     if let Some(email) = fitting(&caller, &context, &inbox, &logged, &wanted).await? {
                         return Ok(Linked::new(email, &target, Some(&EventId(logged.cursor))).into_response());
+                    }
+                    // There may be many from before that do not fit.
+                    if Instant::now() >= ends_at {
+                        return Ok(nothing(&target, logged.cursor));
                     }
                 }
             }
@@ -124,8 +128,7 @@ impl Wanted {
 }
 
 /// 204, with a link that misses no email.
-fn nothing(target: &str, follower: &Follower) -> Response {
-    let cursor: Cursor = follower.cursor();
+fn nothing(target: &str, cursor: Cursor) -> Response {
     let link = format!("<{target}{}>; rel=\"next\"", EventId(cursor));
     (StatusCode::NO_CONTENT, [(header::LINK, link)]).into_response()
 }
