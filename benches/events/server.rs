@@ -57,12 +57,6 @@ impl Server {
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     }
 
-    pub async fn get(&self, path: &str) -> Result<Value> {
-        let answer = self.client.get(format!("{}/{path}", self.base)).bearer_auth(&self.token).send().await?;
-        let (status, body) = (answer.status(), answer.json().await?);
-        if status.is_success() { Ok(body) } else { bail!("GET {path}: {status} {body}") }
-    }
-
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
         let url = format!("{}/{path}", self.base);
         let answer = self.client.post(url).bearer_auth(&self.token).json(body).send().await?;

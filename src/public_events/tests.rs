@@ -31,6 +31,10 @@ async fn world() -> World {
 
 async fn world_with(config: Config) -> World {
     let (dir, store, account) = store_with_account().await;
+    world_on(dir, store, account, config).await
+}
+
+async fn world_on(dir: tempfile::TempDir, store: Store, account: AccountId, config: Config) -> World {
     let (clock, config) = (Clock::manual(), Arc::new(config));
     let keys = Keys::open(store.clone(), dir.path(), &config, clock.clone()).await.unwrap();
     let resolver = Resolver::new(&config.dns).unwrap();
@@ -185,6 +189,49 @@ async fn an_attempt_says_what_the_host_replied_and_other_accounts_mail_is_not_re
         )
     );
     assert_eq!(world.one(Event::TokenRevoked { token_id: crate::id::TokenId::new() }).await, None);
+}
+
+/// Its next events.
+#[cfg(feature = "cluster")]
+async fn next(follower: &mut Follower) -> Vec<LoggedEvent> {
+    loop {
+        if let Followed::Page(page) = follower.next().await.unwrap() {
+            return page.events;
+        }
+    }
+}
+
+#[cfg(feature = "cluster")]
+#[tokio::test]
+async fn a_follower_gets_what_another_daemon_commits_before_a_transaction_that_began_earlier_has_ended() {
+    use crate::store::testing::{held_open, two_daemons};
+    let (dir, one, two, account) = two_daemons().await;
+    inbox(&one, &account, "ann").await;
+    let world = world_on(dir, one, account.clone(), Config::default()).await;
+    let (_dir, events) = (tempfile::tempdir().unwrap(), world.events.clone());
+    let other = World { _dir, store: two.clone(), account: account.clone(), events };
+    let types = PublicType::ALL.iter().copied().collect();
+    let selection = Selection { account: account.clone(), inbox: None, types };
+    let mut follower = world.events.follow(selection, world.events.end().await.unwrap());
+    let (_, go, held) = held_open(&two, &account).await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(other.deliver("ann", format!("Subject: {n}\r\n\r\n").as_bytes()).await);
+    }
+    // They may still come after what the open transaction writes.
+    let early = tokio::time::timeout(std::time::Duration::from_millis(100), next(&mut follower)).await;
+    assert!(early.is_err(), "{early:?}");
+    go.send(()).unwrap();
+    held.await.unwrap();
+    let mut got = Vec::new();
+    while got.len() < ids.len() {
+        let events = tokio::time::timeout(std::time::Duration::from_secs(60), next(&mut follower)).await.unwrap();
+        got.extend(events.into_iter().map(|logged| match logged.event {
+            Event::MessageReceived { message_id, .. } => message_id,
+            other => panic!("{other:?}"),
+        }));
+    }
+    assert_eq!(got, ids);
 }
 
 #[tokio::test]

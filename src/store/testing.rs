@@ -71,6 +71,33 @@ pub(crate) async fn two_daemons() -> (TempDir, Store, Store, AccountId) {
     (dir, one, two, account)
 }
 
+/// The event of a token.
+#[cfg(feature = "cluster")]
+pub(crate) fn revoked() -> (TokenId, crate::events::Event) {
+    let token_id = TokenId::new();
+    (token_id.clone(), crate::events::Event::TokenRevoked { token_id })
+}
+
+/// A transaction that has published an event and commits when the returned `Sender` sends.
+#[cfg(feature = "cluster")]
+pub(crate) async fn held_open(
+    store: &Store,
+    account: &AccountId,
+) -> (TokenId, std::sync::mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
+    let ((token, event), account, store) = (revoked(), account.clone(), store.clone());
+    let ((go, goes), (begun, mut begins)) = (std::sync::mpsc::channel(), tokio::sync::mpsc::unbounded_channel());
+    let goes: std::sync::Mutex<std::sync::mpsc::Receiver<()>> = std::sync::Mutex::new(goes);
+    let work = move |transaction: &Transaction<'_>| {
+        transaction.publish(&account, event.clone())?;
+        begun.send(()).unwrap();
+        goes.lock().unwrap().recv().unwrap();
+        Ok::<_, StoreError>(())
+    };
+    let open = tokio::spawn(async move { store.write(work).await.unwrap() });
+    begins.recv().await.unwrap();
+    (token, go, open)
+}
+
 #[cfg(feature = "cluster")]
 impl Store {
     fn postgres(&self) -> &super::engine::postgres::Postgres {

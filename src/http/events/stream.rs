@@ -30,9 +30,9 @@ use tokio::time::{Instant, sleep_until};
 /// Seconds after which a stream ends at the latest.
 const LONGEST: u64 = 3600;
 /// Between two pieces of a stream; shorter than the read time-outs of common clients (30 s).
-const HEARTBEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(15) };
 /// How often the token is checked and the log read without a cause: an expired token publishes no event.
-const CHECK_EVERY: Duration = Duration::from_secs(300);
+const CHECK_EVERY: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(300) };
 /// After how many milliseconds a client connects again.
 const RETRY: u32 = 1000;
 

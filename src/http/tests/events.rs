@@ -9,6 +9,7 @@ use crate::http::testing::World;
 use crate::secret::Secret;
 use crate::store::tokens::NewToken;
 use serde_json::{Value, json};
+use std::io::{Read, Write};
 use std::time::Duration;
 
 /// For what has to come; a test that fails ends.
@@ -49,8 +50,17 @@ impl Reading {
         Self { response, text: String::new() }
     }
 
-    /// The next block, as it is; `None`: the stream has ended.
+    /// The next block but for heartbeats; `None`: the stream has ended.
     async fn block(&mut self) -> Option<String> {
+        loop {
+            let block = self.any_block().await?;
+            if !block.starts_with(':') {
+                return Some(block);
+            }
+        }
+    }
+
+    async fn any_block(&mut self) -> Option<String> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
@@ -224,6 +234,70 @@ async fn a_stream_ends_in_time_with_its_token_its_inbox_and_the_daemon() {
     world.shutdown.request();
     assert_eq!(stopped.block().await, None);
     assert!(world.shutdown.finished(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn an_idle_stream_sends_its_place_and_ends_when_its_token_has_expired() {
+    let world = World::new().await;
+    let ann = inbox(&world, "ann").await;
+    let token = Token::generate().unwrap();
+    let expires_at = Some(world.context.clock.now().after(Duration::from_secs(60)));
+    let scope = Scope::Account(world.ours.account.clone());
+    let new = NewToken { expires_at, ..NewToken::new("short", scope, token.hash()) };
+    world.context.store.token_create(new, 100, world.context.clock.now()).await.unwrap();
+    let token = Secret::reveal(token.secret()).to_owned();
+    let mut stream = Reading::open(&world, &token, &format!("/api/v1/inboxes/{ann}/stream"), None).await;
+    let opening = stream.any_block().await.unwrap();
+    inbox(&world, "ben").await;
+    // What happens elsewhere in the account is no event here, but moves the place.
+    let moved = async {
+        loop {
+            let beat = stream.any_block().await.unwrap();
+            let id = beat.strip_prefix(":\nid: evt_").unwrap_or_else(|| panic!("{beat}"));
+            if !opening.ends_with(id) {
+                return;
+            }
+        }
+    };
+    // An idle stream reads when it is woken, and now and then without a cause.
+    tokio::time::timeout(PATIENCE, moved).await.expect("a place that moves");
+    world.context.clock.advance_to(world.context.clock.now().after(Duration::from_secs(61)));
+    assert_eq!(stream.block().await, None);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_costs_bounded_memory_and_misses_nothing() {
+    const EMAILS: usize = 60;
+    let world = World::new().await;
+    let ann = inbox(&world, "ann").await;
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    socket.connect(&world.address.into()).unwrap();
+    let mut client = std::net::TcpStream::from(socket);
+    let head = format!(
+        "GET /api/v1/inboxes/{ann}/stream?types=email.received&since=evt_0-0 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n",
+        world.ours.token
+    );
+    client.write_all(head.as_bytes()).unwrap();
+    let text = format!("{}\r\n", "z".repeat(70)).repeat(850);
+    for n in 0..EMAILS {
+        let body = json!({"to": "ann@inboxlayer.dev", "subject": format!("m{n}"), "text_body": text});
+        let sent = world.post(&world.ours.token, &format!("/api/v1/emails/send?inbox_id={ann}"), body).await;
+        assert_eq!(sent.status, 201, "{}", sent.json());
+    }
+    // All of them are 7 MB of events; a group is on the way.
+    let used = world.context.spool.memory().used();
+    assert!((1..3_000_000).contains(&used), "{used}");
+    let reading = tokio::task::spawn_blocking(move || {
+        let (mut all, mut piece) = (Vec::new(), vec![0; 64 * 1024]);
+        let is_whole = |all: &[u8]| String::from_utf8_lossy(all).matches("\nevent: email.received\n").count() == EMAILS;
+        while !is_whole(&all) {
+            let octets = client.read(&mut piece).unwrap();
+            assert!(octets > 0, "the stream has ended");
+            all.extend_from_slice(&piece[..octets]);
+        }
+    });
+    tokio::time::timeout(PATIENCE, reading).await.expect("all events").unwrap();
 }
 
 #[tokio::test]

@@ -5,41 +5,17 @@ use super::*;
 use crate::events::Subscription;
 use crate::id::TokenId;
 use crate::store::engine::postgres::testing::cluster;
-use crate::store::testing::{self, two_daemons};
+use crate::store::testing::{self, held_open, revoked, two_daemons};
 use std::collections::BTreeSet;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-fn event() -> (TokenId, Event) {
-    let token_id = TokenId::new();
-    (token_id.clone(), Event::TokenRevoked { token_id })
-}
-
 async fn publish(store: &Store, account: &AccountId) -> TokenId {
-    let ((token, event), account) = (event(), account.clone());
+    let ((token, event), account) = (revoked(), account.clone());
     store.write::<_, StoreError, _>(move |transaction| transaction.publish(&account, event.clone())).await.unwrap();
     token
-}
-
-/// A transaction that has published an event and commits when the returned `Sender` sends.
-async fn held_open(store: &Store, account: &AccountId) -> (TokenId, Sender<()>, JoinHandle<()>) {
-    let ((token, event), account, store) = (event(), account.clone(), store.clone());
-    let ((go, goes), (begun, mut begins)) = (channel(), tokio::sync::mpsc::unbounded_channel());
-    let goes: Mutex<Receiver<()>> = Mutex::new(goes);
-    let work = move |transaction: &Transaction<'_>| {
-        transaction.publish(&account, event.clone())?;
-        begun.send(()).unwrap();
-        goes.lock().unwrap().recv().unwrap();
-        Ok::<_, StoreError>(())
-    };
-    let open = tokio::spawn(async move { store.write(work).await.unwrap() });
-    begins.recv().await.unwrap();
-    (token, go, open)
 }
 
 async fn next(subscription: &mut Subscription) -> TokenId {
@@ -228,7 +204,7 @@ async fn after_a_restore_from_another_server_new_events_are_after_the_old_ones()
     // As restored from another server: events of transaction IDs that this server has not assigned.
     let restored = move |transaction: &Transaction<'_>| {
         for position in [1_i64 << 40, (1 << 40) + 7] {
-            let (kind, data) = event().1.to_columns().unwrap();
+            let (kind, data) = revoked().1.to_columns().unwrap();
             let sql = "INSERT INTO event (position, account_id, kind, data, at) VALUES (?1, ?2, ?3, ?4, 0)";
             transaction.execute(sql, params![position, ours, kind, data])?;
         }
