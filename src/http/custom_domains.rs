@@ -145,7 +145,7 @@ pub(super) async fn show(
 }
 
 fn versioned(domain: CustomDomain) -> Versioned<CustomDomain> {
-    Versioned { updated_at: domain.updated_at, body: domain }
+    Versioned { version: domain.updated_at, body: domain }
 }
 
 /// Its records as a zone file

@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::query::{Linked, Meta, Parameters};
 use super::reply::{Created, Repeated};
 use super::send::{Addressed, JSON_FACTOR, Options, Sent, login_of, raw_request, sending_inbox, submit};
+use super::version::{IfMatch, Versioned};
 use crate::auth::login::Scope;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, InboxId, MessageId};
@@ -26,6 +27,7 @@ use crate::reading::Readable;
 use crate::resources::Owner;
 use crate::resources::spool::PATIENCE;
 use crate::store::StoredMessage;
+use crate::store::email_changes::Replaced;
 use crate::store::emails::EmailFilter;
 use crate::store::inboxes::Inbox;
 use crate::store::mailboxes::MailboxKind;
@@ -277,8 +279,8 @@ pub(super) async fn create(
     parts.change(&mut fields);
     fields.finish().map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))?;
     let id = write(&caller, &context, &inbox, None, parts).await?;
-    let shown = shown(&caller, &context, &inbox, &id).await?;
-    Ok(Created { location: format!("/api/v1/drafts/{id}"), body: shown })
+    let Versioned { body, .. } = shown(&caller, &context, &inbox, &id).await?;
+    Ok(Created { location: format!("/api/v1/drafts/{id}"), body })
 }
 
 /// Stores a draft, in the place of the one it replaces.
@@ -286,7 +288,7 @@ async fn write(
     caller: &Caller,
     context: &HttpContext,
     inbox: &Inbox,
-    replaces: Option<MessageId>,
+    replaces: Option<Replaced>,
     parts: Parts,
 ) -> Result<MessageId, Problem> {
     let login =
@@ -338,17 +340,22 @@ async fn read<T: Send + 'static>(
     Ok(done.await?)
 }
 
-async fn shown(caller: &Caller, context: &HttpContext, inbox: &Inbox, id: &MessageId) -> Result<DraftJson, Problem> {
+async fn shown(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: &Inbox,
+    id: &MessageId,
+) -> Result<Versioned<DraftJson>, Problem> {
     let message = caller.store(context).message(&inbox.id, id).await?.ok_or_else(Problem::not_found)?;
-    let stored = message.clone();
-    read(caller, context, inbox, &message, move |raw, readable| {
+    let (stored, version) = (message.clone(), message.version());
+    let body = read(caller, context, inbox, &message, move |raw, readable| {
         let tree = Tree::parse(&raw.header, &raw.body, &readable.limits);
         let shown = content(&tree, usize::MAX);
         let attachments = shown.attachments.into_iter().filter_map(|part| part.filename).collect();
         let body = BodyJson { text_body: shown.text, html_body: shown.html, attachments };
         DraftJson::new(stored, readable, Some(body))
-    })
-    .await
+    });
+    Ok(Versioned { body: body.await?, version })
 }
 
 /// The ids of a path: that of a draft, and before it that of an inbox where the path is below one.
@@ -371,10 +378,10 @@ pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
     path: At,
-) -> Result<Json<DraftJson>, Problem> {
+) -> Result<Versioned<DraftJson>, Problem> {
     let (inbox, id) = at(&path)?;
     let (inbox, message) = draft(&caller, &context, inbox, id).await?;
-    shown(&caller, &context, &inbox, &message.id).await.map(Json)
+    shown(&caller, &context, &inbox, &message.id).await
 }
 
 /// Changes what is given
@@ -382,15 +389,16 @@ pub(super) async fn show(
 /// The draft keeps its id.
 #[utoipa::path(
     method(patch, put), path = "/api/v1/drafts/{id}", tag = "Drafts", params(("id" = MessageId, Path)),
-    request_body = DraftInput, responses((status = 200, body = DraftJson), (status = 507))
+    request_body = DraftInput, responses((status = 200, body = DraftJson), (status = 412), (status = 507))
 )]
 pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
     path: At,
+    IfMatch(versions): IfMatch,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<DraftJson>, Problem> {
+) -> Result<Versioned<DraftJson>, Problem> {
     let (inbox, id) = at(&path)?;
     let (inbox, message) = draft(&caller, &context, inbox, id).await?;
     let limit = context.config.limits.message_size.saturating_mul(JSON_FACTOR);
@@ -401,8 +409,9 @@ pub(super) async fn change(
     let mut parts = read(&caller, &context, &inbox, &message, |raw, readable| Parts::read(&raw, readable)).await?;
     parts.change(&mut fields);
     fields.finish().map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))?;
-    let id = write(&caller, &context, &inbox, Some(message.id), parts).await?;
-    shown(&caller, &context, &inbox, &id).await.map(Json)
+    let replaced = Replaced { id: message.id, versions };
+    let id = write(&caller, &context, &inbox, Some(replaced), parts).await?;
+    shown(&caller, &context, &inbox, &id).await
 }
 
 /// Deletes a draft for good

@@ -241,16 +241,16 @@ pub(super) async fn show(
         let (emails, next) = emails::newest(&caller, &context, &inbox, page).await?;
         (found, rest) = (Some(emails), next);
     }
-    let Versioned { body, updated_at } = shown(&context, &caller.store(&context), inbox).await?;
+    let Versioned { body, version } = shown(&context, &caller.store(&context), inbox).await?;
     let list = found.map(|emails| EmailList::new(&emails, rest.as_ref())).transpose()?;
     let mut response = Linked::new(InboxWithEmails { inbox: body, list }, &target, rest.as_ref()).into_response();
-    put(&mut response, header::ETAG, &etag(updated_at));
+    put(&mut response, header::ETAG, &etag(version));
     Ok(response)
 }
 
 async fn shown(context: &HttpContext, store: &Store, inbox: Inbox) -> Result<Versioned<InboxJson>, Problem> {
-    let updated_at = inbox.updated_at;
-    Ok(Versioned { body: InboxJson::of(context, store, inbox).await?, updated_at })
+    let version = inbox.updated_at;
+    Ok(Versioned { body: InboxJson::of(context, store, inbox).await?, version })
 }
 
 #[derive(Serialize, ToSchema)]

@@ -9,8 +9,10 @@ use super::fields::{Fields, SMALL};
 use super::problem::Problem;
 use super::query::Parameters;
 use super::reply::Created;
+use super::version::{IfMatch, Versioned, changed_since};
+use crate::clock::Timestamp;
 use crate::id::{AccountId, LabelId};
-use crate::store::labels::{LabelError, LabelRow};
+use crate::store::labels::{LabelChange, LabelError, LabelRow};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -41,7 +43,7 @@ pub(super) struct LabelsJson {
 }
 
 impl From<LabelRow> for LabelJson {
-    fn from(LabelRow { id, name, slug, color }: LabelRow) -> Self {
+    fn from(LabelRow { id, name, slug, color, .. }: LabelRow) -> Self {
         Self { id: id.to_string(), name, slug, color, system: false }
     }
 }
@@ -129,9 +131,32 @@ pub(super) async fn create(
     let account = caller.account(account)?;
     // `finish` has already returned the error of a missing or invalid one.
     let (Some(name), Some(slug)) = (name, slug) else { return Err(Problem::invalid_field("name", "is required")) };
-    let row = LabelRow { id: LabelId::new(), name, slug, color: color.unwrap_or_else(|| GREY.to_owned()) };
-    caller.store(&context).label_create(&account, row.clone(), context.clock.now()).await.map_err(problem)?;
+    let color = color.unwrap_or_else(|| GREY.to_owned());
+    let row = LabelRow { id: LabelId::new(), name, slug, color, updated_at: context.clock.now() };
+    caller.store(&context).label_create(&account, row.clone()).await.map_err(problem)?;
     Ok(Created { location: format!("/api/v1/mailbox_labels/{}", row.id), body: row.into() })
+}
+
+/// A label
+#[utoipa::path(
+    get, path = "/api/v1/mailbox_labels/{id}", tag = "Labels", params(("id" = String, Path)),
+    responses((status = 200, body = LabelJson))
+)]
+pub(super) async fn show(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<Versioned<LabelJson>, Problem> {
+    if let Some(slug) = labels::system().find(|slug| *slug == id) {
+        return Ok(Versioned { body: LabelJson::system(slug), version: Timestamp::from_millis(0) });
+    }
+    let (account, label) = found(&caller, &context, &id).await?;
+    caller.acts_for(Some(account))?;
+    Ok(versioned(label))
+}
+
+fn versioned(label: LabelRow) -> Versioned<LabelJson> {
+    Versioned { version: label.updated_at, body: label.into() }
 }
 
 /// Changes the name or the colour
@@ -139,28 +164,27 @@ pub(super) async fn create(
 /// The slug is the keyword of emails, and stays.
 #[utoipa::path(
     method(patch, put), path = "/api/v1/mailbox_labels/{id}", tag = "Labels", params(("id" = String, Path)),
-    request_body = LabelUpdate, responses((status = 200, body = LabelJson))
+    request_body = LabelUpdate, responses((status = 200, body = LabelJson), (status = 412))
 )]
 pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
+    IfMatch(versions): IfMatch,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<LabelJson>, Problem> {
-    let (account, id) = find(&caller, &context, &id).await?;
+) -> Result<Versioned<LabelJson>, Problem> {
+    let (account, known) = find(&caller, &context, &id).await?;
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("mailbox_label");
     let text = fields.text("name");
     let (name, color) = (name(&mut fields, text), color(&mut fields));
-    let slug = fields.text("slug");
-    let store = caller.store(&context);
-    let known = store.labels(&account).await?.into_iter().find(|label| label.id == id);
-    if slug.is_some() && slug != known.map(|label| label.slug) {
+    if fields.text("slug").is_some_and(|slug| slug != known.slug) {
         fields.fault("slug", "cannot change: messages have it as a keyword. Make another label");
     }
     fields.finish()?;
-    let changed = store.label_change(&account, &id, name, color).await?.ok_or_else(Problem::not_found)?;
-    Ok(Json(changed.into()))
+    let (store, change) = (caller.store(&context), LabelChange { name, color, versions });
+    let changed = store.label_change(&account, &known.id, change, context.clock.now()).await;
+    changed.map(versioned).map_err(problem)
 }
 
 /// Deletes a label
@@ -175,14 +199,15 @@ pub(super) async fn delete(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    let (account, id) = find(&caller, &context, &id).await?;
-    match caller.store(&context).label_delete(&account, &id).await? {
+    let (account, label) = find(&caller, &context, &id).await?;
+    match caller.store(&context).label_delete(&account, &label.id).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Problem::not_found()),
     }
 }
 
-async fn find(caller: &Caller, context: &HttpContext, id: &str) -> Result<(AccountId, LabelId), Problem> {
+/// A label that the caller may change.
+async fn find(caller: &Caller, context: &HttpContext, id: &str) -> Result<(AccountId, LabelRow), Problem> {
     let own = caller.whole_account()?;
     if labels::system().any(|name| name == id) {
         return Err(Problem::new(
@@ -193,12 +218,17 @@ async fn find(caller: &Caller, context: &HttpContext, id: &str) -> Result<(Accou
             "Make a label of your own.",
         ));
     }
-    let id: LabelId = id.parse().map_err(|_| Problem::not_found())?;
-    let account = caller.store(context).account_of_label(&id).await?.ok_or_else(Problem::not_found)?;
+    let (account, label) = found(caller, context, id).await?;
     if own.is_some_and(|own| *own != account) {
         return Err(Problem::not_found());
     }
-    Ok((account, id))
+    Ok((account, label))
+}
+
+/// A label of any account, with the account.
+async fn found(caller: &Caller, context: &HttpContext, id: &str) -> Result<(AccountId, LabelRow), Problem> {
+    let id: LabelId = id.parse().map_err(|_| Problem::not_found())?;
+    caller.store(context).label(&id).await?.ok_or_else(Problem::not_found)
 }
 
 fn problem(error: LabelError) -> Problem {
@@ -210,6 +240,8 @@ fn problem(error: LabelError) -> Problem {
         LabelError::TooMany => {
             Problem::new(StatusCode::FORBIDDEN, "limit_reached", "Limit reached", text, "Delete a label.")
         }
+        LabelError::NotFound => Problem::not_found(),
+        LabelError::Changed => changed_since(),
         LabelError::Store(error) => error.into(),
     }
 }

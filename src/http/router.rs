@@ -81,7 +81,7 @@ fn routes() -> Vec<Route> {
         routes!(events::stream::stream),
         routes!(events::stream::open),
         routes!(mailbox_labels::list, mailbox_labels::create),
-        routes!(mailbox_labels::change, mailbox_labels::delete),
+        routes!(mailbox_labels::show, mailbox_labels::change, mailbox_labels::delete),
         routes!(queue::list),
         routes!(queue::show, queue::drop),
         routes!(queue::retry),

@@ -197,7 +197,7 @@ pub(super) async fn show(
 }
 
 fn versioned(user: User) -> Versioned<UserJson> {
-    Versioned { updated_at: user.updated_at, body: user.into() }
+    Versioned { version: user.updated_at, body: user.into() }
 }
 
 pub(super) fn not_changed(error: ChangeUserError) -> Problem {

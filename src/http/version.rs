@@ -3,6 +3,7 @@
 use super::problem::Problem;
 use super::reply::put;
 use crate::clock::Timestamp;
+use crate::store::version::Versions;
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -11,28 +12,28 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::convert::Infallible;
 
-/// 200 with a resource. Each change of it has a later time.
+/// 200 with a resource and its version, which is later with each change.
 #[derive(Debug)]
 pub(super) struct Versioned<T> {
     pub(super) body: T,
-    pub(super) updated_at: Timestamp,
+    pub(super) version: Timestamp,
 }
 
 impl<T: Serialize> IntoResponse for Versioned<T> {
     fn into_response(self) -> Response {
         let mut response = Json(self.body).into_response();
-        put(&mut response, header::ETAG, &etag(self.updated_at));
+        put(&mut response, header::ETAG, &etag(self.version));
         response
     }
 }
 
-pub(super) fn etag(updated_at: Timestamp) -> String {
-    format!("\"{:x}\"", updated_at.millis())
+pub(super) fn etag(version: Timestamp) -> String {
+    format!("\"{:x}\"", version.millis())
 }
 
-/// The versions that a change is meant for; `None`: any.
+/// The versions that a change is meant for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct IfMatch(pub(super) Option<Vec<Timestamp>>);
+pub(super) struct IfMatch(pub(super) Versions);
 
 impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     type Rejection = Infallible;
@@ -48,13 +49,13 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
 fn read(lines: &[&str]) -> IfMatch {
     let tags = || lines.iter().flat_map(|line| line.split(',')).map(str::trim);
     if lines.is_empty() || tags().any(|tag| tag == "*") {
-        return IfMatch(None);
+        return IfMatch(Versions::default());
     }
     let version = |tag: &str| {
         let hex = tag.strip_prefix('"')?.strip_suffix('"')?;
         i64::from_str_radix(hex, 16).ok().map(Timestamp::from_millis)
     };
-    IfMatch(Some(tags().filter_map(version).collect()))
+    IfMatch(Versions::of(tags().filter_map(version).collect()))
 }
 
 /// 412: the resource has another version.
@@ -83,8 +84,9 @@ mod tests {
             (&["W/\"1f\", 1f, \"x\""], Some(vec![])),
             (&[""], Some(vec![])),
         ] {
+            let versions = versions.map_or_else(Versions::default, Versions::of);
             assert_eq!(read(lines), IfMatch(versions), "{lines:?}");
         }
-        assert_eq!(read(&[&etag(at(1_764_000_000_000))]), IfMatch(Some(vec![at(1_764_000_000_000)])));
+        assert_eq!(read(&[&etag(at(1_764_000_000_000))]), IfMatch(Versions::of(vec![at(1_764_000_000_000)])));
     }
 }

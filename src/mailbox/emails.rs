@@ -4,7 +4,7 @@ use super::MailboxService;
 use crate::clock::{Clock, Timestamp};
 use crate::id::{InboxId, MessageId};
 use crate::store::StoreError;
-use crate::store::email_changes::{Deleted, EmailChange, EmailError};
+use crate::store::email_changes::{Deleted, EmailChange, EmailError, Replaced};
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl MailboxService {
     pub async fn put_draft(
         &self,
         inbox: &InboxId,
-        replaces: Option<MessageId>,
+        replaces: Option<Replaced>,
         raw: Bytes,
     ) -> Result<MessageId, EmailError> {
         self.store.draft_put(inbox, replaces, raw, self.limits).await

@@ -5,6 +5,7 @@
 
 use super::names::NameLimits;
 use super::ownership::{Ownership, contest};
+use super::version::Versions;
 use super::{Store, StoreError, Transaction, claim_rows};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
@@ -86,8 +87,8 @@ pub struct DomainPatch {
     pub on_unverified: Option<OnUnverified>,
     /// The label of the return path; `Some(None)` removes it.
     pub return_path: Option<Option<String>>,
-    /// The versions (`updated_at`) that the change applies to; `None` for any.
-    pub versions: Option<Vec<Timestamp>>,
+    /// The versions (`updated_at`) that the change applies to.
+    pub versions: Versions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -245,7 +246,7 @@ fn patch(
     let sql = "SELECT name, updated_at FROM custom_domain WHERE id = ?1 AND account_id = ?2";
     let found = c.query_opt(sql, params![id, account], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let (name, version): (DomainName, Timestamp) = found.ok_or(PatchDomainError::NotFound)?;
-    if patch.versions.as_ref().is_some_and(|versions| !versions.contains(&version)) {
+    if !patch.versions.has(version) {
         return Err(PatchDomainError::Changed);
     }
     if let Some(inbox) = &patch.catch_all {

@@ -13,6 +13,7 @@ use super::messages::Flags;
 use super::open_mailbox::MessageFlags;
 use super::parts::{self, Part};
 use super::transfer::{self, Kind, Transfer, TransferError};
+use super::version::{self, Versions};
 use super::{Store, StoreError, Transaction, bodies, content, expunged, message_rows, room};
 use crate::clock::Timestamp;
 use crate::events::Event;
@@ -43,6 +44,8 @@ pub struct EmailChange {
     /// Removes all keywords that are not in `add`.
     pub replaces_keywords: bool,
     pub to: Option<Target>,
+    /// The versions of the message that the change applies to.
+    pub versions: Versions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,9 @@ pub enum EmailError {
     NoSuchEmail,
     #[error("the inbox has no mailbox {0:?}")]
     NoSuchMailbox(String),
+    /// Its version is not one of those that the change is for.
+    #[error("the email has changed")]
+    Changed,
     #[error(transparent)]
     Flags(#[from] FlagError),
     #[error(transparent)]
@@ -79,24 +85,27 @@ struct Location {
     part: Part,
     flags: Flags,
     was_sent: bool,
+    version: Timestamp,
 }
 
 fn find(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Location, EmailError> {
     let sql =
-        "SELECT b.id, b.name, b.special_use, m.uid + p.uid_offset, p.id, m.flags, m.mail_from <> '' AND m.rcpt_to = ''
+        "SELECT b.id, b.name, b.special_use, m.uid + p.uid_offset, p.id, m.flags, m.mail_from <> '' AND m.rcpt_to = '',
+                   m.changed_at
                FROM message m JOIN mailbox p ON p.id = m.mailbox_id
                    JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
                WHERE m.inbox_id = ?1 AND m.id = ?2";
     let row = |row: &Row<'_>| {
         let (name, special_use): (String, Option<String>) = (row.get(1)?, row.get(2)?);
         let kind = MailboxKind::of(&name, special_use.as_deref());
-        Ok((row.get(0)?, kind, row.get(3)?, row.get::<MailboxId>(4)?, row.get(5)?, row.get(6)?))
+        let sent = (row.get(6)?, row.get(7)?);
+        Ok((row.get(0)?, kind, row.get(3)?, row.get::<MailboxId>(4)?, row.get(5)?, sent))
     };
     let found = connection.query_opt(sql, params![inbox, id], row)?;
-    let (mailbox, kind, uid, row, flags, was_sent) = found.ok_or(EmailError::NoSuchEmail)?;
+    let (mailbox, kind, uid, row, flags, (was_sent, version)) = found.ok_or(EmailError::NoSuchEmail)?;
     let part = parts::of(connection, inbox, mailbox)?.into_iter().find(|part| part.id == row);
     let part = part.ok_or(EmailError::NoSuchEmail)?;
-    Ok(Location { mailbox, kind, uid, part, flags, was_sent })
+    Ok(Location { mailbox, kind, uid, part, flags, was_sent, version })
 }
 
 impl EmailChange {
@@ -208,6 +217,11 @@ pub(super) fn remove_draft(
     inbox: &InboxId,
     id: &MessageId,
 ) -> Result<(), RemoveDraftError> {
+    let at = find_draft(connection, inbox, id)?;
+    remove(connection, inbox, &at).map_err(RemoveDraftError::Store)
+}
+
+fn find_draft(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Location, RemoveDraftError> {
     let at = match find(connection, inbox, id) {
         Ok(at) => at,
         Err(EmailError::Store(error)) => return Err(RemoveDraftError::Store(error)),
@@ -216,26 +230,39 @@ pub(super) fn remove_draft(
     if at.kind != Some(MailboxKind::Drafts) || !at.flags.contains(Flags::DRAFT) {
         return Err(RemoveDraftError::Gone);
     }
-    remove(connection, inbox, &at).map_err(RemoveDraftError::Store)
+    Ok(at)
 }
 
-/// Stores a draft in Drafts. It replaces the draft `replaces`, whose ID it gets.
+/// The draft that another one replaces, and the versions of it that this is meant for.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    pub id: MessageId,
+    pub versions: Versions,
+}
+
+/// Stores a draft in Drafts, in the place of `replaces`, whose ID it gets.
 fn put_draft(
     connection: &Transaction<'_>,
     inbox: &InboxId,
-    replaces: Option<&MessageId>,
+    replaces: Option<&Replaced>,
     header: &[u8],
     body: &NewBody,
     limits: InboxLimits,
 ) -> Result<MessageId, EmailError> {
-    if let Some(id) = replaces {
-        remove_draft(connection, inbox, id)?;
+    let mut version = None;
+    if let Some(Replaced { id, versions }) = replaces {
+        let at = find_draft(connection, inbox, id)?;
+        if !versions.has(at.version) {
+            return Err(EmailError::Changed);
+        }
+        remove(connection, inbox, &at)?;
+        version = Some(version::next(at.version, Timestamp::real()));
     }
     let octets = room::octets(header.len(), body.len());
     room::check(connection, std::iter::once((inbox, octets)), limits.quota).map_err(FlagError::from)?;
     let body_id = bodies::insert(connection, body)?;
     let new = NewMessage {
-        id: replaces.cloned().unwrap_or_else(MessageId::new),
+        id: replaces.map_or_else(MessageId::new, |replaced| replaced.id.clone()),
         inbox,
         mailbox: mailboxes::of_kind(connection, inbox, MailboxKind::Drafts)?,
         content: content::insert_content(connection, header, body_id, body.len())?,
@@ -246,15 +273,19 @@ fn put_draft(
         internal_date: Timestamp::real(),
         threading: &Threading::of(header),
     };
-    Ok(message_rows::insert(connection, &new)?.id)
+    let id = message_rows::insert(connection, &new)?.id;
+    if let Some(version) = version {
+        message_rows::set_changed(connection, &id, version)?;
+    }
+    Ok(id)
 }
 
 impl Store {
-    /// Stores a draft in Drafts. It replaces the draft `replaces`, whose ID it gets. Returns the ID.
+    /// Stores a draft in Drafts, in the place of `replaces`, whose ID it gets. Returns the ID.
     pub async fn draft_put(
         &self,
         inbox: &InboxId,
-        replaces: Option<MessageId>,
+        replaces: Option<Replaced>,
         raw: Bytes,
         limits: InboxLimits,
     ) -> Result<MessageId, EmailError> {
@@ -289,6 +320,9 @@ impl Store {
         let (hot_row, inbox, id) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), id.clone());
         self.write_serialized(&hot_row, move |connection| {
             let at = find(connection, &inbox, &id)?;
+            if !change.versions.has(at.version) {
+                return Err(EmailError::Changed);
+            }
             if change.has_flags() {
                 let (uids, update) = ([at.uid], |before: &MessageFlags| change.apply(before));
                 mailbox_changes::flag(connection, &inbox, at.mailbox, &uids, &change.add, limits, update)?;

@@ -5,6 +5,7 @@
 
 use super::names::NameLimits;
 use super::parts::{HIDDEN, HIDDEN_PREFIX};
+use super::version::Versions;
 use super::{Store, StoreError, Transaction, mailboxes};
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
@@ -91,8 +92,8 @@ pub struct InboxChange {
     pub trash_days: Option<Option<u16>>,
     /// The same for Junk.
     pub junk_days: Option<Option<u16>>,
-    /// The versions (`updated_at`) that the change applies to; `None` for any.
-    pub versions: Option<Vec<Timestamp>>,
+    /// The versions (`updated_at`) that the change applies to.
+    pub versions: Versions,
 }
 
 /// The account of deleted inboxes until their messages are removed.
@@ -329,7 +330,7 @@ impl Store {
         self.write(move |c| {
             let sql = "SELECT updated_at FROM inbox WHERE id = ?1 AND account_id = ?2";
             let Some(version) = c.query_opt(sql, params![id, account], |row| row.get(0))? else { return Ok(None) };
-            if change.versions.as_ref().is_some_and(|versions| !versions.contains(&version)) {
+            if !change.versions.has(version) {
                 return Err(CreateInboxError::Changed);
             }
             if let Some(Some(domain)) = &change.default_domain

@@ -138,7 +138,7 @@ fn relocate_sql(items: &str) -> String {
         "WITH item AS MATERIALIZED (SELECT CAST(value ->> 0 AS BIGINT) AS from_row,
              CAST(value ->> 1 AS BIGINT) AS from_uid, CAST(value ->> 2 AS BIGINT) AS to_uid FROM {items})
          UPDATE message SET mailbox_id = ?2, uid = to_uid, modseq = coalesce(CAST(?3 AS BIGINT), modseq),
-             changed_at = ?4
+             changed_at = CASE WHEN changed_at < ?4 THEN ?4 ELSE changed_at + 1 END
          FROM item WHERE mailbox_id = from_row AND uid = from_uid {COUNTED}"
     )
 }
@@ -148,7 +148,8 @@ fn set_flags_sql(items: &str) -> String {
         "WITH item AS MATERIALIZED (SELECT CAST(value ->> 0 AS BIGINT) AS of_row,
              CAST(value ->> 1 AS BIGINT) AS of_uid, CAST(value ->> 2 AS BIGINT) AS new_flags,
              value ->> 3 AS new_keywords FROM {items})
-         UPDATE message SET flags = new_flags, keywords = new_keywords, modseq = ?2, changed_at = ?3
+         UPDATE message SET flags = new_flags, keywords = new_keywords, modseq = ?2,
+             changed_at = CASE WHEN changed_at < ?3 THEN ?3 ELSE changed_at + 1 END
          FROM item WHERE mailbox_id = of_row AND uid = of_uid"
     )
 }
@@ -280,6 +281,12 @@ pub(super) fn remove(
     search::removed(transaction, inbox, &ids)?;
     content::remove_unreferenced(transaction, removed.iter().map(|message| message.content))?;
     Ok(removed.into_iter().map(|message| message.uid).collect())
+}
+
+/// Sets the time of the last change of a message.
+pub(super) fn set_changed(transaction: &Transaction<'_>, id: &MessageId, at: Timestamp) -> Result<(), StoreError> {
+    transaction.execute("UPDATE message SET changed_at = ?2 WHERE id = ?1", params![id, at])?;
+    Ok(())
 }
 
 /// Sets the thread of a message that has none.

@@ -75,7 +75,7 @@ pub struct MessageSummary {
     /// Separated by spaces.
     pub keywords: String,
     pub internal_date: Timestamp,
-    /// The last change of flags or mailbox, if any.
+    /// The last change of flags or mailbox, or of a draft, if any. Each has a later time.
     pub changed_at: Option<Timestamp>,
     /// Octets of header and body.
     pub size: u64,
@@ -85,6 +85,13 @@ pub struct MessageSummary {
     pub rcpt_to: String,
     /// The first [`SUMMARY_HEADER`] octets of the header block, usually all of it.
     pub header: Vec<u8>,
+}
+
+impl MessageSummary {
+    /// Later after each change.
+    pub fn version(&self) -> Timestamp {
+        self.changed_at.unwrap_or(Timestamp::from_millis(0))
+    }
 }
 
 const SUMMARY: &str = "SELECT m.id, coalesce(m.email_id, m.id), m.inbox_id, b.name, b.special_use, m.uid + p.uid_offset,

@@ -67,6 +67,7 @@ pub(crate) mod tokens;
 pub(crate) mod transfer;
 pub(crate) mod unreadable;
 pub(crate) mod users;
+pub(crate) mod version;
 
 pub use content::StoredMessage;
 pub(crate) use engine::Transaction;

@@ -3,6 +3,7 @@
 //! Invariant: an email address is unique over the users of all accounts; disabling a user or changing the password revokes the
 //! user's tokens in the same transaction.
 
+use super::version::Versions;
 use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
 use crate::events::Event;
@@ -45,8 +46,8 @@ pub struct UserChange {
     pub is_disabled: Option<bool>,
     /// The hash of a new password. The user's tokens are revoked, except this one.
     pub password: Option<(Secret, Option<TokenId>)>,
-    /// The versions (`updated_at`) that the change applies to; `None` for any.
-    pub versions: Option<Vec<Timestamp>>,
+    /// The versions (`updated_at`) that the change applies to.
+    pub versions: Versions,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +142,7 @@ fn change(c: &Transaction<'_>, id: &UserId, change: &UserChange, now: Timestamp)
     let UserChange { first_name, last_name, is_disabled, password, versions } = change;
     let sql = "SELECT updated_at FROM account_user WHERE id = ?1";
     let version = c.query_opt(sql, params![id], |row| row.get(0))?.ok_or(ChangeUserError::NotFound)?;
-    if versions.as_ref().is_some_and(|versions| !versions.contains(&version)) {
+    if !versions.has(version) {
         return Err(ChangeUserError::Changed);
     }
     let sql = format!(

@@ -8,6 +8,7 @@ use crate::http::document::requests::{EmailAction, EmailUpdate};
 use crate::http::fields::{Fields, SMALL};
 use crate::http::problem::Problem;
 use crate::http::send::inbox_full;
+use crate::http::version::{IfMatch, Versioned, changed_since};
 use crate::id::{MessageId, SubmissionId};
 use crate::store::email_changes::{EmailChange, EmailError, Target};
 use crate::store::inboxes::Inbox;
@@ -18,7 +19,6 @@ use crate::store::messages::{Flags, MessageSummary};
 use crate::store::sent::Status;
 use crate::store::transfer::TransferError;
 use crate::views::email::EmailJson;
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -26,19 +26,20 @@ use axum::http::{HeaderMap, StatusCode};
 /// Changes the labels
 #[utoipa::path(
     method(patch, put), path = "/api/v1/emails/{id}", tag = "Emails", params(("id" = MessageId, Path)),
-    request_body = EmailUpdate, responses((status = 200, body = EmailJson), (status = 507))
+    request_body = EmailUpdate, responses((status = 200, body = EmailJson), (status = 412), (status = 507))
 )]
 pub(in crate::http) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
+    IfMatch(versions): IfMatch,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<EmailJson>, Problem> {
+) -> Result<Versioned<EmailJson>, Problem> {
     let (inbox, message) = find(&caller, &context, &id).await?;
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("email");
     let names = Names::of(&caller, &context, &inbox).await?;
-    let change = labels_of(&mut fields, &names);
+    let change = EmailChange { versions, ..labels_of(&mut fields, &names) };
     fields.finish()?;
     apply(&caller, &context, &inbox, &message, change).await
 }
@@ -48,19 +49,20 @@ pub(in crate::http) async fn change(
 /// All of it or nothing. What is wrong is 400.
 #[utoipa::path(
     patch, path = "/api/v1/emails/{id}/actions", tag = "Emails", params(("id" = MessageId, Path)),
-    request_body = EmailAction, responses((status = 200, body = EmailJson), (status = 507))
+    request_body = EmailAction, responses((status = 200, body = EmailJson), (status = 412), (status = 507))
 )]
 pub(in crate::http) async fn act(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
+    IfMatch(versions): IfMatch,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<EmailJson>, Problem> {
+) -> Result<Versioned<EmailJson>, Problem> {
     let (inbox, message) = find(&caller, &context, &id).await?;
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("email");
     let names = Names::of(&caller, &context, &inbox).await?;
-    let mut change = labels_of(&mut fields, &names);
+    let mut change = EmailChange { versions, ..labels_of(&mut fields, &names) };
     match fields.flag("mark_read") {
         Some(true) => change.set |= Flags::SEEN,
         Some(false) => change.unset |= Flags::SEEN,
@@ -110,7 +112,7 @@ pub(in crate::http) async fn restore(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
-) -> Result<Json<EmailJson>, Problem> {
+) -> Result<Versioned<EmailJson>, Problem> {
     let (inbox, message) = find(&caller, &context, &id).await?;
     apply(&caller, &context, &inbox, &message, EmailChange::to(Target::Origin)).await
 }
@@ -121,7 +123,7 @@ async fn apply(
     inbox: &Inbox,
     message: &MessageSummary,
     change: EmailChange,
-) -> Result<Json<EmailJson>, Problem> {
+) -> Result<Versioned<EmailJson>, Problem> {
     caller.mailboxes(context).change_email(&inbox.id, &message.id, change).await.map_err(problem)?;
     shown(caller, context, inbox, &message.id).await
 }
@@ -199,6 +201,7 @@ pub(in crate::http) fn problem(error: EmailError) -> Problem {
     let text = error.to_string();
     match error {
         EmailError::NoSuchEmail => Problem::not_found(),
+        EmailError::Changed => changed_since(),
         EmailError::NoSuchMailbox(_) => Problem::invalid_field("move_to", text).with_status(StatusCode::BAD_REQUEST),
         EmailError::Flags(FlagError::Full) => inbox_full(text, "Delete messages of the inbox."),
         EmailError::Flags(FlagError::Store(error))

@@ -19,6 +19,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::query::{Linked, Meta, Parameters};
 use super::reply::Repeated;
+use super::version::Versioned;
 use crate::clock::Timestamp;
 use crate::http::document::parameters::{EmailQuery, OneInboxQuery};
 use crate::id::{InboxId, MessageId, ThreadId};
@@ -33,7 +34,6 @@ use crate::store::messages::{Flags, MessageSummary};
 use crate::store::search::candidates::SearchIn;
 pub(super) use crate::views::email::EmailJson;
 use crate::views::email::WholeJson;
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header;
@@ -134,10 +134,12 @@ async fn shown(
     context: &HttpContext,
     inbox: &Inbox,
     id: &MessageId,
-) -> Result<Json<EmailJson>, Problem> {
+) -> Result<Versioned<EmailJson>, Problem> {
     let message = caller.store(context).message(&inbox.id, id).await?.ok_or_else(Problem::not_found)?;
+    let version = message.version();
     let mut shown = show_all(caller, context, Owner::Account(inbox.account.clone()), vec![message]).await?;
-    shown.pop().map(Json).ok_or_else(Problem::not_found)
+    let body = shown.pop().ok_or_else(Problem::not_found)?;
+    Ok(Versioned { body, version })
 }
 
 /// Messages as JSON.
@@ -225,9 +227,11 @@ pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
-) -> Result<Json<WholeJson>, Problem> {
+) -> Result<Versioned<WholeJson>, Problem> {
     let (inbox, stored) = find(&caller, &context, &id).await?;
-    whole(&caller, &context, &inbox, stored).await?.map(Json).ok_or_else(Problem::not_found)
+    let version = stored.version();
+    let body = whole(&caller, &context, &inbox, stored).await?.ok_or_else(Problem::not_found)?;
+    Ok(Versioned { body, version })
 }
 
 /// A message as JSON, with its content; `None` if it was deleted meanwhile.

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::http::router;
 use crate::http::testing::{Answer, World};
+use crate::store::testing::put;
 use serde_json::{Value, json};
 
 async fn keyed(world: &World, token: &str, key: &str, path: &str, body: &Value) -> Answer {
@@ -91,22 +92,34 @@ async fn a_change_may_name_the_version_that_it_is_meant_for() {
     let domain = world.post(token, "/api/v1/custom_domains", json!({"domain": "acme.com"})).await.text("id");
     let user = json!({"account_id": world.ours.account, "email": "ann@example.org"});
     let user = world.post(&world.operator, "/api/v1/users", user).await.text("user_id");
+    let draft =
+        world.post(token, "/api/v1/drafts", json!({"to": "bo@elsewhere.org", "text_body": "x"})).await.text("id");
+    let label = world.post(token, "/api/v1/mailbox_labels", json!({"name": "Urgent"})).await.text("id");
+    let email = put(&world.context.store, &inbox.parse().unwrap(), b"Subject: x\r\n\r\nx\r\n").await.id;
     for (path, method, body) in [
+        (format!("/api/v1/drafts/{draft}"), "PATCH", json!({"subject": "Lunch"})),
+        (format!("/api/v1/inboxes/{inbox}/drafts/{draft}"), "PUT", json!({"subject": "Dinner"})),
+        (format!("/api/v1/mailbox_labels/{label}"), "PATCH", json!({"color": "orange"})),
+        (format!("/api/v1/mailbox_labels/{label}"), "PUT", json!({"name": "Later"})),
+        (format!("/api/v1/emails/{email}"), "PUT", json!({"add_labels": ["urgent"]})),
+        (format!("/api/v1/emails/{email}"), "PATCH", json!({"labels": ["later", "unread"]})),
+        (format!("/api/v1/emails/{email}/actions"), "PATCH", json!({"mark_read": true, "move_to": "archive"})),
         (format!("/api/v1/inboxes/{inbox}"), "PATCH", json!({"save_sent": false})),
         (format!("/api/v1/custom_domains/{domain}"), "PUT", json!({"is_default": true})),
         (format!("/api/v1/users/{user}"), "PATCH", json!({"first_name": "Ann"})),
     ] {
         let etag = |answer: &Answer| answer.header("etag").unwrap().to_owned();
         let change = |tags: &str| World::send(world.request(method, token, &path).header("if-match", tags).json(&body));
-        let first = etag(&world.get(token, &path).await);
+        let shown = path.trim_end_matches("/actions");
+        let first = etag(&world.get(token, shown).await);
         let changed = change(&format!("\"0\", {first}")).await;
         assert_eq!(changed.status, 200, "{path}: {}", changed.json());
         let second = etag(&changed);
-        assert_eq!(etag(&world.get(token, &path).await), second);
+        assert_eq!(etag(&world.get(token, shown).await), second);
         assert_ne!(first, second, "{path}");
         let late = change(&first).await;
         assert_eq!((late.status, late.code()), (412, "precondition_failed"), "{path}");
-        assert_eq!(etag(&world.get(token, &path).await), second);
+        assert_eq!(etag(&world.get(token, shown).await), second);
         assert_eq!(change("*").await.status, 200);
     }
 }

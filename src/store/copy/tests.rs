@@ -33,7 +33,7 @@ const ROWS: &str = "
     INSERT INTO thread_reference SELECT inbox_id, 5, id FROM thread LIMIT 1;
     INSERT INTO sent_email VALUES ('msg_1', 'I', '[]', 'reply', '{}', 5, 1);
     INSERT INTO sent_result VALUES ('msg_1', 'b@c.test', 1, '550 no', 'mx.c.test', 7);
-    INSERT INTO label VALUES ('lbl_1', 'A', 'Urgent', 'urgent', '#ff0000', 1);
+    INSERT INTO label VALUES ('lbl_1', 'A', 'Urgent', 'urgent', '#ff0000', 1, 2);
     INSERT INTO access_entry VALUES ('ace_1', 'A', 'I', 'receive', 'block', 'example.org', 1);
     INSERT INTO unreadable SELECT id, 1, 1 FROM content LIMIT 1;
     INSERT INTO mailbox_keyword SELECT id, 'urgent', 1 FROM mailbox LIMIT 1;

@@ -45,6 +45,7 @@ const MIGRATIONS: &[Migration] = &[
     // An older program delivers what the lists block.
     Migration { minimum_reader: 13, sql: &[include_str!("access.sql")] },
     Migration { minimum_reader: 13, sql: &[include_str!("retention.sql")] },
+    Migration { minimum_reader: 13, sql: &[include_str!("labels.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]

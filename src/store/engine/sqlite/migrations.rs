@@ -55,6 +55,7 @@ const MIGRATIONS: &[Migration] = &[
     // An older program delivers what the lists block.
     contract(27, include_str!("migrations/0027.sql")),
     Migration { minimum_reader: 27, sql: include_str!("migrations/0028.sql") },
+    Migration { minimum_reader: 27, sql: include_str!("migrations/0029.sql") },
 ];
 
 /// After any of these, the database is unchanged.
