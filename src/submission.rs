@@ -15,7 +15,7 @@ use crate::mailbox::MailboxService;
 use crate::message::{self, Submitted};
 use crate::queue::Queue;
 use crate::queue::outgoing::{self, Composed, Signed};
-use crate::rates::{Exceeded, Hourly, Limit};
+use crate::rates::{Exceeded, Hourly, Limit, Quota};
 use crate::resources::Owner;
 use crate::store::deliver::LocalDelivery;
 use crate::store::queue::{AcceptError, NewSubmission, SentCopy};
@@ -27,6 +27,7 @@ use bytes::Bytes;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A message submitted by a client.
 #[derive(Debug)]
@@ -113,6 +114,8 @@ pub enum Refusal {
         /// messages or recipients.
         what: &'static str,
         limit: u32,
+        /// The rest of the hour.
+        retry_after: Duration,
     },
     /// The account's queue is full: 452 4.3.1 / 429.
     #[error("this account's queued mail has reached its limit of {limit} octets: wait for deliveries, or remove some")]
@@ -138,8 +141,8 @@ pub enum Refusal {
 }
 
 impl From<Exceeded> for Refusal {
-    fn from(Exceeded { what, limit, .. }: Exceeded) -> Self {
-        Self::RateLimited { what, limit }
+    fn from(Exceeded { what, limit, retry_after }: Exceeded) -> Self {
+        Self::RateLimited { what, limit, retry_after }
     }
 }
 
@@ -193,6 +196,11 @@ impl Submission {
             Err(why) => tracing::info!(%inbox, login = %login.address, size, rcpts, %why, "not accepted"),
         }
         taken
+    }
+
+    /// What is left of the account's hourly limits of messages and recipients.
+    pub fn quotas(&self, account: &AccountId) -> [Quota; 2] {
+        self.handed_in.quotas(account, self.clock.now())
     }
 
     /// The identity of a message submitted now in this session, and the data it was chosen by.

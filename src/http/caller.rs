@@ -30,7 +30,7 @@ pub(super) struct Caller {
     pub(super) principal: Principal,
     /// The client's address.
     pub(super) client: IpAddr,
-    /// Where the limit is noted that the request is charged to.
+    /// Where the limits are noted that the request is charged to.
     pub(super) charged: Charged,
     /// The memory and spool share that its requests and responses are charged to.
     pub(super) spool: ClientSpool,

@@ -100,7 +100,7 @@ pub(super) async fn create(
         return Err(Problem::invalid_field("account_id", "is not the id of an account"));
     }
     let made = context.registry.create(&account, &domain.unwrap_or_default(), client_id).await;
-    let _ = caller.charged.set(context.registry.quota(&account));
+    let _ = caller.charged.set(vec![context.registry.quota(&account)]);
     let made = made.map_err(not_created)?;
     Ok(Created { location: format!("/api/v1/custom_domains/{}", made.id), body: made })
 }

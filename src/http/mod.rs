@@ -114,8 +114,7 @@ impl HttpContext {
     async fn count_creation(&self, caller: &Caller, account: &AccountId) -> Result<(), Problem> {
         let now = self.clock.now();
         let charged = self.creations.charge(account.clone(), [1], now).await;
-        let [quota] = self.creations.quotas(account, now);
-        let _ = caller.charged.set(quota);
+        let _ = caller.charged.set(self.creations.quotas(account, now).to_vec());
         charged
     }
 }

@@ -220,7 +220,9 @@ pub(super) async fn submit(
     let leaves = found.iter().any(|recipient| matches!(recipient, Recipient::Elsewhere(_)));
     let rcpt_to = Recipients::new(found).ok_or_else(no_recipient)?;
     let draft = Draft { rcpt_to, raw: raw.into(), protocol: "HTTP", client: Some(caller.client), send_at, note };
-    let accepted = context.submission.accept(&login, draft).await.map_err(problem)?;
+    let accepted = context.submission.accept(&login, draft).await;
+    let _ = caller.charged.set(context.submission.quotas(&inbox.account).to_vec());
+    let accepted = accepted.map_err(problem)?;
     let status = match (accepted.held, send_at, leaves) {
         (true, ..) => Status::Held,
         (false, Some(_), _) => Status::Scheduled,
@@ -280,7 +282,7 @@ fn problem(refusal: Refusal) -> Problem {
             "Publish the domain's records and verify it, or set its on_unverified to fallback.",
         ),
         Refusal::Malformed(_) | Refusal::Loop => Problem::invalid_field("raw", text).with_code("malformed_message"),
-        Refusal::RateLimited { .. } => Problem::too_many(text, Duration::from_secs(60)),
+        Refusal::RateLimited { retry_after, .. } => Problem::too_many(text, retry_after),
         Refusal::QueueFull { .. } => Problem::too_many(text, Duration::from_secs(60)).with_code("queue_full"),
         Refusal::RecipientFull(_) => inbox_full(text, "Leave these recipients out, or send to them later."),
         Refusal::SenderFull => inbox_full(text, "Delete messages of the inbox, or set its save_sent to false."),

@@ -146,6 +146,37 @@ async fn an_answer_says_what_is_left_of_the_limit_that_it_was_charged_to() {
 }
 
 #[tokio::test]
+async fn what_sends_says_what_is_left_of_the_hour() {
+    let mut config = Config::default();
+    (config.limits.messages_per_hour, config.limits.recipients_per_hour) = (3, 100);
+    let world = World::serving_with(config, router).await;
+    let token = &world.ours.token;
+    if world.context.store.is_shared() {
+        return;
+    }
+    let inbox = world.post(token, "/api/v1/inboxes", json!({"name": "ann"})).await.text("id");
+    let body = json!({"inbox_id": inbox, "to": ["a@elsewhere.org", "b@elsewhere.org"], "text_body": "x"});
+    let draft = world.post(token, "/api/v1/drafts", body.clone()).await.text("id");
+    let sent = world.post(token, "/api/v1/emails/send", body.clone()).await;
+    let reply = format!("/api/v1/emails/{}/reply", sent.text("id"));
+    let again = world.post(token, &reply, json!({"text_body": "x"})).await;
+    let of_draft = world.post(token, &format!("/api/v1/drafts/{draft}/send"), json!({})).await;
+    let refused = world.post(token, "/api/v1/emails/send", body).await;
+    let policy = "\"messages_per_hour\";q=3;w=3600, \"recipients_per_hour\";q=100;w=3600";
+    for (answer, status, messages, recipients) in
+        [(&sent, 201, 2, 98), (&again, 201, 1, 96), (&of_draft, 201, 0, 94), (&refused, 429, 0, 94)]
+    {
+        assert_eq!((answer.status, answer.header("ratelimit-policy")), (status, Some(policy)), "{}", answer.json());
+        let shown = answer.header("ratelimit").unwrap();
+        let (first, second) = shown.split_once(", ").unwrap();
+        assert!(first.starts_with(&format!("\"messages_per_hour\";r={messages};t=3")), "{shown}");
+        assert!(second.starts_with(&format!("\"recipients_per_hour\";r={recipients};t=3")), "{shown}");
+    }
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((3500..=3600).contains(&wait), "{wait}");
+}
+
+#[tokio::test]
 async fn head_and_options_are_answered() {
     let world = World::new().await;
     let token = &world.ours.token;

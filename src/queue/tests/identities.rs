@@ -95,7 +95,7 @@ async fn what_is_no_message_or_goes_in_circles_is_refused_and_leaves_nothing() {
     assert!(matches!(world.submit(&["a@example.org"], &circles).await, Err(Refusal::Loop)));
     world.send(&["a@example.org"]).await;
     let refused = world.submit(&["a@example.org"], MESSAGE).await.unwrap_err();
-    assert!(matches!(refused, Refusal::RateLimited { what: "messages", limit: 1 }), "{refused}");
+    assert!(matches!(refused, Refusal::RateLimited { what: "messages", limit: 1, .. }), "{refused}");
     assert_eq!([world.count("submission").await, world.count("body").await], [1, 1]);
     world.clock.advance_to(world.clock.now().after(Duration::from_secs(3600)));
     world.send(&["a@example.org"]).await;
