@@ -21,9 +21,8 @@ pub(super) async fn rate_limited(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let Some(quotas) = charged.get() else { return response };
     let policy = |quota: &Quota| format!("\"{}\";q={};w={}", quota.key, quota.limit, quota.window.as_secs());
-    let left = |quota: &Quota| {
-        quota.left.map(|left| format!("\"{}\";r={left};t={}", quota.key, quota.resets_in.as_secs()))
-    };
+    let left =
+        |quota: &Quota| quota.left.map(|left| format!("\"{}\";r={left};t={}", quota.key, quota.resets_in.as_secs()));
     for (name, items) in [
         (POLICY, quotas.iter().map(policy).collect::<Vec<_>>()),
         (RATE_LIMIT, quotas.iter().filter_map(left).collect()),

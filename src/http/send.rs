@@ -57,7 +57,7 @@ pub(super) struct Sent {
     fallback: Option<FallbackJson>,
     held: bool,
     rcpt_to: Vec<Address>,
-    /// The reply of the first host that accepted it: not known yet, and with the email later.
+    /// The ID that the first host that accepts it queues it under: not known yet, and with the email later.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     provider_message_id: Option<String>,

@@ -6,6 +6,7 @@
 use super::queue::{End, Ended, NewSubmission};
 use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
+use crate::envelope::queue_id;
 use crate::events::DeliveryAttempt;
 use crate::id::{MessageId, SubmissionId};
 use crate::store::engine::{Row, params};
@@ -62,6 +63,8 @@ pub struct SentRecipient {
     pub status: Status,
     /// The last reply of its host, or the local reason.
     pub reply: Option<String>,
+    /// The ID that its host has queued it under, or the text of the reply where that names none; once it has accepted it.
+    pub provider_message_id: Option<String>,
     pub mx: Option<String>,
     /// The time of the reply, by the clock.
     pub at: Option<Timestamp>,
@@ -90,10 +93,15 @@ impl SentEmail {
         }
     }
 
-    /// The reply of the first host that accepted the message.
+    /// That of the first recipient whose host has accepted the message.
     pub fn provider_message_id(&self) -> Option<&str> {
-        let sent = self.recipients.iter().find(|recipient| recipient.status == Status::Sent && recipient.mx.is_some());
-        sent.and_then(|recipient| recipient.reply.as_deref())
+        self.recipients.iter().find_map(|recipient| recipient.provider_message_id.as_deref())
+    }
+}
+
+impl SentRecipient {
+    fn new(address: String, status: Status) -> Self {
+        Self { address, status, reply: None, provider_message_id: None, mx: None, at: None }
     }
 }
 
@@ -133,8 +141,11 @@ fn ended(connection: &Transaction<'_>, id: &MessageId) -> Result<BTreeMap<String
     let sql = "SELECT rcpt_to, is_bounced, reply, mx, ended_at FROM sent_result WHERE email_id = ?1";
     let row = |row: &Row<'_>| {
         let status = if row.get::<i64>(1)? == 0 { Status::Sent } else { Status::Bounced };
-        let (address, reply) = (row.get::<String>(0)?, row.get(2)?);
-        Ok((address.clone(), SentRecipient { address, status, reply: Some(reply), mx: row.get(3)?, at: row.get(4)? }))
+        let (address, reply, mx) = (row.get::<String>(0)?, row.get::<String>(2)?, row.get::<Option<String>>(3)?);
+        let is_accepted = status == Status::Sent && mx.is_some();
+        let provider_message_id = is_accepted.then(|| queue_id(&reply).to_owned());
+        let reply = Some(reply);
+        Ok((address.clone(), SentRecipient { address, status, reply, provider_message_id, mx, at: row.get(4)? }))
     };
     Ok(connection.query(sql, params![id], row)?.into_iter().collect())
 }
@@ -148,8 +159,9 @@ fn unsettled(connection: &Transaction<'_>, id: &MessageId) -> Result<BTreeMap<St
             (false, 0) => Status::Queued,
             (false, _) => Status::Deferred,
         };
-        let address: String = row.get(0)?;
-        Ok((address.clone(), SentRecipient { address, status, reply: row.get(3)?, mx: row.get(4)?, at: row.get(5)? }))
+        let mut recipient = SentRecipient::new(row.get(0)?, status);
+        (recipient.reply, recipient.mx, recipient.at) = (row.get(3)?, row.get(4)?, row.get(5)?);
+        Ok((recipient.address.clone(), recipient))
     };
     Ok(connection.query(sql, params![SubmissionId::of_sent(id)], row)?.into_iter().collect())
 }
@@ -173,7 +185,7 @@ pub(super) fn sent(
         let known = ended.remove(&address).or_else(|| unsettled.remove(&address));
         let mut shown = known.unwrap_or_else(|| {
             let status = if here { Status::Sent } else { Status::Dropped };
-            SentRecipient { address, status, reply: None, mx: None, at: None }
+            SentRecipient::new(address, status)
         });
         if is_later && shown.status == Status::Queued {
             shown.status = Status::Scheduled;

@@ -3,9 +3,11 @@
 use super::server::Script;
 use super::*;
 use crate::dns::authority::play::Fault;
+use crate::id::MessageId;
 use crate::jobs::LEASE;
 use crate::resources::concurrency::{DestinationLimits, Scope};
 use crate::store::jobs::Claim;
+use std::collections::BTreeMap;
 
 #[tokio::test]
 async fn a_message_arrives_signed_and_intact_with_one_transaction_for_one_domain() {
@@ -51,6 +53,35 @@ async fn each_recipient_has_an_outcome_of_its_own() {
     world.next_try().await;
     assert!(world.queued().await.is_empty());
     assert_eq!(world.inbox("hello").await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_id_that_a_host_gives_a_message_is_kept_for_each_recipient() {
+    let world = World::open().await;
+    let rules = vec![("END", "250 2.0.0 Ok: queued as 4XYZ1")];
+    let _other = world.server([127, 0, 0, 3], Script { rules, ..Script::default() }).await;
+    world.set("other.example", Kind::A, &["127.0.0.3"]);
+    world.mx.now(Script { rules: vec![("RCPT TO:<no@", "550 5.1.1 no such user")], ..Script::default() });
+    let accepted = world.send(&["a@other.example", "b@example.org", "no@example.org", "hello@inboxlayer.dev"]).await;
+    let sent = async || {
+        let id = MessageId::of_sent(&accepted.id);
+        world.store.sent_email(&id, world.clock.now()).await.unwrap().unwrap()
+    };
+    let ids = async || {
+        let recipients = sent().await.recipients.into_iter();
+        recipients.map(|one| (one.address, one.provider_message_id)).collect::<BTreeMap<_, _>>()
+    };
+    assert!(ids().await.values().all(Option::is_none));
+    world.queue.settle().await;
+    let wanted = [
+        ("a@other.example", Some("4XYZ1")),
+        ("b@example.org", Some("taken as 42")),
+        ("hello@inboxlayer.dev", None),
+        ("no@example.org", None),
+    ];
+    let wanted = wanted.map(|(address, id)| (address.to_owned(), id.map(str::to_owned)));
+    assert_eq!(ids().await, BTreeMap::from(wanted));
+    assert_eq!(sent().await.provider_message_id(), Some("4XYZ1"));
 }
 
 #[tokio::test]
