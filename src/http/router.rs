@@ -83,6 +83,7 @@ fn routes() -> Vec<Route> {
         routes!(mailbox_labels::list, mailbox_labels::create),
         routes!(mailbox_labels::show, mailbox_labels::change, mailbox_labels::delete),
         routes!(queue::list),
+        routes!(queue::act),
         routes!(queue::show, queue::drop),
         routes!(queue::retry),
         routes!(dkim_zone::show),

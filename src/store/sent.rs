@@ -46,7 +46,7 @@ pub enum Status {
     Queued,
     /// An attempt has failed; the message will be retried.
     Deferred,
-    /// Held until the sender's domain is verified.
+    /// Held until the sender's domain is verified, or an operator releases it.
     Held,
     /// Accepted by the recipient's host, or delivered to a local inbox.
     Sent,
@@ -151,7 +151,7 @@ fn ended(connection: &Transaction<'_>, id: &MessageId) -> Result<BTreeMap<String
 }
 
 fn unsettled(connection: &Transaction<'_>, id: &MessageId) -> Result<BTreeMap<String, SentRecipient>, StoreError> {
-    let sql = "SELECT d.rcpt_to, d.attempts, s.state = 'held', d.last_reply, d.last_mx, d.last_attempt_at
+    let sql = "SELECT d.rcpt_to, d.attempts, s.state = 'held' OR d.next_attempt_at IS NULL, d.last_reply, d.last_mx, d.last_attempt_at
                FROM delivery d JOIN submission s ON s.id = d.submission_id WHERE d.submission_id = ?1";
     let row = |row: &Row<'_>| {
         let status = match (row.get::<bool>(2)?, row.get::<i64>(1)?) {
@@ -206,8 +206,7 @@ impl Store {
     /// Removes a batch of records older than [`RETENTION`] whose message is in no mailbox. Returns the time to continue from, if
     /// there may be more.
     pub async fn sent_emails_remove(&self, from: Timestamp, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        let until =
-            Timestamp::from_millis(now.millis().saturating_sub(i64::try_from(RETENTION.as_millis()).unwrap_or(0)));
+        let until = now.before(RETENTION);
         self.write(move |connection| {
             let sql = "SELECT id, created_at FROM sent_email WHERE created_at >= ?1 AND created_at < ?2 ORDER BY created_at LIMIT ?3";
             let row = |row: &Row<'_>| Ok((row.get::<MessageId>(0)?, row.get::<Timestamp>(1)?));

@@ -78,7 +78,27 @@ fn a_message_that_waits_is_listed_tried_and_dropped() {
     // The queue's own id has the same ULID.
     assert!(listed.contains(id.trim_start_matches("msg_")) && listed.contains("x@silent.test"), "{listed}");
     daemon.cli(token, &["queue", "retry", id]).succeeded();
-    daemon.cli(token, &["queue", "drop", id]).succeeded();
+    let says = |token: &str, arguments: &[&str], wanted: &str| {
+        let arguments: Vec<&str> = std::iter::once("queue").chain(arguments.iter().copied()).collect();
+        let stdout = daemon.cli(token, &arguments).succeeded().stdout;
+        assert!(stdout.contains(wanted), "{arguments:?}: {stdout}");
+    };
+    let operator = daemon.ready("operator_token");
+    says(token, &["drop", "--domain", "silent.test", "--dry-run"], "deliveries that match: 1");
+    says(token, &["drop", "--domain", "other.test"], "deliveries removed from the queue: 0");
+    says(operator, &["hold", "--status", "deferred", "--older-than", "0s"], "deliveries on hold: 1");
+    says(token, &["list"], "on hold");
+    for (token, arguments, code, wanted) in [
+        (token, vec!["retry", id], 1, "nothing of msg_"),
+        (token, vec!["release", id], 1, "token of scope operator"),
+        (token, vec!["drop"], 2, "nothing is selected"),
+        (token, vec!["drop", "--status", "lost"], 1, "must be queued, deferred or held"),
+    ] {
+        let outcome = daemon.cli(token, &[&["queue"], &arguments[..]].concat());
+        assert!(outcome.code == code && outcome.stderr.contains(wanted), "{arguments:?}: {outcome:?}");
+    }
+    says(operator, &["release", id], "deliveries released: 1");
+    says(token, &["drop", id], "deliveries removed from the queue: 1");
     let gone = daemon.cli(token, &["queue", "show", id]);
     assert_eq!(gone.code, 1, "{gone:?}");
 }

@@ -5,7 +5,8 @@
 use crate::access::{Action, Direction};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, DomainId, InboxId};
+use crate::id::{AccountId, DomainId, InboxId, SubmissionId};
+use crate::store::queue::{QueueAction, QueueStatus};
 use crate::verification::status::OnUnverified;
 use serde::Serialize;
 use serde_json::Value;
@@ -222,6 +223,31 @@ bodies! {
         /// One is made where it is left out.
         #[schema(min_length = 8, max_length = 1000)]
         password: Option<String>,
+    }
+
+    /// Deliveries that match all that is given.
+    QueueActionInput {
+        action: QueueAction,
+        /// Of one message: its own id, or that of its copy in Sent.
+        id: Option<String>,
+        /// The sender's.
+        inbox_id: Option<InboxId>,
+        /// Of the recipient.
+        domain: Option<DomainName>,
+        status: Option<QueueStatus>,
+        /// Seconds since the message was accepted.
+        older_than: Option<u64>,
+        /// A part of the last reply, in any case of letters.
+        #[schema(max_length = 1000)]
+        error: Option<String>,
+        /// True where nothing else is given: all that the token sees.
+        all: Option<bool>,
+        /// Counts what matches, and changes nothing.
+        dry_run: Option<bool>,
+        /// `next_cursor` of the answer before.
+        cursor: Option<SubmissionId>,
+        /// For operator tokens: whose.
+        account_id: Option<AccountId>,
     }
 
     TokenInput {

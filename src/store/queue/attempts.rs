@@ -275,6 +275,14 @@ pub(super) fn remove(connection: &Transaction<'_>, id: &SubmissionId) -> Result<
     remove_settled(connection, id)
 }
 
+/// Removes a submission if it has no recipients any more.
+pub(super) fn remove_if_settled(connection: &Transaction<'_>, id: &SubmissionId) -> Result<(), StoreError> {
+    if !connection.exists("SELECT 1 FROM delivery WHERE submission_id = ?1", params![id])? {
+        remove_settled(connection, id)?;
+    }
+    Ok(())
+}
+
 /// Removes a submission without recipients, and its contents unless a message refers to them. False if there is no such
 /// submission.
 fn remove_settled(connection: &Transaction<'_>, id: &SubmissionId) -> Result<bool, StoreError> {
@@ -324,6 +332,18 @@ fn read_queued(row: &Row<'_>) -> Result<QueuedMessage, StoreError> {
     })
 }
 
+/// All recipients of an attempt have the same lease; some of them may have been dropped.
+fn has_lease(connection: &Transaction<'_>, settlement: &Settlement) -> Result<bool, StoreError> {
+    let done = settlement.done.iter().map(|ended| &ended.delivery);
+    for delivery in done.chain(settlement.deferred.iter().map(|deferral| &deferral.delivery)) {
+        let sql = "SELECT 1 FROM delivery WHERE id = ?1 AND lease_owner = ?2";
+        if connection.exists(sql, params![delivery, settlement.runner])? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// `bounce_body` is the body of the settlement's bounce.
 fn settle(
     connection: &Transaction<'_>,
@@ -331,11 +351,7 @@ fn settle(
     bounce_body: Option<&NewBody>,
     quota: Quota,
 ) -> Result<Settled, DeliverError> {
-    // All recipients of an attempt have the same lease.
-    let held = "SELECT 1 FROM delivery WHERE id = ?1 AND lease_owner = ?2";
-    let done = settlement.done.first().map(|ended| &ended.delivery);
-    let first = done.or(settlement.deferred.first().map(|deferral| &deferral.delivery));
-    if !connection.exists(held, params![first, settlement.runner])? {
+    if !has_lease(connection, settlement)? {
         return Ok(Settled::LeaseLost);
     }
     let sql = "SELECT c.body_id, c.size - length(c.header) FROM submission s JOIN content c ON c.id = s.outgoing_id
@@ -387,10 +403,7 @@ fn settle(
             sender.publish(connection, Event::EmailDeferred, (delivery, recipient), reply, mx.as_ref())?;
         }
     }
-    let waits = "SELECT 1 FROM delivery WHERE submission_id = ?1";
-    if !connection.exists(waits, params![settlement.submission])? {
-        remove_settled(connection, &settlement.submission)?;
-    }
+    remove_if_settled(connection, &settlement.submission)?;
     Ok(Settled::Recorded)
 }
 

@@ -42,8 +42,11 @@ pub struct QueueEntry {
 pub struct QueuedDelivery {
     pub id: DeliveryId,
     pub rcpt_to: Address,
+    /// Not attempted until an operator releases it.
+    pub on_hold: bool,
     /// Attempts made.
     pub attempts: u32,
+    /// Null while it is on hold.
     pub next_attempt_at: Option<Timestamp>,
     /// An attempt is running.
     pub in_progress: bool,
@@ -84,7 +87,7 @@ impl Store {
         .await
     }
 
-    /// Makes a message due now; the caller must wake the queue afterwards. False if there is no such message.
+    /// Makes a message due now; the caller must wake the queue afterwards. False if it is on hold, or there is no such message.
     pub async fn queue_retry(&self, id: SubmissionId, now: Timestamp) -> Result<bool, StoreError> {
         self.write(move |connection| rows::retry(connection, &id, now)).await
     }
@@ -127,6 +130,7 @@ fn with_deliveries(connection: &Transaction<'_>, mut message: QueueEntry) -> Res
             rcpt_to: row.get(1)?,
             attempts: row.get(2)?,
             next_attempt_at: row.get(3)?,
+            on_hold: row.get::<Option<Timestamp>>(3)?.is_none(),
             in_progress: row.get(4)?,
             last_attempt_at: row.get(5)?,
             last_reply: row.get(6)?,

@@ -6,6 +6,9 @@
 
 mod attempts;
 mod claim;
+mod filter;
+#[cfg(test)]
+mod filter_tests;
 mod listing;
 mod rows;
 #[cfg(test)]
@@ -18,6 +21,7 @@ pub use attempts::{
 };
 #[cfg(test)]
 use claim::Claimed;
+pub use filter::{QueueAction, QueueFilter, QueueStatus};
 pub use listing::QueueEntry;
 pub(super) use rows::{end_leases, renew, wake_held, wake_unsigned};
 

@@ -97,10 +97,11 @@ pub(super) fn settle(c: &Transaction<'_>, settlement: &Settlement) -> Result<Vec
     for Ended { delivery, .. } in &settlement.done {
         change("DELETE FROM delivery WHERE id = ?1 RETURNING rcpt_to, account_id", params![delivery])?;
     }
-    // If the domain has changed since the attempt read it, its wake-up came before this update: the message is due at once.
+    // What was put on hold meanwhile stays so. If the domain has changed since the attempt read it, its wake-up came before this
+    // update: the message is due at once.
     let sql = "UPDATE delivery SET attempts = attempts + ?6, lease_until = NULL, lease_owner = NULL, last_reply = ?4, last_mx = ?5,
              last_attempt_at = CASE WHEN ?6 = 1 THEN ?3 ELSE last_attempt_at END,
-             next_attempt_at = CASE WHEN ?7 = 1 AND EXISTS (
+             next_attempt_at = CASE WHEN next_attempt_at IS NULL THEN NULL WHEN ?7 = 1 AND EXISTS (
                  SELECT 1 FROM submission s WHERE s.id = delivery.submission_id AND CASE s.state
                      WHEN 'held' THEN NOT EXISTS (SELECT 1 FROM custom_domain d WHERE d.id = s.domain_id
                          AND d.status = 'pending' AND d.on_unverified = 'hold')
@@ -120,12 +121,35 @@ pub(super) fn remove(c: &Transaction<'_>, submission: &SubmissionId) -> Result<(
     changed(c, &accounts_of(c, sql, params![submission])?)
 }
 
-/// Makes the recipients of a message due now. False if there are none.
+/// Makes the recipients of a message due now that are not on hold. False if there are none.
 pub(super) fn retry(c: &Transaction<'_>, submission: &SubmissionId, now: Timestamp) -> Result<bool, StoreError> {
-    let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE submission_id = ?1 RETURNING account_id";
+    let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE submission_id = ?1 AND next_attempt_at IS NOT NULL
+               RETURNING account_id";
     let accounts = accounts_of(c, sql, params![submission, now])?;
     changed(c, &accounts)?;
     Ok(!accounts.is_empty())
+}
+
+/// Makes deliveries due at their times; without one, puts them on hold.
+pub(super) fn reschedule(c: &Transaction<'_>, all: &[(DeliveryId, Option<Timestamp>)]) -> Result<(), StoreError> {
+    let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE id = ?1 RETURNING account_id";
+    let mut accounts = BTreeSet::new();
+    for (id, at) in all {
+        accounts.extend(accounts_of(c, sql, params![id, at])?);
+    }
+    changed(c, &accounts)
+}
+
+pub(super) fn remove_each<'a>(
+    c: &Transaction<'_>,
+    all: impl Iterator<Item = &'a DeliveryId>,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM delivery WHERE id = ?1 RETURNING account_id";
+    let mut accounts = BTreeSet::new();
+    for id in all {
+        accounts.extend(accounts_of(c, sql, params![id])?);
+    }
+    changed(c, &accounts)
 }
 
 /// Makes unsigned messages of a domain due, because its key is available.
