@@ -124,6 +124,8 @@ ids! {
     LabelId "lbl_";
     /// An entry of an allow or block list.
     AccessEntryId "ace_";
+    /// A device token for push notifications.
+    NotificationTokenId "ntk_";
     /// A message received at the MX; used in its Received field.
     ArrivalId "arr_";
     /// A message accepted for sending; the queue id in SMTP replies.

@@ -8,8 +8,8 @@ use super::rate_limit::rate_limited;
 use super::serve::Client;
 use super::{
     HttpContext, access, accounts, aliases, cors, custom_domains, dkim_keys, dkim_zone, domain_history, drafts,
-    email_threads, emails, events, health, inboxes, log_in, mailbox_labels, queue, send, sending_identity, tokens,
-    users,
+    email_threads, emails, events, health, inboxes, log_in, mailbox_labels, notification_tokens, queue, send,
+    sending_identity, tokens, users,
 };
 use crate::message::decode::unescape;
 use axum::Router;
@@ -82,6 +82,8 @@ fn routes() -> Vec<Route> {
         routes!(events::stream::open),
         routes!(mailbox_labels::list, mailbox_labels::create),
         routes!(mailbox_labels::show, mailbox_labels::change, mailbox_labels::delete),
+        routes!(notification_tokens::list, notification_tokens::create),
+        routes!(notification_tokens::delete),
         routes!(queue::list),
         routes!(queue::act),
         routes!(queue::show, queue::drop),

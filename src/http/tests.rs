@@ -9,6 +9,7 @@ mod identities;
 mod inboxes;
 mod isolation;
 mod messages;
+mod notification_tokens;
 mod protocol;
 mod searches;
 mod users;

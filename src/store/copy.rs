@@ -21,6 +21,7 @@ const TABLES: &[&str] = &[
     "uid_validity",
     "last_uid_validity",
     "account_user",
+    "notification_token",
     "token",
     "idempotency",
     "inbox",

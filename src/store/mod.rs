@@ -41,6 +41,7 @@ pub(crate) mod mailboxes;
 pub(crate) mod message_rows;
 pub(crate) mod messages;
 pub mod names;
+pub(crate) mod notification_tokens;
 pub(crate) mod open_mailbox;
 pub mod ownership;
 mod parts;

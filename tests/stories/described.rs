@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What the contract has and this API does not have yet.
-const NOT_YET: [&str; 2] = ["/webhook_subscriptions", "/notification_tokens"];
+const NOT_YET: [&str; 1] = ["/webhook_subscriptions"];
 
 /// Fields and parameters that a request needs here, and that the contract does not say are needed.
 const NEEDED: [(&str, &str); 2] =

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Bodies, and the name of the resource that they may be wrapped in.
-pub(super) const WRAPPERS: [(&str, &str); 22] = [
+pub(super) const WRAPPERS: [(&str, &str); 23] = [
     ("AccessEntryInput", "access_entry"),
     ("AccountInput", "account"),
     ("AliasInput", "alias"),
@@ -30,6 +30,7 @@ pub(super) const WRAPPERS: [(&str, &str); 22] = [
     ("LabelUpdate", "mailbox_label"),
     ("LabelInput", "mailbox_label"),
     ("LogInInput", "user"),
+    ("NotificationTokenInput", "notification_token"),
     ("PasswordUpdate", "user"),
     ("PasswordInput", "user"),
     ("ReplyInput", "email"),
@@ -210,6 +211,17 @@ bodies! {
     }
 
     LogInInput { email: String, password: String, }
+
+    /// A device token for push notifications.
+    NotificationTokenInput {
+        #[schema(min_length = 1, max_length = 4096)]
+        token: String,
+        /// For example `ios`, `android` or `web`.
+        #[schema(min_length = 1, max_length = 50)]
+        platform: String,
+        /// For operator tokens: whose.
+        account_id: Option<AccountId>,
+    }
 
     PasswordUpdate {
         current_password: String,

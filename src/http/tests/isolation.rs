@@ -34,6 +34,7 @@ pub(super) fn template(path: &str) -> String {
         ("drafts", "draft"),
         ("access_entries", "entry"),
         ("queue", "submission"),
+        ("notification_tokens", "device"),
     ];
     let parts: Vec<&str> = path.split('/').collect();
     let named =
@@ -87,6 +88,7 @@ fn nobodys() -> Ids {
         ("thread", id("thr")),
         ("label", id("lbl")),
         ("entry", id("ace")),
+        ("device", id("ntk")),
         ("draft", id("msg")),
     ])
 }
@@ -107,6 +109,8 @@ pub(super) async fn belongings(world: &World, account: &AccountId, token: &str, 
     let label = world.post(token, "/api/v1/mailbox_labels", json!({"name": "secret"})).await.text("id");
     let entry = json!({"direction": "receive", "action": "block", "pattern": "spam.example"});
     let entry = world.post(token, "/api/v1/access_entries", entry).await.text("id");
+    let device = json!({"token": "secret", "platform": "ios"});
+    let device = world.post(token, "/api/v1/notification_tokens", device).await.text("id");
     let message = put(&world.context.store, &inbox.parse().unwrap(), SECRET.as_bytes()).await;
     let thread = world.get(token, &format!("/api/v1/emails/{}", message.id)).await.text("thread_id");
     Ids(vec![
@@ -121,6 +125,7 @@ pub(super) async fn belongings(world: &World, account: &AccountId, token: &str, 
         ("thread", thread),
         ("label", label),
         ("entry", entry),
+        ("device", device),
         ("draft", draft),
     ])
 }
@@ -213,6 +218,7 @@ async fn ids_of_another_account_in_a_body_are_unknown() {
         ("POST", "/api/v1/inboxes", "account_id", "account"),
         ("POST", "/api/v1/tokens", "account_id", "account"),
         ("POST", "/api/v1/access_entries", "account_id", "account"),
+        ("POST", "/api/v1/notification_tokens", "account_id", "account"),
         ("POST", "/api/v1/access_entries", "inbox_id", "inbox"),
     ] {
         let with = |ids: &Ids| {
@@ -220,6 +226,10 @@ async fn ids_of_another_account_in_a_body_are_unknown() {
             match template {
                 "/api/v1/custom_domains" => body["domain"] = "new-mail.com".into(),
                 "/api/v1/inboxes" => body["name"] = "new".into(),
+                "/api/v1/notification_tokens" => {
+                    body["token"] = "new".into();
+                    body["platform"] = "ios".into();
+                }
                 "/api/v1/access_entries" => {
                     body["direction"] = "send".into();
                     body["action"] = "block".into();
@@ -235,7 +245,7 @@ async fn ids_of_another_account_in_a_body_are_unknown() {
         assert!(matches!(missing.status, 404 | 422), "{method} {template}: {}", missing.status);
         assert_eq!(seen(&hidden), seen(&missing), "{method} {template}");
     }
-    for path in ["custom_domains", "inboxes", "tokens", "queue", "access_entries"] {
+    for path in ["custom_domains", "inboxes", "tokens", "queue", "access_entries", "notification_tokens"] {
         let of = |account: &str| format!("/api/v1/{path}?account_id={account}");
         let missing = world.get(&token, &of(nobodys.get("account"))).await;
         let hidden = world.get(&token, &of(ours.get("account"))).await;

@@ -12,6 +12,7 @@ const ROWS: &str = "
     INSERT INTO claimed_name VALUES ('acme.test', 'A');
     INSERT INTO inbox_name VALUES ('one', 'A');
     INSERT INTO account_user VALUES ('usr_1', 'A', 'ann@acme.test', 'Ann', 'Ü', 'hash', NULL, 1, 2);
+    INSERT INTO notification_token VALUES ('ntk_1', 'A', 'usr_1', 'device', 'ios', 1, 2);
     INSERT INTO token (id, account_id, name, hash, scope, created_at, user_id, permissions) VALUES ('tok_1', 'A', 'ü''', x'00ff01', 'inboxes', 1, 'usr_1', 'domains:read');
     INSERT INTO idempotency VALUES ('tok_1', x'00', x'01', 'A', 5, 201, '{}', x'7b7d', NULL);
     INSERT INTO long_change VALUES ('I', 'run_1', 1);

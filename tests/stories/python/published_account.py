@@ -6,7 +6,7 @@ import ssl
 
 from published_contract import both, has
 
-OPERATIONS = ["/auth", "/me", "/password", "GET /api/v1/accounts", "/api/v1/inboxes", "/api/v1/custom_domains"]
+OPERATIONS = ["/auth", "/me", "/password", "GET /api/v1/accounts", "/api/v1/inboxes", "/api/v1/custom_domains", "/notification_tokens"]
 # Still to come: removed from here as they are made.
 LATER = ["/stream", "/drafts"]
 
@@ -88,6 +88,14 @@ def domains(client, kind):
     assert client.list_custom_domains() == []
 
 
+def devices(client, kind):
+    made = client.create_notification_token({"token": f"device-{kind}", "platform": "ios"})
+    assert made["success"] is True and made["platform"] == "ios", made
+    again = client.create_notification_token({"token": f"device-{kind}", "platform": "android"})
+    assert (again["id"], again["platform"]) == (made["id"], "android"), again
+    client.refused(422, "invalid_request", "create_notification_token", {"token": ""})
+
+
 def limited_tokens(ready):
     """A token's permissions hold over SMTP and IMAP: a message is read, and neither changed nor sent."""
     import json
@@ -137,6 +145,7 @@ def scenario(client, ready, kind):
     accounts(client, ready)
     inboxes(client, kind)
     domains(client, kind)
+    devices(client, kind)
 
 
 limited_tokens(both(scenario, operations))

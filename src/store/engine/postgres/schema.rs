@@ -46,6 +46,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 13, sql: &[include_str!("access.sql")] },
     Migration { minimum_reader: 13, sql: &[include_str!("retention.sql")] },
     Migration { minimum_reader: 13, sql: &[include_str!("labels.sql")] },
+    Migration { minimum_reader: 13, sql: &[include_str!("notifications.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]

@@ -56,6 +56,7 @@ const MIGRATIONS: &[Migration] = &[
     contract(27, include_str!("migrations/0027.sql")),
     Migration { minimum_reader: 27, sql: include_str!("migrations/0028.sql") },
     Migration { minimum_reader: 27, sql: include_str!("migrations/0029.sql") },
+    Migration { minimum_reader: 27, sql: include_str!("migrations/0030.sql") },
 ];
 
 /// After any of these, the database is unchanged.
