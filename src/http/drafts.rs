@@ -46,7 +46,7 @@ const FACTOR: usize = 4;
 /// Attachments of a draft that are kept when it is changed.
 const ATTACHMENTS: usize = 1000;
 
-/// A draft; its content where one is shown alone.
+/// A draft without its content.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Draft)]
 pub(super) struct DraftJson {
@@ -60,18 +60,17 @@ pub(super) struct DraftJson {
     status: &'static str,
     created_at: Timestamp,
     updated_at: Timestamp,
-    #[serde(flatten)]
-    #[schema(value_type = BodyJson)]
-    body: Option<BodyJson>,
 }
 
+/// A draft with its content.
 #[derive(Serialize, ToSchema)]
-#[schema(as = DraftBody)]
-struct BodyJson {
+#[schema(as = WholeDraft)]
+pub(super) struct WholeJson {
+    #[serde(flatten)]
+    draft: DraftJson,
     text_body: Option<String>,
     html_body: Option<String>,
     /// File names.
-    #[schema(required = false)]
     attachments: Vec<String>,
 }
 
@@ -179,7 +178,7 @@ fn mailboxes(header: &Header<'_>, name: &str) -> Vec<Mailbox> {
 }
 
 impl DraftJson {
-    fn new(stored: MessageSummary, readable: Readable, body: Option<BodyJson>) -> Self {
+    fn new(stored: MessageSummary, readable: Readable) -> Self {
         let header = Header::read(&stored.header, &readable.limits);
         let list = |name| mailboxes(&header, name).into_iter().map(|one| one.address.to_string()).collect::<Vec<_>>();
         let (to, created_at) = (list("To"), stored.id.made_at());
@@ -194,7 +193,6 @@ impl DraftJson {
             updated_at: stored.changed_at.unwrap_or(stored.internal_date).max(created_at),
             id: stored.id,
             inbox_id: stored.inbox,
-            body,
         }
     }
 }
@@ -233,7 +231,7 @@ pub(super) async fn list(
     let shown = context.reading.read(&owner, octets, move |reader, _| {
         let show = |message: MessageSummary| {
             let readable = reader.begin(message.content);
-            DraftJson::new(message, readable, None)
+            DraftJson::new(message, readable)
         };
         Ok(rows.into_iter().map(show).collect::<Vec<_>>())
     });
@@ -254,7 +252,7 @@ async fn inbox_of(caller: &Caller, context: &HttpContext, Path(ids): &At) -> Res
 /// Creates a draft
 #[utoipa::path(
     post, path = "/api/v1/drafts", tag = "Drafts", request_body = DraftInput,
-    responses((status = 201, body = DraftJson), (status = 507))
+    responses((status = 201, body = WholeJson), (status = 507))
 )]
 pub(super) async fn create(
     caller: Caller,
@@ -262,7 +260,7 @@ pub(super) async fn create(
     path: At,
     headers: HeaderMap,
     body: Body,
-) -> Result<Created<DraftJson>, Problem> {
+) -> Result<Created<WholeJson>, Problem> {
     let inbox = inbox_of(&caller, &context, &path).await?;
     let limit = context.config.limits.message_size.saturating_mul(JSON_FACTOR);
     let mut fields = Fields::read(&caller.spool, &headers, body, limit).await?.unwrapped("draft");
@@ -345,15 +343,15 @@ async fn shown(
     context: &HttpContext,
     inbox: &Inbox,
     id: &MessageId,
-) -> Result<Versioned<DraftJson>, Problem> {
+) -> Result<Versioned<WholeJson>, Problem> {
     let message = caller.store(context).message(&inbox.id, id).await?.ok_or_else(Problem::not_found)?;
     let (stored, version) = (message.clone(), message.version());
     let body = read(caller, context, inbox, &message, move |raw, readable| {
         let tree = Tree::parse(&raw.header, &raw.body, &readable.limits);
         let shown = content(&tree, usize::MAX);
         let attachments = shown.attachments.into_iter().filter_map(|part| part.filename).collect();
-        let body = BodyJson { text_body: shown.text, html_body: shown.html, attachments };
-        DraftJson::new(stored, readable, Some(body))
+        let draft = DraftJson::new(stored, readable);
+        WholeJson { draft, text_body: shown.text, html_body: shown.html, attachments }
     });
     Ok(Versioned { body: body.await?, version })
 }
@@ -372,13 +370,13 @@ fn at(Path(ids): &At) -> Result<(Option<&str>, &str), Problem> {
 /// A draft
 #[utoipa::path(
     get, path = "/api/v1/drafts/{id}", tag = "Drafts", params(("id" = MessageId, Path)),
-    responses((status = 200, body = DraftJson))
+    responses((status = 200, body = WholeJson))
 )]
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
     path: At,
-) -> Result<Versioned<DraftJson>, Problem> {
+) -> Result<Versioned<WholeJson>, Problem> {
     let (inbox, id) = at(&path)?;
     let (inbox, message) = draft(&caller, &context, inbox, id).await?;
     shown(&caller, &context, &inbox, &message.id).await
@@ -389,7 +387,7 @@ pub(super) async fn show(
 /// The draft keeps its id.
 #[utoipa::path(
     method(patch, put), path = "/api/v1/drafts/{id}", tag = "Drafts", params(("id" = MessageId, Path)),
-    request_body = DraftInput, responses((status = 200, body = DraftJson), (status = 412), (status = 507))
+    request_body = DraftInput, responses((status = 200, body = WholeJson), (status = 412), (status = 507))
 )]
 pub(super) async fn change(
     caller: Caller,
@@ -398,7 +396,7 @@ pub(super) async fn change(
     IfMatch(versions): IfMatch,
     headers: HeaderMap,
     body: Body,
-) -> Result<Versioned<DraftJson>, Problem> {
+) -> Result<Versioned<WholeJson>, Problem> {
     let (inbox, id) = at(&path)?;
     let (inbox, message) = draft(&caller, &context, inbox, id).await?;
     let limit = context.config.limits.message_size.saturating_mul(JSON_FACTOR);

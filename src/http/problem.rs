@@ -67,6 +67,7 @@ pub(super) struct ProblemJson<'a> {
     errors: &'a [FieldError],
     /// What is there already, where it is the caller's.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     existing_id: Option<&'a str>,
 }
 

@@ -46,6 +46,7 @@ pub(super) struct UserJson {
     updated_at: Timestamp,
     /// Shown once, if it was generated.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     password: Option<String>,
 }
 

@@ -16,6 +16,7 @@ pub struct DomainRecord {
     pub observed: Vec<String>,
     /// The name where they were found, if it is not the record's own.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub observed_name: Option<String>,
     /// The answer of each server.
     pub evidence: Vec<EvidenceEntry>,

@@ -91,17 +91,14 @@ pub(crate) struct WholeJson {
     headers: Vec<FieldJson>,
     attachments: Vec<AttachmentJson>,
     #[serde(flatten)]
-    #[schema(value_type = SentJson)]
-    sent: Option<SentJson>,
+    sent: SentJson,
 }
 
-/// What has become of an email that was sent from here.
-#[derive(Serialize, ToSchema)]
+/// What has become of an email that was sent from here; null and no recipients for any other.
+#[derive(Default, Serialize, ToSchema)]
 #[schema(as = EmailDelivery)]
 struct SentJson {
-    #[schema(required = false)]
-    status: Status,
-    #[schema(required = false)]
+    status: Option<Status>,
     recipients: Vec<SentRecipient>,
     provider_message_id: Option<String>,
     message_type: Option<String>,
@@ -113,7 +110,7 @@ struct SentJson {
 impl From<SentEmail> for SentJson {
     fn from(sent: SentEmail) -> Self {
         Self {
-            status: sent.status(),
+            status: Some(sent.status()),
             provider_message_id: sent.provider_message_id().map(str::to_owned),
             metadata: sent.note.metadata.and_then(|text| serde_json::from_str(&text).ok()),
             message_type: sent.note.message_type,
@@ -225,12 +222,12 @@ impl WholeJson {
             headers,
             attachments: attachments.map(|(number, part)| AttachmentJson::new(&stored.id, number, part)).collect(),
             email: EmailJson::new(stored, readable),
-            sent: None,
+            sent: SentJson::default(),
         }
     }
 
     pub(crate) fn with(self, sent: Option<SentEmail>) -> Self {
-        Self { sent: sent.map(Into::into), ..self }
+        Self { sent: sent.map(Into::into).unwrap_or_default(), ..self }
     }
 
     /// Cuts each text to `octets`.

@@ -3,6 +3,7 @@
 //! A handler describes what is its own; what holds for every route is added here: the refusals, the permissions that a token needs, and
 //! that a body may be wrapped in the name of its resource.
 
+mod answers;
 mod page;
 pub(super) mod parameters;
 mod refusals;
@@ -54,7 +55,8 @@ pub(super) struct Lazily(pub(super) &'static LazyLock<Document>);
 
 impl Document {
     pub(super) fn of(described: impl IntoIterator<Item = Described>) -> Self {
-        let api = document(described);
+        let mut api = document(described);
+        answers::require_nullable(&mut api);
         let json = serde_json::to_vec(&api).unwrap_or_default();
         let (page, policy) = page::of(&serde_json::from_slice(&json).unwrap_or_default());
         Self {

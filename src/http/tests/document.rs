@@ -136,6 +136,88 @@ async fn routes_take_the_parameters_of_the_document_and_no_others() {
     }
 }
 
+/// Where an answer is not as its schema says.
+fn faults(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return faults(document, document.pointer(&reference[1..]).unwrap(), value, at);
+    }
+    let list = |name: &str| schema[name].as_array().cloned().unwrap_or_default();
+    let mut found: Vec<String> = list("allOf").iter().flat_map(|part| faults(document, part, value, at)).collect();
+    let forms = [list("oneOf"), list("anyOf")].concat();
+    if !forms.is_empty() && !forms.iter().any(|form| faults(document, form, value, at).is_empty()) {
+        found.push(format!("{at} is none of its forms: {value}"));
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let kinds = match &schema["type"] {
+        Value::Array(kinds) => kinds.clone(),
+        Value::Null => vec![],
+        kind => vec![kind.clone()],
+    };
+    if !kinds.is_empty() && !kinds.iter().any(|one| *one == kind) {
+        found.push(format!("{at} is {kind} for {kinds:?}"));
+    }
+    if let Some(map) = value.as_object() {
+        let missing = list("required").into_iter().filter(|name| !map.contains_key(name.as_str().unwrap()));
+        found.extend(missing.map(|name| format!("{at} has no {name}")));
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            if let Some(value) = map.get(name) {
+                found.extend(faults(document, property, value, &format!("{at}.{name}")));
+            }
+        }
+    }
+    if let (Some(values), false) = (value.as_array(), schema["items"].is_null()) {
+        found.extend(values.iter().flat_map(|value| faults(document, &schema["items"], value, &format!("{at}[]"))));
+    }
+    found
+}
+
+#[tokio::test]
+async fn answers_have_the_fields_that_the_document_requires() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let ours = belongings(&world, &world.ours.account, token, "ours").await;
+    let (document, mut answers) = (document(), 0);
+    for (method, path, operation) in operations(&document).into_iter().filter(|(method, ..)| method == "GET") {
+        let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
+        let answer = world.get(token, &ours.path(&template(&path))).await;
+        if schema.is_null() || answer.status != 200 {
+            continue;
+        }
+        answers += 1;
+        let found = faults(&document, schema, &answer.json(), "");
+        assert!(found.is_empty(), "{method} {path}: {found:?}: {}", answer.json());
+    }
+    assert!(answers > 25, "{answers}");
+    let required = |name: &str, field: &str| {
+        let required = &document["components"]["schemas"][name]["required"];
+        required.as_array().is_some_and(|all| all.contains(&json!(field)))
+    };
+    // What may be null is there; what may be left out is not null; a request may leave out what is optional.
+    for (name, field, is_required) in [
+        ("Inbox", "default_domain_id", true),
+        ("Token", "expires_at", true),
+        ("CustomDomain", "catch_all_inbox_id", true),
+        ("EmailDelivery", "send_at", true),
+        ("Email", "thread_id", true),
+        ("SendResult", "fallback", true),
+        ("SendResult", "provider_message_id", false),
+        ("User", "password", false),
+        ("Problem", "existing_id", false),
+        ("InboxInput", "client_id", false),
+    ] {
+        assert_eq!(required(name, field), is_required, "{name}.{field}");
+        let schema = &document["components"]["schemas"][name]["properties"][field];
+        assert!(!schema.is_null(), "{name} has no {field}");
+    }
+}
+
 #[tokio::test]
 async fn the_document_is_served_in_both_forms() {
     let world = World::new().await;

@@ -102,7 +102,7 @@ async fn a_change_may_name_the_version_that_it_is_meant_for() {
         (format!("/api/v1/mailbox_labels/{label}"), "PATCH", json!({"color": "orange"})),
         (format!("/api/v1/mailbox_labels/{label}"), "PUT", json!({"name": "Later"})),
         (format!("/api/v1/emails/{email}"), "PUT", json!({"add_labels": ["urgent"]})),
-        (format!("/api/v1/emails/{email}"), "PATCH", json!({"labels": ["later", "unread"]})),
+        (format!("/api/v1/emails/{email}"), "PATCH", json!({"labels": ["other", "unread"]})),
         (format!("/api/v1/emails/{email}/actions"), "PATCH", json!({"mark_read": true, "move_to": "archive"})),
         (format!("/api/v1/inboxes/{inbox}"), "PATCH", json!({"save_sent": false})),
         (format!("/api/v1/custom_domains/{domain}"), "PUT", json!({"is_default": true})),

@@ -114,6 +114,7 @@ pub struct RecordError {
     pub(super) step: String,
     /// When caches will have expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub expected_visible_at: Option<Timestamp>,
 }
 

@@ -21,6 +21,7 @@ pub struct EvidenceEntry {
     #[schema(value_type = Option<String>)]
     pub server: Option<SocketAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub name: Option<String>,
     /// The TTL in seconds; at a resolver, what is left of it in its cache.
     pub ttl: Option<u64>,
