@@ -4,7 +4,7 @@ use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::AccessQuery;
 use super::document::requests::AccessEntryInput;
-use super::fields::{Fields, SMALL};
+use super::fields::JsonBody;
 use super::problem::Problem;
 use super::query::{Linked, List, Parameters};
 use super::reply::Created;
@@ -12,9 +12,8 @@ use crate::access::{Action, Direction};
 use crate::clock::Timestamp;
 use crate::id::{AccessEntryId, AccountId, InboxId};
 use crate::store::access::{AccessEntry, AccessFilter, CreateEntryError};
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -66,11 +65,10 @@ fn problem(error: CreateEntryError) -> Problem {
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Created<EntryJson>, Problem> {
     caller.whole_account()?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("access_entry");
+    let mut fields = body.fields(&caller.spool, "access_entry").await?;
     let (account, inbox) = (fields.parsed("account_id"), fields.parsed("inbox_id"));
     let (direction, action, pattern) =
         (fields.required("direction"), fields.required("action"), fields.required("pattern"));

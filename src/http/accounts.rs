@@ -4,7 +4,7 @@ use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::PageQuery;
 use super::document::requests::AccountInput;
-use super::fields::{Fields, SMALL};
+use super::fields::{Fields, JsonBody};
 use super::problem::Problem;
 use super::query::{Linked, Page, Parameters};
 use super::reply::Created;
@@ -12,9 +12,7 @@ use crate::clock::Timestamp;
 use crate::id::AccountId;
 use crate::store::accounts::Account;
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -60,11 +58,10 @@ pub(super) fn display_name(fields: &mut Fields, text: Option<String>) -> Option<
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Created<AccountJson>, Problem> {
     caller.operator()?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("account");
+    let mut fields = body.fields(&caller.spool, "account").await?;
     let name = fields.required_text("name");
     let name = display_name(&mut fields, name);
     fields.finish()?;

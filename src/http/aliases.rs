@@ -4,7 +4,7 @@ use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::PageQuery;
 use super::document::requests::AliasInput;
-use super::fields::{Fields, SMALL};
+use super::fields::JsonBody;
 use super::problem::Problem;
 use super::query::{Linked, List, Parameters};
 use super::reply::Created;
@@ -12,9 +12,8 @@ use crate::address::{Address, DomainName};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, AliasId, DomainId, InboxId};
 use crate::store::aliases::{Alias, AliasName, CreateAliasError};
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -90,12 +89,11 @@ pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Created<AliasJson>, Problem> {
     caller.whole_account()?;
     let inbox = caller.inbox(&context, &id).await?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("alias");
+    let mut fields = body.fields(&caller.spool, "alias").await?;
     let address = fields
         .required_text("address")
         .and_then(|text| name_and_domain(&text).map_err(|message| fields.fault("address", message)).ok());

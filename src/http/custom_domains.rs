@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::client_id::{client_id, client_id_used};
 use super::document::parameters::{AccountQuery, PageQuery};
 use super::document::requests::{DomainInput, DomainUpdate};
-use super::fields::{Fields, SMALL};
+use super::fields::{Fields, JsonBody};
 use super::problem::Problem;
 use super::query::{Linked, Parameters};
 use super::reply::{Created, put};
@@ -16,7 +16,6 @@ use crate::registry::{Answered, CreateError, CustomDomain, LONGEST_WAIT, PatchEr
 use crate::store::domains::DomainPatch;
 use crate::verification::records::{Expected, HostLabel, Purpose};
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -82,11 +81,10 @@ fn repeat_records(fields: &mut Fields, ours: &[(&'static str, Vec<&str>)]) {
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Created<CustomDomain>, Problem> {
     caller.whole_account()?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("custom_domain");
+    let mut fields = body.fields(&caller.spool, "custom_domain").await?;
     let account = fields.parsed("account_id");
     let client_id = client_id(&mut fields);
     let domain = fields.required_text("domain");
@@ -178,12 +176,11 @@ pub(super) async fn change(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     IfMatch(versions): IfMatch,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Versioned<CustomDomain>, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
     let current = context.registry.get(&account, &id).await?.ok_or_else(Problem::not_found)?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("custom_domain");
+    let mut fields = body.fields(&caller.spool, "custom_domain").await?;
     repeat_records(&mut fields, &records_of(&current));
     if fields.parsed::<DomainName>("domain").is_some_and(|domain| domain != current.domain) {
         fields.fault("domain", "cannot be changed: claim the other name, and delete this domain");
@@ -250,13 +247,13 @@ pub(super) async fn verify(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Response, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
     if context.registry.get(&account, &id).await?.is_none() {
         return Err(Problem::not_found());
     }
-    Fields::read_optional(&caller.spool, &headers, body, SMALL).await?.finish()?;
+    body.optional(&caller.spool).await?.finish()?;
     let wait = preferred_wait(&headers);
     let request = context.registry.verify(&account, &id, wait).await.map_err(|error| match error {
         VerifyError::NotFound => Problem::not_found(),

@@ -3,15 +3,14 @@
 
 use super::HttpContext;
 use super::caller::Caller;
-use super::fields::{Fields, SMALL};
+use super::fields::JsonBody;
 use super::problem::Problem;
 use crate::config::{Config, Provider};
 use crate::id::DomainId;
 use crate::rotation::{RotateError, ShownKey};
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -50,11 +49,10 @@ pub(super) async fn rotate(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Json<KeysJson>, Problem> {
     let id = own(&caller, &context, &id).await?;
-    Fields::read_optional(&caller.spool, &headers, body, SMALL).await?.finish()?;
+    body.optional(&caller.spool).await?.finish()?;
     keys_are_here(&context.config)?;
     context.rotation.rotate(&id).await.map_err(|error| match error {
         RotateError::NotFound => Problem::not_found(),

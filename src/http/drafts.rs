@@ -9,7 +9,7 @@ use super::compose::{Attachment, Content, Mailbox};
 use super::document::parameters::{AccountQuery, PageQuery};
 use super::document::requests::DraftInput;
 use super::emails::{self, find};
-use super::fields::Fields;
+use super::fields::{Fields, JsonBody};
 use super::problem::Problem;
 use super::query::{Linked, Meta, Parameters};
 use super::reply::{Created, Repeated};
@@ -33,9 +33,8 @@ use crate::store::inboxes::Inbox;
 use crate::store::mailboxes::MailboxKind;
 use crate::store::messages::{Flags, MessageSummary};
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -258,12 +257,11 @@ pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
     path: At,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Created<WholeJson>, Problem> {
     let inbox = inbox_of(&caller, &context, &path).await?;
     let limit = context.config.limits.message_size.saturating_mul(JSON_FACTOR);
-    let mut fields = Fields::read(&caller.spool, &headers, body, limit).await?.unwrapped("draft");
+    let mut fields = body.large(&caller.spool, limit, "draft").await?;
     let inbox = match (inbox, fields.text("inbox_id")) {
         (None, named) => sending_inbox(&caller, &context, named).await?,
         (Some(inbox), named) => {
@@ -394,13 +392,12 @@ pub(super) async fn change(
     State(context): State<HttpContext>,
     path: At,
     IfMatch(versions): IfMatch,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Versioned<WholeJson>, Problem> {
     let (inbox, id) = at(&path)?;
     let (inbox, message) = draft(&caller, &context, inbox, id).await?;
     let limit = context.config.limits.message_size.saturating_mul(JSON_FACTOR);
-    let mut fields = Fields::read(&caller.spool, &headers, body, limit).await?.unwrapped("draft");
+    let mut fields = body.large(&caller.spool, limit, "draft").await?;
     if fields.text("inbox_id").is_some_and(|named| named != inbox.id.as_str()) {
         fields.fault("inbox_id", "cannot change");
     }

@@ -5,8 +5,11 @@ use super::body::read_body;
 use super::problem::{FieldError, Problem};
 use crate::resources::spool::ClientSpool;
 use axum::body::Body;
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
+use bytes::Bytes;
 use serde_json::{Map, Value};
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -30,6 +33,56 @@ pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     if good { Ok(()) } else { Err(Problem::unsupported_media_type("application/json")) }
 }
 
+/// A body of JSON that is not read yet.
+#[derive(Debug)]
+pub(super) struct JsonBody {
+    headers: HeaderMap,
+    body: Body,
+}
+
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Infallible> {
+        let (parts, body) = request.into_parts();
+        Ok(Self { headers: parts.headers, body })
+    }
+}
+
+impl JsonBody {
+    /// The octets, at most `limit`.
+    pub(super) async fn octets(self, spool: &ClientSpool, limit: usize) -> Result<Bytes, Problem> {
+        is_json(&self.headers)?;
+        read_body(spool, self.body, limit).await
+    }
+
+    /// An object, which may be wrapped in this name.
+    pub(super) async fn fields(self, spool: &ClientSpool, name: &str) -> Result<Fields, Problem> {
+        self.large(spool, SMALL, name).await
+    }
+
+    /// The same, with messages in it.
+    pub(super) async fn large(self, spool: &ClientSpool, limit: usize, name: &str) -> Result<Fields, Problem> {
+        Ok(Fields::parse(&self.octets(spool, limit).await?)?.unwrapped(name))
+    }
+
+    /// An object that is not wrapped.
+    pub(super) async fn object(self, spool: &ClientSpool) -> Result<Fields, Problem> {
+        Fields::parse(&self.octets(spool, SMALL).await?)
+    }
+
+    /// An empty body is an empty object, whatever its content type, since many clients send one with every request.
+    pub(super) async fn optional(self, spool: &ClientSpool) -> Result<Fields, Problem> {
+        let Self { headers, body } = self;
+        let octets = read_body(spool, body, SMALL).await?;
+        if octets.is_empty() {
+            return Ok(Fields::of(Map::new()));
+        }
+        is_json(&headers)?;
+        Fields::parse(&octets)
+    }
+}
+
 /// A JSON object whose fields are taken out one by one; [`Fields::finish`] returns the errors.
 #[derive(Debug)]
 pub(super) struct Fields {
@@ -41,33 +94,6 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Reads a body of type `application/json` that is one object.
-    pub(super) async fn read(
-        spool: &ClientSpool,
-        headers: &HeaderMap,
-        body: Body,
-        limit: usize,
-    ) -> Result<Self, Problem> {
-        is_json(headers)?;
-        Self::parse(&read_body(spool, body, limit).await?)
-    }
-
-    /// Like [`Fields::read`], for an optional body: an empty body is an empty object, whatever its content type, since
-    /// many clients send one with every request.
-    pub(super) async fn read_optional(
-        spool: &ClientSpool,
-        headers: &HeaderMap,
-        body: Body,
-        limit: usize,
-    ) -> Result<Self, Problem> {
-        let bytes = read_body(spool, body, limit).await?;
-        if bytes.is_empty() {
-            return Ok(Self::of(Map::new()));
-        }
-        is_json(headers)?;
-        Self::parse(&bytes)
-    }
-
     /// Parses a body in memory.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         if values(bytes) > MAX_VALUES {
@@ -337,9 +363,10 @@ mod tests {
         let spool = Spool::open(dir.path(), &Limits::default()).unwrap().client([192, 0, 2, 1].into());
         for media_type in [None, Some("application/json"), Some("text/plain")] {
             let headers = || media_type.map(|t| (header::CONTENT_TYPE, t.parse().unwrap())).into_iter().collect();
-            let fields = Fields::read_optional(&spool, &headers(), Body::empty(), 100).await;
+            let body = |body| JsonBody { headers: headers(), body };
+            let fields = body(Body::empty()).optional(&spool).await;
             assert!(fields.is_ok_and(|fields| fields.finish().is_ok()), "{media_type:?}");
-            let fields = Fields::read_optional(&spool, &headers(), Body::from("{\"a\": 1}"), 100).await;
+            let fields = body(Body::from("{\"a\": 1}")).optional(&spool).await;
             assert_eq!(fields.is_ok(), media_type == Some("application/json"), "{media_type:?}");
         }
     }

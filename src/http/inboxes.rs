@@ -6,7 +6,7 @@ use super::client_id::{client_id, client_id_used};
 use super::document::parameters::{AccountQuery, EmailQuery, PageQuery};
 use super::document::requests::{InboxInput, InboxUpdate};
 use super::emails::{self, EmailJson, EmailList};
-use super::fields::{Fields, SMALL};
+use super::fields::{Fields, JsonBody};
 use super::inbox_view::{AddressJson, InboxJson};
 use super::problem::Problem;
 use super::query::{Linked, List, Meta, Parameters};
@@ -22,9 +22,8 @@ use crate::store::inbox_addresses::AtDomain;
 use crate::store::inboxes::{CreateInboxError, Inbox, InboxChange, NewInbox};
 use crate::store::names::NameLimits;
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -121,12 +120,11 @@ fn names(fields: &mut Fields, platform: &DomainName) -> Option<(InboxName, Optio
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Created<InboxJson>, Problem> {
     caller.whole_account()?;
     let platform = &context.config.platform.domain;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("inbox");
+    let mut fields = body.fields(&caller.spool, "inbox").await?;
     let account = fields.parsed("account_id");
     let default_domain = fields.parsed("default_domain_id");
     let save_sent = fields.flag("save_sent");
@@ -287,12 +285,11 @@ pub(super) async fn change(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     IfMatch(versions): IfMatch,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Versioned<InboxJson>, Problem> {
     caller.whole_account()?;
     let inbox = caller.inbox(&context, &id).await?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("inbox");
+    let mut fields = body.fields(&caller.spool, "inbox").await?;
     let change = InboxChange {
         default_domain: fields.change::<DomainId>("default_domain_id"),
         save_sent: fields.flag("save_sent"),

@@ -4,7 +4,7 @@ use super::HttpContext;
 use super::body::no_room;
 use super::caller::{Anonymous, Caller};
 use super::document::requests::{LogInInput, PasswordUpdate};
-use super::fields::{Fields, SMALL};
+use super::fields::JsonBody;
 use super::problem::Problem;
 use super::reply::Secretive;
 use super::users::{UserJson, hashed, new_password, not_changed};
@@ -17,9 +17,7 @@ use crate::secret::Secret;
 use crate::store::tokens::{CreateTokenError, NewToken};
 use crate::store::users::{User, UserChange};
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::Serialize;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -77,10 +75,9 @@ fn wrong_password() -> Problem {
 pub(super) async fn log_in(
     Anonymous { client, spool }: Anonymous,
     State(context): State<HttpContext>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Secretive<AuthJson>, Problem> {
-    let mut fields = Fields::read(&spool, &headers, body, SMALL).await?.unwrapped("user");
+    let mut fields = body.fields(&spool, "user").await?;
     let email = fields.required_text("email");
     let password = fields.required_text("password").map(Secret::new);
     fields.finish()?;
@@ -150,11 +147,10 @@ pub(super) async fn me(caller: Caller, State(context): State<HttpContext>) -> Re
 pub(super) async fn change_password(
     caller: Caller,
     State(context): State<HttpContext>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Json<Success>, Problem> {
     let user = user_of(&caller, &context).await?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("user");
+    let mut fields = body.fields(&caller.spool, "user").await?;
     let current = fields.required_text("current_password").map(Secret::new);
     if !fields.has("password") {
         fields.fault("password", "is required");

@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::document::parameters::AccountQuery;
 use super::document::requests::{LabelInput, LabelUpdate};
 use super::emails::labels::{self, Label};
-use super::fields::{Fields, SMALL};
+use super::fields::{Fields, JsonBody};
 use super::problem::Problem;
 use super::query::Parameters;
 use super::reply::Created;
@@ -14,9 +14,8 @@ use crate::clock::Timestamp;
 use crate::id::{AccountId, LabelId};
 use crate::store::labels::{LabelChange, LabelError, LabelRow};
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -100,11 +99,10 @@ fn color(fields: &mut Fields) -> Option<String> {
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Created<LabelJson>, Problem> {
     caller.whole_account()?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("mailbox_label");
+    let mut fields = body.fields(&caller.spool, "mailbox_label").await?;
     let account = fields.parsed("account_id");
     let text = fields.required_text("name");
     let (name, color) = (name(&mut fields, text), color(&mut fields));
@@ -171,11 +169,10 @@ pub(super) async fn change(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     IfMatch(versions): IfMatch,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Versioned<LabelJson>, Problem> {
     let (account, known) = find(&caller, &context, &id).await?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("mailbox_label");
+    let mut fields = body.fields(&caller.spool, "mailbox_label").await?;
     let text = fields.text("name");
     let (name, color) = (name(&mut fields, text), color(&mut fields));
     if fields.text("slug").is_some_and(|slug| slug != known.slug) {

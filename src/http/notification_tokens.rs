@@ -5,16 +5,15 @@ use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::{AccountQuery, PageQuery};
 use super::document::requests::NotificationTokenInput;
-use super::fields::{Fields, SMALL};
+use super::fields::{Fields, JsonBody};
 use super::problem::Problem;
 use super::query::{Linked, List, Parameters};
 use super::reply::Created;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, NotificationTokenId, UserId};
 use crate::store::notification_tokens::{NotificationToken, RegisterError};
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -87,11 +86,10 @@ fn line(fields: &mut Fields, field: &'static str, longest: usize) -> String {
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Created<Registered>, Problem> {
     caller.whole_account()?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("notification_token");
+    let mut fields = body.fields(&caller.spool, "notification_token").await?;
     let account = fields.parsed("account_id");
     let (token, platform) = (line(&mut fields, "token", TOKEN), line(&mut fields, "platform", PLATFORM));
     fields.finish()?;

@@ -4,15 +4,14 @@ use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::{AccountQuery, PageQuery};
 use super::document::requests::QueueActionInput;
-use super::fields::{Fields, SMALL};
+use super::fields::{Fields, JsonBody};
 use super::problem::Problem;
 use super::query::{Linked, List, Meta, Parameters};
 use crate::id::{AccountId, MessageId, SubmissionId};
 use crate::store::queue::{QueueAction, QueueEntry, QueueFilter};
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::Serialize;
 use std::time::Duration;
 use utoipa::ToSchema;
@@ -195,11 +194,10 @@ impl Act {
 pub(super) async fn act(
     caller: Caller,
     State(context): State<HttpContext>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Json<QueueActionResult>, Problem> {
     caller.whole_account()?;
-    let fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
+    let fields = body.object(&caller.spool).await?;
     let Act { action, filter, mut after, is_dry_run } = Act::read(fields, &caller, &context)?;
     let (store, mut matched) = (caller.store(&context), 0);
     for _ in 0..BATCHES {

@@ -5,7 +5,7 @@ use super::accounts::display_name;
 use super::caller::Caller;
 use super::document::parameters::{AccountQuery, PageQuery};
 use super::document::requests::TokenInput;
-use super::fields::{Fields, SMALL};
+use super::fields::{Fields, JsonBody};
 use super::problem::Problem;
 use super::query::{Linked, List, Parameters};
 use super::reply::{Created, CreatedSecret};
@@ -15,9 +15,8 @@ use crate::clock::Timestamp;
 use crate::id::{AccountId, InboxId, TokenId, UserId};
 use crate::store::tokens::{CreateTokenError, NewToken, TokenRecord};
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -150,12 +149,11 @@ fn wanted(fields: &mut Fields, most_inboxes: usize, now: Timestamp) -> TokenRequ
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<CreatedSecret<NewTokenJson>, Problem> {
     caller.whole_account()?;
     let now = context.clock.now();
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("token");
+    let mut fields = body.fields(&caller.spool, "token").await?;
     let wanted = wanted(&mut fields, context.config.limits.token_inboxes, now);
     fields.finish()?;
     let scope = if wanted.scope.as_deref() == Some("operator") {

@@ -5,7 +5,7 @@ use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::{AccountQuery, PageQuery};
 use super::document::requests::{PasswordInput, UserInput, UserUpdate};
-use super::fields::{Fields, SMALL};
+use super::fields::{Fields, JsonBody};
 use super::problem::Problem;
 use super::query::{Linked, List, Parameters};
 use super::reply::{Created, CreatedSecret, Secretive};
@@ -18,9 +18,7 @@ use crate::resources::Owner;
 use crate::resources::spool::ClientSpool;
 use crate::secret::Secret;
 use crate::store::users::{ChangeUserError, CreateUserError, NewUser, User, UserChange};
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -122,11 +120,10 @@ fn chosen(given: Option<Secret>) -> Result<(Secret, Option<String>), Problem> {
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<CreatedSecret<UserJson>, Problem> {
     caller.operator()?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("user");
+    let mut fields = body.fields(&caller.spool, "user").await?;
     let account = fields.parsed("account_id");
     let email = fields.required_text("email").map(|email| email.trim().to_lowercase());
     if let Some(email) = &email
@@ -229,11 +226,10 @@ pub(super) async fn change(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     IfMatch(versions): IfMatch,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Versioned<UserJson>, Problem> {
     let id = found(&caller, &context, &id).await?.id;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("user");
+    let mut fields = body.fields(&caller.spool, "user").await?;
     let (first_name, last_name) = (name(&mut fields, "first_name"), name(&mut fields, "last_name"));
     let change = UserChange { first_name, last_name, is_disabled: fields.flag("disabled"), password: None, versions };
     fields.finish()?;
@@ -253,11 +249,10 @@ pub(super) async fn set_password(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Secretive<UserJson>, Problem> {
     let id = found(&caller, &context, &id).await?.id;
-    let mut fields = Fields::read_optional(&caller.spool, &headers, body, SMALL).await?.unwrapped("user");
+    let mut fields = body.optional(&caller.spool).await?.unwrapped("user");
     let given = new_password(&mut fields);
     fields.finish()?;
     let (password, shown) = chosen(given)?;

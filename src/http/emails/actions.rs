@@ -5,7 +5,7 @@ use super::{find, shown};
 use crate::http::HttpContext;
 use crate::http::caller::Caller;
 use crate::http::document::requests::{EmailAction, EmailUpdate};
-use crate::http::fields::{Fields, SMALL};
+use crate::http::fields::{Fields, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::send::inbox_full;
 use crate::http::version::{IfMatch, Versioned, changed_since};
@@ -18,10 +18,10 @@ use crate::store::mailboxes::{MailboxError, MailboxKind};
 use crate::store::messages::{Flags, MessageSummary};
 use crate::store::sent::Status;
 use crate::store::transfer::TransferError;
+use crate::store::version::Versions;
 use crate::views::email::EmailJson;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 
 /// Changes the labels
 #[utoipa::path(
@@ -33,13 +33,10 @@ pub(in crate::http) async fn change(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     IfMatch(versions): IfMatch,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Versioned<EmailJson>, Problem> {
     let (inbox, message) = find(&caller, &context, &id).await?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("email");
-    let names = Names::of(&caller, &context, &inbox).await?;
-    let change = EmailChange { versions, ..labels_of(&mut fields, &names) };
+    let (fields, change) = read(&caller, &context, &inbox, body, versions).await?;
     fields.finish()?;
     apply(&caller, &context, &inbox, &message, change).await
 }
@@ -56,13 +53,10 @@ pub(in crate::http) async fn act(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     IfMatch(versions): IfMatch,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<Versioned<EmailJson>, Problem> {
     let (inbox, message) = find(&caller, &context, &id).await?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("email");
-    let names = Names::of(&caller, &context, &inbox).await?;
-    let mut change = EmailChange { versions, ..labels_of(&mut fields, &names) };
+    let (mut fields, mut change) = read(&caller, &context, &inbox, body, versions).await?;
     match fields.flag("mark_read") {
         Some(true) => change.set |= Flags::SEEN,
         Some(false) => change.unset |= Flags::SEEN,
@@ -115,6 +109,20 @@ pub(in crate::http) async fn restore(
 ) -> Result<Versioned<EmailJson>, Problem> {
     let (inbox, message) = find(&caller, &context, &id).await?;
     apply(&caller, &context, &inbox, &message, EmailChange::to(Target::Origin)).await
+}
+
+/// A body, and the change of the labels that it asks for.
+async fn read(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: &Inbox,
+    body: JsonBody,
+    versions: Versions,
+) -> Result<(Fields, EmailChange), Problem> {
+    let mut fields = body.fields(&caller.spool, "email").await?;
+    let names = Names::of(caller, context, inbox).await?;
+    let change = EmailChange { versions, ..labels_of(&mut fields, &names) };
+    Ok((fields, change))
 }
 
 async fn apply(

@@ -5,11 +5,11 @@
 
 use super::find;
 use crate::http::HttpContext;
-use crate::http::body::{no_room, read_body};
+use crate::http::body::no_room;
 use crate::http::caller::Caller;
 use crate::http::compose::{Attachment, Content, Mailbox};
 use crate::http::document::requests::{ForwardInput, ReplyInput};
-use crate::http::fields::{Fields, is_json};
+use crate::http::fields::{Fields, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::send::{Addressed, JSON_FACTOR, Options, Sent, parts_request, submit};
 use crate::id::MessageId;
@@ -27,9 +27,8 @@ use crate::store::inboxes::Inbox;
 use crate::store::messages::{Flags, MessageSummary};
 use crate::store::routing::Route;
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 
 /// Ids of References: the first one, and the newest.
 const REFERENCES: usize = 20;
@@ -180,10 +179,9 @@ pub(in crate::http) async fn reply(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
-    answer(&caller, &context, &id, &headers, body, Kind::Reply).await
+    answer(&caller, &context, &id, body, Kind::Reply).await
 }
 
 /// Forwards an email with its attachments
@@ -195,24 +193,21 @@ pub(in crate::http) async fn forward(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
-    answer(&caller, &context, &id, &headers, body, Kind::Forward).await
+    answer(&caller, &context, &id, body, Kind::Forward).await
 }
 
 async fn answer(
     caller: &Caller,
     context: &HttpContext,
     id: &str,
-    headers: &HeaderMap,
-    body: Body,
+    body: JsonBody,
     kind: Kind,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
     let (inbox, message) = find(caller, context, id).await?;
-    is_json(headers)?;
     let limits = &context.config.limits;
-    let body = read_body(&caller.spool, body, limits.message_size.saturating_mul(JSON_FACTOR)).await?;
+    let body = body.octets(&caller.spool, limits.message_size.saturating_mul(JSON_FACTOR)).await?;
     let mut work = caller.spool.claim();
     let size = usize::try_from(message.size).unwrap_or(usize::MAX).saturating_add(body.len());
     work.wait_to_grow(size.saturating_mul(FACTOR), PATIENCE).await.map_err(no_room)?;

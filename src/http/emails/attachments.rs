@@ -9,7 +9,7 @@ use crate::http::body::no_room;
 use crate::http::caller::Caller;
 use crate::http::document::parameters::RangeHeader;
 use crate::http::document::requests::LinkInput;
-use crate::http::fields::{Fields, SMALL};
+use crate::http::fields::JsonBody;
 use crate::http::problem::Problem;
 use crate::http::reply::put;
 use crate::http::serve::Client;
@@ -83,12 +83,11 @@ pub(in crate::http) async fn link(
     caller: Caller,
     State(context): State<HttpContext>,
     Path((id, number)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<(StatusCode, Json<LinkJson>), Problem> {
     let (inbox, message) = find(&caller, &context, &id).await?;
     let number: usize = number.parse().map_err(|_| Problem::not_found())?;
-    let mut fields = Fields::read_optional(&caller.spool, &headers, body, SMALL).await?;
+    let mut fields = body.optional(&caller.spool).await?;
     let seconds = fields.number("expires_in").unwrap_or(EXPIRES_IN);
     if !(1..=MAX_EXPIRES_IN).contains(&seconds) {
         fields.fault("expires_in", format!("must be 1 to {MAX_EXPIRES_IN} seconds"));

@@ -4,11 +4,11 @@ use crate::address::{Address, ReversePath};
 use crate::clock::Timestamp;
 use crate::envelope::Recipients;
 use crate::http::HttpContext;
-use crate::http::body::{no_room, read_body};
+use crate::http::body::no_room;
 use crate::http::caller::Caller;
 use crate::http::compose::Content;
 use crate::http::document::requests::IngestInput;
-use crate::http::fields::{Fields, is_json};
+use crate::http::fields::{Fields, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::send::{Addressed, JSON_FACTOR, inbox_full, sending_inbox};
 use crate::id::MessageId;
@@ -19,9 +19,8 @@ use crate::store::deliver::LocalDelivery;
 use crate::store::room::DeliverError;
 use crate::store::routing::Route;
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -45,12 +44,10 @@ pub(in crate::http) struct Ingested {
 pub(in crate::http) async fn ingest(
     caller: Caller,
     State(context): State<HttpContext>,
-    headers: HeaderMap,
-    body: Body,
+    body: JsonBody,
 ) -> Result<(StatusCode, Json<Ingested>), Problem> {
-    is_json(&headers)?;
     let limits = &context.config.limits;
-    let body = read_body(&caller.spool, body, limits.message_size.saturating_mul(JSON_FACTOR)).await?;
+    let body = body.octets(&caller.spool, limits.message_size.saturating_mul(JSON_FACTOR)).await?;
     let mut work = caller.spool.claim();
     work.wait_to_grow(body.len().saturating_mul(STORED_FACTOR), PATIENCE).await.map_err(no_room)?;
     let mut fields = Fields::parse(&body)?.unwrapped("email");
