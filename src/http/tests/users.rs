@@ -6,6 +6,8 @@ use crate::http::router;
 use crate::http::testing::{Answer, World};
 use crate::store::tokens::NewToken;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 const AUTH: &str = "/api/v1/auth";
 const PASSWORD: &str = "correct horse battery";
@@ -91,6 +93,32 @@ async fn every_refused_log_in_is_the_same_and_guessing_is_limited() {
     assert_eq!((limited.status, limited.code()), (429, "too_many_requests"));
     assert!(limited.header("retry-after").is_some());
     assert_eq!(world.get(&world.operator, &format!("/api/v1/users/{id}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_wrong_password_counts_though_the_client_hangs_up() {
+    // As many as have memory at once.
+    const HUNG_UP: u32 = 5;
+    let mut config = Config::default();
+    config.limits.failed_logins = HUNG_UP;
+    let world = World::serving_with(config, router).await;
+    user(&world, "ann@example.org").await;
+    let body = json!({"email": "ann@example.org", "password": "wrong"}).to_string();
+    let length = body.len();
+    let request = format!(
+        "POST {AUTH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    for _ in 0..HUNG_UP {
+        let mut client = TcpStream::connect(world.address).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+    }
+    // Log-ins that wait for their answers fail as well: alone, the limit would let as many pass.
+    let mut refused = 0;
+    while log_in(&world, "ann@example.org", "wrong again").await.status == 401 {
+        refused += 1;
+        assert!(refused < HUNG_UP, "those of clients that hung up do not count");
+    }
+    assert_eq!(log_in(&world, "ann@example.org", PASSWORD).await.status, 429);
 }
 
 #[tokio::test]
