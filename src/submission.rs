@@ -72,6 +72,9 @@ pub enum RecipientError {
     /// 452 4.2.2
     #[error("the inbox of {0} is full")]
     Full(Address),
+    /// 450 4.2.1
+    #[error("the inbox of {0} is disabled")]
+    Disabled(Address),
     /// 550 5.7.1
     #[error("a list of this account blocks mail to {address}: see its entry {} for {}", .entry.id, .entry.pattern)]
     Blocked { address: Address, entry: access::Match },
@@ -232,6 +235,7 @@ impl Submission {
                 Destination::NoSuchUser => return Err(RecipientError::NoSuchUser(address)),
                 Destination::Blocked(entry) => return Err(RecipientError::Blocked { address, entry }),
                 Destination::Full => return Err(RecipientError::Full(address)),
+                Destination::Disabled => return Err(RecipientError::Disabled(address)),
                 Destination::Here(recipient) => (Recipient::Here(recipient), address.to_string().to_ascii_lowercase()),
                 Destination::Elsewhere => (Recipient::Elsewhere(address.clone()), address.to_string()),
             };

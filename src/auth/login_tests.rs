@@ -6,7 +6,7 @@ use crate::auth::session::{AuthSession, Change, OpenError, SessionEnd};
 use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::store::aliases::AliasName;
-use crate::store::inboxes::NewInbox;
+use crate::store::inboxes::{InboxChange, NewInbox};
 use crate::store::names::NameLimits;
 use crate::store::params;
 use crate::store::tokens::NewToken;
@@ -263,6 +263,18 @@ async fn a_session_ends_by_the_end_of_its_own_log_in_only() {
     assert_eq!(custom.ended().await, SessionEnd::DomainDeleted);
     let delivered = crate::store::testing::put(&world.store, &inbox, b"Subject: s\r\n\r\n").await;
     assert_eq!(platform.next().await, Ok(Change::Mailbox(delivered.mailbox)));
+    let disable = |is_disabled| InboxChange { is_disabled: Some(is_disabled), ..InboxChange::default() };
+    let change = async |is_disabled| {
+        let changed = world.store.inbox_change(&account, &inbox, disable(is_disabled), world.clock.now()).await;
+        changed.unwrap().unwrap().disabled_at
+    };
+    assert_eq!(change(true).await.is_some(), true);
+    assert_eq!(platform.ended().await, SessionEnd::InboxDisabled);
+    let credentials = Credentials { user: "ann".to_owned(), password: token.clone() };
+    let refused = world.authenticator.open_session(PEER, &credentials, Permissions::empty()).await;
+    assert!(matches!(refused, Err(OpenError::Login(LoginError::Refused))), "{refused:?}");
+    assert_eq!(change(false).await, None);
+    let mut platform = world.session("ann", &token).await;
     assert!(world.store.inbox_delete(&account, &inbox).await.unwrap());
     assert_eq!(platform.ended().await, SessionEnd::InboxDeleted);
 }

@@ -39,6 +39,8 @@ pub enum SessionEnd {
     DomainDeleted,
     #[error("this inbox has been deleted")]
     InboxDeleted,
+    #[error("this inbox has been disabled")]
+    InboxDisabled,
     /// A check found that the token has expired, or one of the other causes whose event was missed.
     #[error("this log-in is no longer valid")]
     Invalid,
@@ -95,6 +97,9 @@ impl AuthSession {
                 }
                 Ok(Event::InboxDeleted { inbox_id }) if inbox_id == self.login.inbox => {
                     return Err(SessionEnd::InboxDeleted);
+                }
+                Ok(Event::InboxDisabled { inbox_id }) if inbox_id == self.login.inbox => {
+                    return Err(SessionEnd::InboxDisabled);
                 }
                 Ok(event) => match event.mailbox() {
                     Some((inbox, mailbox)) if *inbox == self.login.inbox => return Ok(Change::Mailbox(mailbox)),

@@ -67,6 +67,9 @@ pub(super) enum InboxCommand {
         /// The same for Junk.
         #[arg(long, value_name = "DAYS")]
         junk_days: Option<String>,
+        /// Take no mail, send none, and end sessions, until it is false again.
+        #[arg(long, value_name = "BOOL")]
+        disabled: Option<bool>,
         #[command(flatten)]
         rest: RestArgs,
     },
@@ -130,7 +133,7 @@ pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
             let identity = client.get(&path).await?;
             if rest.json { print_json(&identity) } else { print!("{}", prospect(&identity)) }
         }
-        InboxCommand::Set { inbox, default_domain, save_sent, trash_days, junk_days, rest } => {
+        InboxCommand::Set { inbox, default_domain, save_sent, trash_days, junk_days, disabled, rest } => {
             let client = Rest::new(&rest)?;
             let mut body = Map::new();
             if let Some(domain) = default_domain {
@@ -141,8 +144,10 @@ pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
                 };
                 body.insert("default_domain_id".into(), id);
             }
-            if let Some(save_sent) = save_sent {
-                body.insert("save_sent".into(), save_sent.into());
+            for (field, value) in [("save_sent", save_sent), ("is_disabled", disabled)] {
+                if let Some(value) = value {
+                    body.insert(field.into(), value.into());
+                }
             }
             for (field, days) in [("trash_days", trash_days), ("junk_days", junk_days)] {
                 match days.as_deref() {
@@ -157,7 +162,7 @@ pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
                 }
             }
             if body.is_empty() {
-                let options = "give --default-domain, --save-sent, --trash-days or --junk-days";
+                let options = "give --default-domain, --save-sent, --disabled, --trash-days or --junk-days";
                 return Err(Failure::usage("nothing to change", options));
             }
             print_json(&client.patch(&path_of(&client, &inbox).await?, Value::Object(body)).await?);

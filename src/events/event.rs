@@ -101,6 +101,10 @@ pub enum Event {
     InboxDeleted {
         inbox_id: InboxId,
     },
+    /// Sessions logged in to it end.
+    InboxDisabled {
+        inbox_id: InboxId,
+    },
 }
 
 /// A message that was accepted for sending.
@@ -156,7 +160,8 @@ impl Event {
             | Self::MailboxDeleted { inbox_id, .. }
             | Self::EmailAccepted(NewEmail { inbox_id, .. })
             | Self::InboxCreated { inbox_id }
-            | Self::InboxDeleted { inbox_id } => Some(inbox_id),
+            | Self::InboxDeleted { inbox_id }
+            | Self::InboxDisabled { inbox_id } => Some(inbox_id),
             Self::EmailDelivered(attempt) | Self::EmailDeferred(attempt) | Self::EmailBounced(attempt) => {
                 attempt.inbox_id.as_ref()
             }

@@ -81,7 +81,8 @@ impl PublicType {
             | Event::DomainStatusChanged { to: VerifiedStatus::Pending, .. }
             | Event::DomainUpdated { .. }
             | Event::DomainChecked { .. }
-            | Event::TokenRevoked { .. } => None,
+            | Event::TokenRevoked { .. }
+            | Event::InboxDisabled { .. } => None,
         }
     }
 

@@ -21,8 +21,9 @@ pub(super) struct InboxJson {
     email_address: String,
     platform_address: String,
     pub(super) addresses: Vec<AddressJson>,
-    /// The published API's: nothing disables an inbox, and all are made by the API.
+    /// It takes no mail, sends none, and cannot be logged in to.
     is_disabled: bool,
+    /// Always true: the command line makes inboxes by the API, too.
     api_created: bool,
     default_domain_id: Option<DomainId>,
     /// File copies of sent messages in the Sent mailbox.
@@ -60,7 +61,7 @@ impl InboxJson {
             email_address: addresses.sender(&inbox, platform).to_string(),
             platform_address,
             addresses: std::iter::once(own).chain(custom).collect(),
-            is_disabled: false,
+            is_disabled: inbox.disabled_at.is_some(),
             api_created: true,
             id: inbox.id,
             account_id: inbox.account,

@@ -295,6 +295,7 @@ pub(super) async fn change(
         save_sent: fields.flag("save_sent"),
         trash_days: days(&mut fields, "trash_days"),
         junk_days: days(&mut fields, "junk_days"),
+        is_disabled: fields.flag("is_disabled"),
         versions,
     };
     fields.finish()?;

@@ -192,6 +192,9 @@ pub(super) async fn submit(
     request: SendRequest,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
     let (limits, owner) = (&context.config.limits, Owner::Account(inbox.account.clone()));
+    if inbox.disabled_at.is_some() {
+        return Err(inbox_disabled("The inbox is disabled, so it sends no mail."));
+    }
     if request.rcpt_to.len() > limits.recipients {
         return Err(too_many_recipients(limits.recipients));
     }
@@ -263,8 +266,15 @@ fn no_such_recipient(error: RecipientError) -> Problem {
             ),
         ),
         RecipientError::Full(_) => inbox_full(text, "Leave this recipient out, or send to it later."),
+        RecipientError::Disabled(_) => inbox_disabled(text),
         RecipientError::Temporary(error) => error.into(),
     }
+}
+
+/// 409: an inbox takes no mail, or sends none.
+pub(super) fn inbox_disabled(detail: impl Into<String>) -> Problem {
+    let fix = "Enable the inbox (PATCH /api/v1/inboxes/{id} with is_disabled: false), or use another one.";
+    Problem::new(StatusCode::CONFLICT, "inbox_disabled", "An inbox is disabled", detail, fix)
 }
 
 pub(super) fn inbox_full(detail: String, fix: &str) -> Problem {

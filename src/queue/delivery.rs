@@ -268,6 +268,7 @@ impl Deliverer {
                     recipients.push(recipient);
                     (EnhancedCode(2, 1, 5), "delivered to an inbox here")
                 }
+                Route::Disabled => (EnhancedCode(4, 2, 1), "the inbox is disabled"),
                 Route::NoSuchUser => (EnhancedCode(5, 1, 1), "there is no inbox of this address"),
                 // The domain has changed between two reads.
                 Route::PendingDomain | Route::NotHosted => (EnhancedCode(4, 3, 0), "the domain has just changed"),

@@ -73,6 +73,7 @@ impl SmtpHandler for MxServer {
                     Err(reply::local_error())
                 }
             },
+            Ok(Route::Disabled) => Err(reply::inbox_disabled()),
             Ok(Route::NoSuchUser) => Err(reply::no_such_user(&address)),
             Ok(Route::PendingDomain) => Err(Reply::new(
                 451,

@@ -74,6 +74,7 @@ impl SmtpHandler for SubmissionServer {
         found.map(|mut found| found.pop().unwrap_or(Recipient::Elsewhere(address))).map_err(|error| match error {
             RecipientError::NoSuchUser(address) => reply::no_such_user(&address),
             RecipientError::Full(_) => reply::inbox_full(),
+            RecipientError::Disabled(_) => reply::inbox_disabled(),
             RecipientError::Blocked { .. } => Reply::new(550, EnhancedCode(5, 7, 1), error.to_string()),
             RecipientError::Temporary(error) => {
                 tracing::error!(%error, "could not look up a recipient");

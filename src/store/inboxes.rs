@@ -27,6 +27,8 @@ pub struct Inbox {
     pub save_sent: bool,
     /// How long mail stays in its Trash and Junk.
     pub retention: OwnRetention,
+    /// Since when it takes no mail, sends none, and cannot be logged in to.
+    pub disabled_at: Option<Timestamp>,
     /// Octets of its messages.
     pub size: u64,
     pub created_at: Timestamp,
@@ -92,6 +94,8 @@ pub struct InboxChange {
     pub trash_days: Option<Option<u16>>,
     /// The same for Junk.
     pub junk_days: Option<Option<u16>>,
+    /// Disabling ends its sessions.
+    pub is_disabled: Option<bool>,
     /// The versions (`updated_at`) that the change applies to.
     pub versions: Versions,
 }
@@ -99,8 +103,7 @@ pub struct InboxChange {
 /// The account of deleted inboxes until their messages are removed.
 pub(super) const DELETED: &str = "acc_00000000000000000000000000";
 
-const COLUMNS: &str =
-    "id, account_id, name, default_domain_id, created_at, updated_at, size, save_sent, trash_days, junk_days";
+const COLUMNS: &str = "id, account_id, name, default_domain_id, created_at, updated_at, size, save_sent, trash_days, junk_days, disabled_at";
 
 fn inbox(row: &Row<'_>) -> Result<Inbox, StoreError> {
     Ok(Inbox {
@@ -113,6 +116,7 @@ fn inbox(row: &Row<'_>) -> Result<Inbox, StoreError> {
         size: row.get::<i64>(6)?.unsigned_abs(),
         save_sent: row.get(7)?,
         retention: OwnRetention { trash_days: row.get(8)?, junk_days: row.get(9)? },
+        disabled_at: row.get(10)?,
     })
 }
 
@@ -173,6 +177,7 @@ pub(super) fn create(
         default_domain: new.default_domain.clone(),
         save_sent: new.save_sent,
         retention: OwnRetention::default(),
+        disabled_at: None,
         size: 0,
         created_at: now,
         updated_at: now,
@@ -236,9 +241,10 @@ pub(super) fn opened_by(
     )?;
     let at_platform = address.domain == *platform;
     let domain_key = domain.as_ref().map_or("", DomainId::as_str);
-    let sql = "SELECT id, name, 1 AS place FROM inbox WHERE account_id = ?1 AND name = ?2
+    let sql = "SELECT id, name, 1 AS place FROM inbox WHERE account_id = ?1 AND name = ?2 AND disabled_at IS NULL
                UNION ALL SELECT i.id, i.name, 2 FROM alias a JOIN inbox i ON i.id = a.inbox_id
-                         WHERE a.domain_id = ?3 AND a.local_part = ?2 AND i.account_id = ?1 ORDER BY place LIMIT 1";
+                         WHERE a.domain_id = ?3 AND a.local_part = ?2 AND i.account_id = ?1 AND i.disabled_at IS NULL
+               ORDER BY place LIMIT 1";
     let found: Option<(InboxId, InboxName)> =
         c.query_opt(sql, params![account, base, domain_key], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let domain = if at_platform { None } else { domain };
@@ -342,10 +348,11 @@ impl Store {
                 "UPDATE inbox SET default_domain_id = CASE WHEN ?2 = 1 THEN ?3 ELSE default_domain_id END, save_sent = coalesce(?4, save_sent),
                      trash_days = CASE WHEN ?6 = 1 THEN CAST(?7 AS BIGINT) ELSE trash_days END,
                      junk_days = CASE WHEN ?8 = 1 THEN CAST(?9 AS BIGINT) ELSE junk_days END,
+                     disabled_at = CASE CAST(?10 AS BIGINT) WHEN 1 THEN coalesce(disabled_at, ?5) WHEN 0 THEN NULL ELSE disabled_at END,
                      updated_at = CASE WHEN updated_at < ?5 THEN ?5 ELSE updated_at + 1 END
                  WHERE id = ?1 RETURNING {COLUMNS}"
             );
-            let InboxChange { default_domain, save_sent, trash_days, junk_days, .. } = &change;
+            let InboxChange { default_domain, save_sent, trash_days, junk_days, is_disabled, .. } = &change;
             let values = params![
                 id,
                 default_domain.is_some(),
@@ -356,8 +363,13 @@ impl Store {
                 trash_days.flatten(),
                 junk_days.is_some(),
                 junk_days.flatten(),
+                is_disabled.map(i64::from),
             ];
-            Ok(Some(c.query_row(&sql, values, inbox)?))
+            let changed = c.query_row(&sql, values, inbox)?;
+            if *is_disabled == Some(true) {
+                c.publish(&account, Event::InboxDisabled { inbox_id: id.clone() })?;
+            }
+            Ok(Some(changed))
         })
         .await
     }

@@ -15,6 +15,8 @@ use crate::store::engine::{Row, params};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
     Inbox(LocalRecipient),
+    /// The inbox is disabled: 450 4.2.1.
+    Disabled,
     /// The domain is hosted, and the local part does not exist: 550 5.1.1.
     NoSuchUser,
     /// The domain has a pending claim: 451 4.7.1.
@@ -30,6 +32,8 @@ pub enum Destination {
     Here(LocalRecipient),
     /// A local inbox whose quota the message would exceed.
     Full,
+    /// A local inbox that is disabled.
+    Disabled,
     /// The domain is delivered locally, and the local part does not exist.
     NoSuchUser,
     /// The MX of the domain.
@@ -79,6 +83,7 @@ impl Store {
             let Some(host) = delivered_here else { return Ok(Destination::Elsewhere) };
             Ok(match host.recipient(connection, address)? {
                 None => Destination::NoSuchUser,
+                Some(to) if is_disabled(connection, &to.inbox)? => Destination::Disabled,
                 Some(to) if !room::has_room(connection, &to.inbox, octets, quota)? => Destination::Full,
                 Some(to) => Destination::Here(to),
             })
@@ -175,7 +180,15 @@ fn route(
         let pending = connection.query_row(sql, params![address.domain, now], |row| row.get(0))?;
         return Ok(if pending { Route::PendingDomain } else { Route::NotHosted });
     };
-    Ok(host.recipient(connection, address)?.map_or(Route::NoSuchUser, Route::Inbox))
+    Ok(match host.recipient(connection, address)? {
+        None => Route::NoSuchUser,
+        Some(to) if is_disabled(connection, &to.inbox)? => Route::Disabled,
+        Some(to) => Route::Inbox(to),
+    })
+}
+
+fn is_disabled(connection: &Transaction<'_>, inbox: &InboxId) -> Result<bool, StoreError> {
+    connection.exists("SELECT 1 FROM inbox WHERE id = ?1 AND disabled_at IS NOT NULL", params![inbox])
 }
 
 /// Role addresses required at every domain (RFC 5321 §4.5.1, RFC 2142 §4).

@@ -24,6 +24,10 @@ fn from_an_operators_token_to_a_verified_domain() {
     assert_eq!(inbox["name"], "acme-desk");
     let set = json(token, &["inbox", "set", "acme-desk", "--save-sent", "false"]);
     assert_eq!((&set["name"], &set["save_sent"]), (&"acme-desk".into(), &false.into()));
+    for disabled in [true, false] {
+        let set = json(token, &["inbox", "set", "acme-desk", "--disabled", &disabled.to_string()]);
+        assert_eq!(set["is_disabled"], disabled);
+    }
     let set = json(token, &["inbox", "set", "acme-desk", "--trash-days", "7", "--junk-days", "0"]);
     assert_eq!((&set["trash_days"], &set["junk_days"]), (&7.into(), &0.into()));
     let set = json(token, &["inbox", "set", "acme-desk", "--trash-days", "default"]);

@@ -177,6 +177,8 @@ bodies! {
         /// Null for none.
         default_domain_id: Option<DomainId>,
         save_sent: Option<bool>,
+        /// While true, it takes no mail (450 4.2.1), sends none, and cannot be logged in to over SMTP and IMAP.
+        is_disabled: Option<bool>,
         /// Days until messages are removed from Trash: 0 for never, null for the configured default.
         #[schema(maximum = 3650)]
         trash_days: Option<u16>,

@@ -10,7 +10,7 @@ use crate::http::compose::Content;
 use crate::http::document::requests::IngestInput;
 use crate::http::fields::{Fields, JsonBody};
 use crate::http::problem::Problem;
-use crate::http::send::{Addressed, JSON_FACTOR, inbox_full, sending_inbox};
+use crate::http::send::{Addressed, JSON_FACTOR, inbox_disabled, inbox_full, sending_inbox};
 use crate::id::MessageId;
 use crate::message;
 use crate::resources::Owner;
@@ -69,8 +69,10 @@ pub(in crate::http) async fn ingest(
     let inbox = sending_inbox(&caller, &context, named).await?;
     let platform = &context.config.platform.domain;
     let address = inbox.name.at(platform);
-    let Route::Inbox(recipient) = context.store.route(platform, &address, context.clock.now()).await? else {
-        return Err(Problem::not_found());
+    let recipient = match context.store.route(platform, &address, context.clock.now()).await? {
+        Route::Inbox(recipient) => recipient,
+        Route::Disabled => return Err(inbox_disabled("The inbox is disabled, so it takes no mail.")),
+        _ => return Err(Problem::not_found()),
     };
     let raw = Bytes::from(raw);
     let (header, body) = message::split(&raw);

@@ -130,3 +130,37 @@ async fn a_client_id_makes_creation_idempotent() {
         assert_eq!((refused.status, refused.fields()), (422, vec!["client_id".to_owned()]), "{bad}");
     }
 }
+
+#[tokio::test]
+async fn a_disabled_inbox_takes_no_mail_and_sends_none() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let made = world.post(token, INBOXES, json!({"name": "ann"})).await;
+    let (ann, path) = (made.text("id"), format!("{INBOXES}/{}", made.text("id")));
+    let ben = world.post(token, INBOXES, json!({"name": "ben"})).await.text("id");
+    let send = |from: &str, to: &str| {
+        world.post(token, "/api/v1/emails/send", json!({"inbox_id": from, "to": to, "text_body": "x"}))
+    };
+    let ingest = || world.post(token, "/api/v1/emails", json!({"inbox_id": ann, "raw": "Subject: x\n\nx\n"}));
+    let before = send(&ann, "ben@inboxlayer.dev").await.text("id");
+    let set = |is_disabled: bool| world.patch(token, &path, json!({"is_disabled": is_disabled}));
+    assert_eq!(made.json()["is_disabled"], false);
+    assert_eq!(set(true).await.json()["is_disabled"], true);
+    assert_eq!(world.get(token, &path).await.json()["is_disabled"], true);
+    let reply = format!("/api/v1/emails/{before}/reply");
+    for refused in [
+        send(&ann, "ben@inboxlayer.dev").await,
+        send(&ben, "ann@inboxlayer.dev").await,
+        ingest().await,
+        world.post(token, &reply, json!({"text_body": "x"})).await,
+    ] {
+        assert_eq!((refused.status, refused.code()), (409, "inbox_disabled"), "{}", refused.json());
+    }
+    // What is there can be read and changed.
+    assert_eq!(world.get(token, &format!("/api/v1/emails/{before}")).await.status, 200);
+    assert_eq!(world.delete(token, &format!("/api/v1/emails/{before}")).await.status, 204);
+    assert_eq!(set(false).await.json()["is_disabled"], false);
+    assert_eq!(send(&ann, "ben@inboxlayer.dev").await.status, 201);
+    assert_eq!(send(&ben, "ann@inboxlayer.dev").await.status, 201);
+    assert_eq!(ingest().await.status, 201);
+}

@@ -38,6 +38,7 @@ replies! {
     local_error 451 (4, 3, 0) "local error, try again later";
     no_storage 452 (4, 3, 1) "insufficient storage, try again later";
     too_many_recipients 452 (4, 5, 3) "too many recipients, send to the others in another transaction";
+    inbox_disabled 450 (4, 2, 1) "the inbox is disabled, try again later";
     inbox_full 452 (4, 2, 2) "the inbox is full, try again later";
     login_unavailable 454 (4, 7, 0) "temporary authentication failure, try again later";
 

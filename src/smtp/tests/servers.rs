@@ -79,6 +79,17 @@ async fn a_message_for_several_is_stored_once_and_names_none_of_them() {
 }
 
 #[tokio::test]
+async fn mail_to_an_inbox_that_is_disabled_is_refused_temporarily() {
+    let world = World::new().await;
+    let disable = "UPDATE inbox SET disabled_at = 1 WHERE name = 'ann'";
+    world.store.write(move |c| c.execute(disable, crate::store::params![])).await.unwrap();
+    let mut client = greeted(&world).await;
+    client.say("MAIL FROM:<x@client.example>", "250").await;
+    client.say("RCPT TO:<ann@inboxlayer.dev>", "450 4.2.1").await;
+    client.say("RCPT TO:<ben@inboxlayer.dev>", "250").await;
+}
+
+#[tokio::test]
 async fn a_message_without_header_and_an_empty_one_are_stored() {
     let world = World::new().await;
     let mut client = greeted(&world).await;

@@ -115,7 +115,7 @@ impl World {
                     Some(Some(inbox.account))
                 }
                 Route::PendingDomain => Some(None),
-                Route::NotHosted | Route::NoSuchUser => None,
+                Route::NotHosted | Route::NoSuchUser | Route::Disabled => None,
             };
             prop_assert_eq!(found, wanted, "mail for {}", name);
             let verified = pair.iter().flatten().filter(|claim| claim.row.state.status == Verified).count();

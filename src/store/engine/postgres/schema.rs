@@ -47,6 +47,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 13, sql: &[include_str!("retention.sql")] },
     Migration { minimum_reader: 13, sql: &[include_str!("labels.sql")] },
     Migration { minimum_reader: 13, sql: &[include_str!("notifications.sql")] },
+    // An older program delivers to inboxes that are disabled.
+    Migration { minimum_reader: 17, sql: &[include_str!("disabled.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]
