@@ -45,7 +45,8 @@ fn marked(lines: &[Line], end: usize, _: &Reply<'_>) -> usize {
     kept.iter().rposition(|line| !is_marked(line) && !line.is_blank()).map_or(end, |at| at + 1)
 }
 
-/// What follows `-- `, but a postscript.
+/// What follows `-- `, but a postscript. Below two dashes alone, and below an empty line after a signature, a sentence may be the
+/// writer's own: then nothing is cut.
 fn delimited(lines: &[Line], end: usize, reply: &Reply<'_>) -> usize {
     let from = end.saturating_sub(BELOW_DELIMITER + 1);
     let window = lines.get(from..end).unwrap_or_default();
@@ -62,7 +63,15 @@ fn delimited(lines: &[Line], end: usize, reply: &Reply<'_>) -> usize {
         return end;
     }
     let is_exact = lines.get(at).is_some_and(|line| line.text == "-- ");
-    let first = below.iter().find(|line| !line.is_blank());
+    let start = below.iter().position(|line| !line.is_blank()).unwrap_or(below.len());
+    let entries = below.get(start..).unwrap_or_default();
+    let signature = if is_exact { entries.iter().position(Line::is_blank).unwrap_or(entries.len()) } else { 0 };
+    let of_list = |text: &str| phrases("list-footer").are_in(&lower_in_place(head(text)));
+    let is_said = |line: &Line| is_sentence(line.text.trim()) && !of_list(&line.text);
+    if entries.get(signature..).unwrap_or_default().iter().any(is_said) {
+        return end;
+    }
+    let first = entries.first();
     let is_name = first.is_some_and(|line| is_author(&line.text, reply.author) || is_device(&line.text));
     if is_exact || is_name || below.iter().any(|line| has_contact(&line.text)) { at } else { end }
 }
@@ -193,19 +202,23 @@ fn is_block(lines: &[Line]) -> bool {
     }
     let is_entry = |line: &&Line| {
         let text = line.text.trim();
-        let words = text.split_whitespace().count();
-        let is_list = text.contains(['|', '·', '•']) || phrases("organisation").are_in(&lower_in_place(text));
-        let is_sentence = text.ends_with(['?', '!', '？', '！', '…', '。'])
-            || (!is_list && (words > 10 || (words > 3 && text.ends_with(['.', ':', ',']))))
-            || words > 24;
         !line.is_quoted()
             && !is_field(text)
             && text.len() <= LONGEST
-            && !is_sentence
+            && !is_sentence(text)
             && phrases("postscript").begin(&lower_in_place(text)).is_none()
-            && !phrases("pronoun").are_in(&lower_in_place(text))
     };
     lines.iter().all(is_entry) && lines.iter().any(|line| has_contact(&line.text))
+}
+
+/// A line that says something to its reader.
+fn is_sentence(text: &str) -> bool {
+    let (words, lower) = (text.split_whitespace().count(), lower_in_place(head(text)));
+    let is_list = text.contains(['|', '·', '•']) || phrases("organisation").are_in(&lower);
+    text.ends_with(['?', '!', '？', '！', '…', '。'])
+        || (!is_list && (words > 10 || (words > 3 && text.ends_with(['.', ':', ',']))))
+        || words > 24
+        || phrases("pronoun").are_in(&lower)
 }
 
 /// A telephone number, an address, a home page or a firm.
@@ -220,4 +233,29 @@ fn has_contact(text: &str) -> bool {
     let has_phone =
         digits >= 6 && (phrases("phone").begin(lower.trim()).is_some() || mostly_numbers || lower.contains('+'));
     has_page || has_address || has_phone || phrases("organisation").are_in(&lower)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(text: &str) -> usize {
+        let lines: Vec<Line> = text.lines().map(|text| Line { text: text.to_owned(), ..Line::default() }).collect();
+        end(&lines, lines.len(), &Reply { is_reply: true, is_forward: false, author: Some("Ann Lee") })
+    }
+
+    #[test]
+    fn a_sentence_below_a_delimiter_is_left() {
+        for (text, lines) in [
+            ("Yes.\n-- \nAnn Lee\nLee Ltd, +353 21 555 0100", 1),
+            ("Yes.\n-- \nAnn Lee\nThe best way out is always through.", 1),
+            ("Yes.\n--\nAnn Lee\nann@example.org", 1),
+            ("Yes.\n--\nThe second point is the price, see https://a.example/ for it.", 3),
+            ("Yes.\n--\nAnn Lee\n+353 21 555 0100\n\nCould you bring the keys?", 6),
+            ("Yes.\n-- \nAnn Lee\n+353 21 555 0100\n\nThe keys are in the blue box under the stairs.", 6),
+            ("Yes.\n-- \n\nAnn Lee\n\nLee Ltd\nwww.lee.example", 1),
+        ] {
+            assert_eq!(kept(text), lines, "{text}");
+        }
+    }
 }
