@@ -1,6 +1,5 @@
 //! `/api/v1/access_entries`: allow and block lists of an account and its inboxes.
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::AccessQuery;
 use super::document::requests::AccessEntryInput;
@@ -8,6 +7,7 @@ use super::fields::JsonBody;
 use super::problem::Problem;
 use super::query::{Linked, List, Parameters};
 use super::reply::Created;
+use super::{Context, Id};
 use crate::access::{Action, Direction};
 use crate::clock::Timestamp;
 use crate::id::{AccessEntryId, AccountId, InboxId};
@@ -64,7 +64,7 @@ fn problem(error: CreateEntryError) -> Problem {
 )]
 pub(super) async fn create(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     body: JsonBody,
 ) -> Result<Created<EntryJson>, Problem> {
     caller.whole_account()?;
@@ -92,7 +92,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Linked<List<EntryJson>>, Problem> {
     caller.whole_account()?;
@@ -114,11 +114,7 @@ pub(super) async fn list(
     delete, path = "/api/v1/access_entries/{id}", tag = "Allow and block lists", params(("id" = AccessEntryId, Path)),
     responses((status = 204))
 )]
-pub(super) async fn delete(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(caller: Caller, State(context): Context, Path(id): Id) -> Result<StatusCode, Problem> {
     let own = caller.whole_account()?;
     let id: AccessEntryId = id.parse().map_err(|_| Problem::not_found())?;
     let store = caller.store(&context);

@@ -1,6 +1,5 @@
 //! `/api/v1/accounts`: operators make and list accounts; a token of an account sees its own.
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::PageQuery;
 use super::document::requests::AccountInput;
@@ -8,6 +7,7 @@ use super::fields::{Fields, JsonBody};
 use super::problem::Problem;
 use super::query::{Linked, Page, Parameters};
 use super::reply::Created;
+use super::{Context, Id};
 use crate::clock::Timestamp;
 use crate::id::AccountId;
 use crate::store::accounts::Account;
@@ -57,7 +57,7 @@ pub(super) fn display_name(fields: &mut Fields, text: Option<String>) -> Option<
 )]
 pub(super) async fn create(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     body: JsonBody,
 ) -> Result<Created<AccountJson>, Problem> {
     caller.operator()?;
@@ -79,7 +79,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Linked<Vec<AccountJson>>, Problem> {
     let page: Page<AccountId> = parameters.page();
@@ -98,11 +98,7 @@ pub(super) async fn list(
     get, path = "/api/v1/accounts/{id}", tag = "Accounts", params(("id" = String, Path)),
     responses((status = 200, body = AccountJson))
 )]
-pub(super) async fn show(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<Json<AccountJson>, Problem> {
+pub(super) async fn show(caller: Caller, State(context): Context, Path(id): Id) -> Result<Json<AccountJson>, Problem> {
     let own = caller.whole_account()?;
     let id = match own {
         Some(own) if id == own.number().to_string() => own.clone(),

@@ -1,6 +1,5 @@
 //! `/api/v1/inboxes/{id}/aliases`.
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::PageQuery;
 use super::document::requests::AliasInput;
@@ -8,6 +7,7 @@ use super::fields::JsonBody;
 use super::problem::Problem;
 use super::query::{Linked, List, Parameters};
 use super::reply::Created;
+use super::{Context, HttpContext, Id};
 use crate::address::{Address, DomainName};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, AliasId, DomainId, InboxId};
@@ -87,8 +87,8 @@ fn name_and_domain(text: &str) -> Result<(AliasName, DomainName), String> {
 )]
 pub(super) async fn create(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     body: JsonBody,
 ) -> Result<Created<AliasJson>, Problem> {
     caller.whole_account()?;
@@ -122,8 +122,8 @@ async fn domain_id(context: &HttpContext, account: &AccountId, name: &DomainName
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     mut parameters: Parameters,
 ) -> Result<Linked<List<AliasJson>>, Problem> {
     let inbox = caller.inbox(&context, &id).await?;
@@ -144,7 +144,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn delete(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     Path((id, alias)): Path<(String, String)>,
 ) -> Result<StatusCode, Problem> {
     caller.whole_account()?;

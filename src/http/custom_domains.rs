@@ -1,6 +1,5 @@
 //! `/api/v1/custom_domains`. The history is in [`super::domain_history`].
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::client_id::{client_id, client_id_used};
 use super::document::parameters::{AccountQuery, PageQuery};
@@ -10,6 +9,7 @@ use super::problem::Problem;
 use super::query::{Linked, Parameters};
 use super::reply::{Created, put};
 use super::version::{IfMatch, Versioned, changed_since};
+use super::{Context, HttpContext, Id};
 use crate::address::DomainName;
 use crate::id::{AccountId, DomainId};
 use crate::registry::{Answered, CreateError, CustomDomain, LONGEST_WAIT, PatchError, VerifyError};
@@ -80,7 +80,7 @@ fn repeat_records(fields: &mut Fields, ours: &[(&'static str, Vec<&str>)]) {
 )]
 pub(super) async fn create(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     body: JsonBody,
 ) -> Result<Created<CustomDomain>, Problem> {
     caller.whole_account()?;
@@ -110,7 +110,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Linked<Vec<CustomDomain>>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
@@ -135,8 +135,8 @@ pub(super) async fn claim(caller: &Caller, context: &HttpContext, id: &str) -> R
 )]
 pub(super) async fn show(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
 ) -> Result<Versioned<CustomDomain>, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
     context.registry.get(&account, &id).await?.map(versioned).ok_or_else(Problem::not_found)
@@ -153,11 +153,7 @@ fn versioned(domain: CustomDomain) -> Versioned<CustomDomain> {
     get, path = "/api/v1/custom_domains/{id}/zone_file", tag = "Custom domains", params(("id" = DomainId, Path)),
     responses((status = 200, body = String, content_type = "text/plain"))
 )]
-pub(super) async fn zone_file(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<Response, Problem> {
+pub(super) async fn zone_file(caller: Caller, State(context): Context, Path(id): Id) -> Result<Response, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
     let file = context.registry.zone_file(&account, &id).await?.ok_or_else(Problem::not_found)?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], file).into_response())
@@ -173,8 +169,8 @@ pub(super) async fn zone_file(
 )]
 pub(super) async fn change(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     IfMatch(versions): IfMatch,
     body: JsonBody,
 ) -> Result<Versioned<CustomDomain>, Problem> {
@@ -224,11 +220,7 @@ fn records_of(domain: &CustomDomain) -> [(&'static str, Vec<&str>); 4] {
     delete, path = "/api/v1/custom_domains/{id}", tag = "Custom domains", params(("id" = DomainId, Path)),
     responses((status = 204))
 )]
-pub(super) async fn delete(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(caller: Caller, State(context): Context, Path(id): Id) -> Result<StatusCode, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
     if context.registry.delete(&account, &id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found()) }
 }
@@ -244,8 +236,8 @@ pub(super) async fn delete(
 )]
 pub(super) async fn verify(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Problem> {

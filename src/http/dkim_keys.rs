@@ -1,10 +1,10 @@
 //! `/api/v1/custom_domains/{id}/dkim_keys` and `…/rotate_key`: the three keys of a domain and their rotation. With
 //! Amazon SES as the signing provider both are 409, since SES holds the keys.
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::fields::JsonBody;
 use super::problem::Problem;
+use super::{Context, HttpContext, Id};
 use crate::config::{Config, Provider};
 use crate::id::DomainId;
 use crate::rotation::{RotateError, ShownKey};
@@ -28,11 +28,7 @@ pub(super) struct KeysJson {
     get, path = "/api/v1/custom_domains/{id}/dkim_keys", tag = "Custom domains", params(("id" = DomainId, Path)),
     responses((status = 200, body = KeysJson), (status = 409))
 )]
-pub(super) async fn list(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<Json<KeysJson>, Problem> {
+pub(super) async fn list(caller: Caller, State(context): Context, Path(id): Id) -> Result<Json<KeysJson>, Problem> {
     let id = own(&caller, &context, &id).await?;
     keys_are_here(&context.config)?;
     shown(&context, &id).await
@@ -47,8 +43,8 @@ pub(super) async fn list(
 )]
 pub(super) async fn rotate(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     body: JsonBody,
 ) -> Result<Json<KeysJson>, Problem> {
     let id = own(&caller, &context, &id).await?;

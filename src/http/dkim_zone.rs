@@ -1,6 +1,6 @@
 //! `/api/v1/dkim_zone`: the zone that customers' DKIM CNAME records point to, for operators who publish it themselves.
 
-use super::HttpContext;
+use super::Context;
 use super::caller::Caller;
 use super::dkim_keys::keys_are_here;
 use super::problem::Problem;
@@ -30,7 +30,7 @@ pub(super) struct ZoneJson {
     get, path = "/api/v1/dkim_zone", tag = "Queue and operation",
     responses((status = 200, body = ZoneJson), (status = 409))
 )]
-pub(super) async fn show(caller: Caller, State(context): State<HttpContext>) -> Result<Json<ZoneJson>, Problem> {
+pub(super) async fn show(caller: Caller, State(context): Context) -> Result<Json<ZoneJson>, Problem> {
     caller.operator()?;
     keys_are_here(&context.config)?;
     let zone_file = zone_file(&context.config.dkim, &context.store.dkim_zone().await?);

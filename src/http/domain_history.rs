@@ -1,11 +1,11 @@
 //! `/api/v1/custom_domains/{id}/checks` and `…/events`: the history of a custom domain, newest first.
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::custom_domains::claim;
 use super::document::parameters::PageQuery;
 use super::problem::Problem;
 use super::query::{Linked, List, Parameters};
+use super::{Context, Id};
 use crate::id::DomainId;
 use crate::registry::{DomainCheck, DomainEvent};
 use axum::extract::{Path, State};
@@ -17,8 +17,8 @@ use axum::extract::{Path, State};
 )]
 pub(super) async fn checks(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     mut parameters: Parameters,
 ) -> Result<Linked<List<DomainCheck>>, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
@@ -36,8 +36,8 @@ pub(super) async fn checks(
 )]
 pub(super) async fn events(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     mut parameters: Parameters,
 ) -> Result<Linked<List<DomainEvent>>, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;

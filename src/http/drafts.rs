@@ -2,7 +2,6 @@
 //!
 //! Invariant: a draft keeps its id when it is changed, though its octets are a new message to IMAP.
 
-use super::HttpContext;
 use super::body::no_room;
 use super::caller::Caller;
 use super::compose::{Attachment, Content, Mailbox};
@@ -15,6 +14,7 @@ use super::query::{Linked, Meta, Parameters};
 use super::reply::{Created, Repeated};
 use super::send::{Addressed, JSON_FACTOR, Options, Sent, login_of, raw_request, sending_inbox, submit};
 use super::version::{IfMatch, Versioned};
+use super::{Context, HttpContext};
 use crate::auth::login::Scope;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, InboxId, MessageId};
@@ -205,7 +205,7 @@ impl DraftJson {
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     path: At,
     mut parameters: Parameters,
 ) -> Result<Linked<DraftsJson>, Problem> {
@@ -255,7 +255,7 @@ async fn inbox_of(caller: &Caller, context: &HttpContext, Path(ids): &At) -> Res
 )]
 pub(super) async fn create(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     path: At,
     body: JsonBody,
 ) -> Result<Created<WholeJson>, Problem> {
@@ -370,11 +370,7 @@ fn at(Path(ids): &At) -> Result<(Option<&str>, &str), Problem> {
     get, path = "/api/v1/drafts/{id}", tag = "Drafts", params(("id" = MessageId, Path)),
     responses((status = 200, body = WholeJson))
 )]
-pub(super) async fn show(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    path: At,
-) -> Result<Versioned<WholeJson>, Problem> {
+pub(super) async fn show(caller: Caller, State(context): Context, path: At) -> Result<Versioned<WholeJson>, Problem> {
     let (inbox, id) = at(&path)?;
     let (inbox, message) = draft(&caller, &context, inbox, id).await?;
     shown(&caller, &context, &inbox, &message.id).await
@@ -389,7 +385,7 @@ pub(super) async fn show(
 )]
 pub(super) async fn change(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     path: At,
     IfMatch(versions): IfMatch,
     body: JsonBody,
@@ -414,11 +410,7 @@ pub(super) async fn change(
     delete, path = "/api/v1/drafts/{id}", tag = "Drafts", params(("id" = MessageId, Path)),
     responses((status = 204))
 )]
-pub(super) async fn delete(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    path: At,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(caller: Caller, State(context): Context, path: At) -> Result<StatusCode, Problem> {
     let (inbox, id) = at(&path)?;
     let (inbox, message) = draft(&caller, &context, inbox, id).await?;
     caller.mailboxes(&context).remove_email(&inbox.id, &message.id).await.map_err(emails::problem)?;
@@ -434,7 +426,7 @@ pub(super) async fn delete(
 )]
 pub(super) async fn send(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     path: At,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
     let (inbox, id) = at(&path)?;

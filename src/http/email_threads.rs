@@ -1,11 +1,11 @@
 //! `/api/v1/email_threads`: the emails of an inbox that belong together.
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::{AccountQuery, InboxQuery, PageQuery};
 use super::emails::{self, EmailJson};
 use super::problem::Problem;
 use super::query::{Linked, List, Meta, Parameters};
+use super::{Context, Id};
 use crate::auth::login::Scope;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, InboxId, MessageId, ThreadId};
@@ -67,7 +67,7 @@ pub(super) struct WholeThreadJson {
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Linked<List<ThreadJson>>, Problem> {
     let inbox = parameters.take::<String>("inbox");
@@ -97,8 +97,8 @@ pub(super) async fn list(
 )]
 pub(super) async fn show(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
 ) -> Result<Json<WholeThreadJson>, Problem> {
     let id: ThreadId = id.parse().map_err(|_| Problem::not_found())?;
     let store = caller.store(&context);

@@ -1,7 +1,7 @@
 //! `/healthz`: 200 while the store can be read, for service managers. `/readyz`: 200 while clients should be sent here, for load
 //! balancers: the store takes writes, and the daemon is not about to stop.
 
-use super::HttpContext;
+use super::Context;
 use super::problem::Problem;
 use crate::store::Store;
 use axum::Json;
@@ -28,7 +28,7 @@ pub(super) struct Health {
 ///
 /// For service managers; needs no token.
 #[utoipa::path(get, path = "/healthz", tag = "Service", security(()), responses((status = 200, body = Health)))]
-pub(super) async fn show(State(context): State<HttpContext>) -> Result<Json<Health>, Problem> {
+pub(super) async fn show(State(context): Context) -> Result<Json<Health>, Problem> {
     context.store.account_list(None, 1).await?;
     Ok(Json(Health { status: "ok" }))
 }
@@ -37,7 +37,7 @@ pub(super) async fn show(State(context): State<HttpContext>) -> Result<Json<Heal
 ///
 /// For load balancers: the store takes writes, and the daemon is not about to stop. Needs no token.
 #[utoipa::path(get, path = "/readyz", tag = "Service", security(()), responses((status = 200, body = Health)))]
-pub(super) async fn ready(State(context): State<HttpContext>) -> Result<Json<Health>, Problem> {
+pub(super) async fn ready(State(context): Context) -> Result<Json<Health>, Problem> {
     match context.readiness.is_ready().await {
         true => Ok(Json(Health { status: "ready" })),
         false => Err(Problem::unavailable()),

@@ -1,6 +1,5 @@
 //! `/api/v1/inboxes`.
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::client_id::{client_id, client_id_used};
 use super::document::parameters::{AccountQuery, EmailQuery, PageQuery};
@@ -12,6 +11,7 @@ use super::problem::Problem;
 use super::query::{Linked, List, Meta, Parameters};
 use super::reply::{Created, put};
 use super::version::{IfMatch, Versioned, changed_since, etag};
+use super::{Context, HttpContext, Id};
 use crate::address::{DomainName, InboxName, InboxNameError};
 use crate::auth::login::{Permissions, Scope};
 use crate::clock::Timestamp;
@@ -119,7 +119,7 @@ fn names(fields: &mut Fields, platform: &DomainName) -> Option<(InboxName, Optio
 )]
 pub(super) async fn create(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     body: JsonBody,
 ) -> Result<Created<InboxJson>, Problem> {
     caller.whole_account()?;
@@ -173,7 +173,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Linked<List<InboxJson>>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
@@ -226,8 +226,8 @@ struct InboxWithEmails {
 )]
 pub(super) async fn show(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
     let page = emails::Page::take(&mut parameters, context.config.limits.keyword_length);
@@ -266,11 +266,7 @@ pub(super) struct WarmupJson {
     get, path = "/api/v1/inboxes/{id}/warmup", tag = "Inboxes", params(("id" = InboxId, Path)),
     responses((status = 200, body = WarmupJson))
 )]
-pub(super) async fn warmup(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<Json<WarmupJson>, Problem> {
+pub(super) async fn warmup(caller: Caller, State(context): Context, Path(id): Id) -> Result<Json<WarmupJson>, Problem> {
     let inbox = caller.inbox(&context, &id).await?;
     Ok(Json(WarmupJson { inbox_id: inbox.id.number(), warmup_started_at: None }))
 }
@@ -282,8 +278,8 @@ pub(super) async fn warmup(
 )]
 pub(super) async fn change(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     IfMatch(versions): IfMatch,
     body: JsonBody,
 ) -> Result<Versioned<InboxJson>, Problem> {
@@ -326,11 +322,7 @@ fn days(fields: &mut Fields, name: &'static str) -> Option<Option<u16>> {
     delete, path = "/api/v1/inboxes/{id}", tag = "Inboxes", params(("id" = InboxId, Path)),
     responses((status = 204))
 )]
-pub(super) async fn delete(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(caller: Caller, State(context): Context, Path(id): Id) -> Result<StatusCode, Problem> {
     caller.whole_account()?;
     let inbox = caller.inbox(&context, &id).await?;
     if !caller.mailboxes(&context).delete_inbox(&inbox.account, &inbox.id).await? {

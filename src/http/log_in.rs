@@ -1,6 +1,5 @@
 //! `/api/v1/auth`, `/me` and `/password`: a user logs in with a password, which gives a token of the user's account.
 
-use super::HttpContext;
 use super::body::no_room;
 use super::caller::{Anonymous, Caller};
 use super::document::requests::{LogInInput, PasswordUpdate};
@@ -8,6 +7,7 @@ use super::fields::JsonBody;
 use super::problem::Problem;
 use super::reply::Secretive;
 use super::users::{UserJson, hashed, new_password, not_changed};
+use super::{Context, HttpContext};
 use crate::auth::login::{LoginError, Scope};
 use crate::auth::passwords::MEMORY;
 use crate::auth::token::Token;
@@ -74,7 +74,7 @@ fn wrong_password() -> Problem {
 )]
 pub(super) async fn log_in(
     Anonymous { client, spool }: Anonymous,
-    State(context): State<HttpContext>,
+    State(context): Context,
     body: JsonBody,
 ) -> Result<Secretive<AuthJson>, Problem> {
     let mut fields = body.fields(&spool, "user").await?;
@@ -110,7 +110,7 @@ pub(super) async fn log_in(
 
 /// Revokes the token of the request
 #[utoipa::path(delete, path = "/api/v1/auth", tag = "Sessions", responses((status = 200, body = Success)))]
-pub(super) async fn log_out(caller: Caller, State(context): State<HttpContext>) -> Result<Json<Success>, Problem> {
+pub(super) async fn log_out(caller: Caller, State(context): Context) -> Result<Json<Success>, Problem> {
     let token = &caller.principal.token;
     caller.store(&context).token_revoke(None, token, context.clock.now()).await?;
     tracing::info!(%token, "token revoked by its own request");
@@ -133,7 +133,7 @@ async fn user_of(caller: &Caller, context: &HttpContext) -> Result<User, Problem
 ///
 /// Of a token that no log-in made, the first user of the account.
 #[utoipa::path(get, path = "/api/v1/me", tag = "Sessions", responses((status = 200, body = UserJson)))]
-pub(super) async fn me(caller: Caller, State(context): State<HttpContext>) -> Result<Json<UserJson>, Problem> {
+pub(super) async fn me(caller: Caller, State(context): Context) -> Result<Json<UserJson>, Problem> {
     Ok(Json(user_of(&caller, &context).await?.into()))
 }
 
@@ -146,7 +146,7 @@ pub(super) async fn me(caller: Caller, State(context): State<HttpContext>) -> Re
 )]
 pub(super) async fn change_password(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     body: JsonBody,
 ) -> Result<Json<Success>, Problem> {
     let user = user_of(&caller, &context).await?;

@@ -1,6 +1,5 @@
 //! `/api/v1/mailbox_labels`: the names and colours of labels. The system's labels are listed, and cannot be changed.
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::AccountQuery;
 use super::document::requests::{LabelInput, LabelUpdate};
@@ -10,6 +9,7 @@ use super::problem::Problem;
 use super::query::Parameters;
 use super::reply::Created;
 use super::version::{IfMatch, Versioned, changed_since};
+use super::{Context, HttpContext, Id};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, LabelId};
 use crate::store::labels::{LabelChange, LabelError, LabelRow};
@@ -61,7 +61,7 @@ impl LabelJson {
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Json<LabelsJson>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
@@ -98,7 +98,7 @@ fn color(fields: &mut Fields) -> Option<String> {
 )]
 pub(super) async fn create(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     body: JsonBody,
 ) -> Result<Created<LabelJson>, Problem> {
     caller.whole_account()?;
@@ -142,8 +142,8 @@ pub(super) async fn create(
 )]
 pub(super) async fn show(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
 ) -> Result<Versioned<LabelJson>, Problem> {
     if let Some(slug) = labels::system().find(|slug| *slug == id) {
         return Ok(Versioned { body: LabelJson::system(slug), version: Timestamp::from_millis(0) });
@@ -166,8 +166,8 @@ fn versioned(label: LabelRow) -> Versioned<LabelJson> {
 )]
 pub(super) async fn change(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     IfMatch(versions): IfMatch,
     body: JsonBody,
 ) -> Result<Versioned<LabelJson>, Problem> {
@@ -191,11 +191,7 @@ pub(super) async fn change(
     delete, path = "/api/v1/mailbox_labels/{id}", tag = "Labels", params(("id" = String, Path)),
     responses((status = 204))
 )]
-pub(super) async fn delete(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(caller: Caller, State(context): Context, Path(id): Id) -> Result<StatusCode, Problem> {
     let (account, label) = find(&caller, &context, &id).await?;
     match caller.store(&context).label_delete(&account, &label.id).await? {
         true => Ok(StatusCode::NO_CONTENT),

@@ -70,6 +70,7 @@ use crate::resources::spool::Spool;
 use crate::rotation::Rotation;
 use crate::store::Store;
 use crate::submission::Submission;
+use axum::extract::{Path, State};
 use caller::Caller;
 use std::sync::Arc;
 
@@ -102,6 +103,11 @@ pub struct HttpContext {
     /// What `/readyz` shows.
     pub readiness: Readiness,
 }
+
+/// The services, as handlers take them.
+type Context = State<HttpContext>;
+/// The id in a path.
+type Id = Path<String>;
 
 impl HttpContext {
     /// Limits how many inboxes, aliases and API tokens an account creates per hour.

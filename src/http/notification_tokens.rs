@@ -1,7 +1,6 @@
 //! `/api/v1/notification_tokens`: device tokens that apps register for push notifications. The daemon stores them for the operator's
 //! own push service, and sends nothing to them.
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::{AccountQuery, PageQuery};
 use super::document::requests::NotificationTokenInput;
@@ -9,6 +8,7 @@ use super::fields::{Fields, JsonBody};
 use super::problem::Problem;
 use super::query::{Linked, List, Parameters};
 use super::reply::Created;
+use super::{Context, Id};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, NotificationTokenId, UserId};
 use crate::store::notification_tokens::{NotificationToken, RegisterError};
@@ -85,7 +85,7 @@ fn line(fields: &mut Fields, field: &'static str, longest: usize) -> String {
 )]
 pub(super) async fn create(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     body: JsonBody,
 ) -> Result<Created<Registered>, Problem> {
     caller.whole_account()?;
@@ -108,7 +108,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Linked<List<TokenJson>>, Problem> {
     let account = parameters.take::<AccountId>("account_id");
@@ -124,11 +124,7 @@ pub(super) async fn list(
     delete, path = "/api/v1/notification_tokens/{id}", tag = "Notification tokens",
     params(("id" = NotificationTokenId, Path)), responses((status = 204))
 )]
-pub(super) async fn delete(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(caller: Caller, State(context): Context, Path(id): Id) -> Result<StatusCode, Problem> {
     let own = caller.whole_account()?;
     let id: NotificationTokenId = id.parse().map_err(|_| Problem::not_found())?;
     match caller.store(&context).notification_token_remove(own, &id).await? {

@@ -1,12 +1,12 @@
 //! `/api/v1/queue`: mail not yet delivered. An account sees its own; an operator sees all, or those of `account_id`.
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::{AccountQuery, PageQuery};
 use super::document::requests::QueueActionInput;
 use super::fields::{Fields, JsonBody};
 use super::problem::Problem;
 use super::query::{Linked, List, Meta, Parameters};
+use super::{Context, HttpContext, Id};
 use crate::id::{AccountId, MessageId, SubmissionId};
 use crate::store::queue::{QueueAction, QueueEntry, QueueFilter};
 use axum::Json;
@@ -28,7 +28,7 @@ const ERROR: usize = 1000;
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Linked<List<QueueEntry>>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
@@ -65,11 +65,7 @@ async fn found(caller: &Caller, context: &HttpContext, id: &str) -> Result<Queue
     params(("id" = String, Path, description = "Its own id, or that of its copy in Sent")),
     responses((status = 200, body = QueueEntry))
 )]
-pub(super) async fn show(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<Json<QueueEntry>, Problem> {
+pub(super) async fn show(caller: Caller, State(context): Context, Path(id): Id) -> Result<Json<QueueEntry>, Problem> {
     found(&caller, &context, &id).await.map(Json)
 }
 
@@ -81,8 +77,8 @@ pub(super) async fn show(
 )]
 pub(super) async fn retry(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
 ) -> Result<(StatusCode, Json<QueueEntry>), Problem> {
     let message = found(&caller, &context, &id).await?;
     if message.deliveries.iter().all(|delivery| delivery.on_hold) {
@@ -108,11 +104,7 @@ pub(super) async fn retry(
     params(("id" = String, Path, description = "Its own id, or that of its copy in Sent")),
     responses((status = 204))
 )]
-pub(super) async fn drop(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn drop(caller: Caller, State(context): Context, Path(id): Id) -> Result<StatusCode, Problem> {
     let message = found(&caller, &context, &id).await?;
     if !caller.store(&context).queue_drop(message.id.clone()).await? {
         return Err(Problem::not_found());
@@ -193,7 +185,7 @@ impl Act {
 )]
 pub(super) async fn act(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     body: JsonBody,
 ) -> Result<Json<QueueActionResult>, Problem> {
     caller.whole_account()?;

@@ -3,7 +3,6 @@
 //! Three forms: JSON with the message's parts, JSON with a complete message in `raw`, or a `message/rfc822` body.
 //! Invariant: 201 means that the message is on disk.
 
-use super::HttpContext;
 use super::body::{no_room, read_body};
 use super::caller::Caller;
 use super::compose::{Content, Mailbox, mailbox, mailboxes};
@@ -13,6 +12,7 @@ use super::fields::{Fields, is_json, media_type};
 use super::problem::Problem;
 use super::query::Parameters;
 use super::sending_identity::not_of_the_inbox;
+use super::{Context, HttpContext};
 use crate::address::Address;
 use crate::auth::login::{Login, Scope};
 use crate::clock::Timestamp;
@@ -121,7 +121,7 @@ pub(super) enum Message {
 )]
 pub(super) async fn send(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
     headers: HeaderMap,
     body: Body,

@@ -1,11 +1,11 @@
 //! `GET …/inboxes/{id}/sending_identity`: the address a message sent now would leave under, and how a receiver would
 //! evaluate it. A dry run of the same choice that sending makes; nothing is sent.
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::LoginQuery;
 use super::problem::Problem;
 use super::query::Parameters;
+use super::{Context, Id};
 use crate::address::{Address, DomainName};
 use crate::config::Provider;
 use crate::id::{DomainId, InboxId};
@@ -54,8 +54,8 @@ struct FallbackJson {
 )]
 pub(super) async fn show(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     mut parameters: Parameters,
 ) -> Result<Json<IdentityJson>, Problem> {
     let inbox = caller.inbox(&context, &id).await?;

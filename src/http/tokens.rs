@@ -1,6 +1,5 @@
 //! `/api/v1/tokens`. The text of a token is returned once, when it is created.
 
-use super::HttpContext;
 use super::accounts::display_name;
 use super::caller::Caller;
 use super::document::parameters::{AccountQuery, PageQuery};
@@ -9,6 +8,7 @@ use super::fields::{Fields, JsonBody};
 use super::problem::Problem;
 use super::query::{Linked, List, Parameters};
 use super::reply::{Created, CreatedSecret};
+use super::{Context, Id};
 use crate::auth::login::{Permissions, Scope};
 use crate::auth::token::Token;
 use crate::clock::Timestamp;
@@ -148,7 +148,7 @@ fn wanted(fields: &mut Fields, most_inboxes: usize, now: Timestamp) -> TokenRequ
 )]
 pub(super) async fn create(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     body: JsonBody,
 ) -> Result<CreatedSecret<NewTokenJson>, Problem> {
     caller.whole_account()?;
@@ -212,7 +212,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Linked<List<TokenJson>>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
@@ -231,11 +231,7 @@ pub(super) async fn list(
     get, path = "/api/v1/tokens/{id}", tag = "API tokens", params(("id" = TokenId, Path)),
     responses((status = 200, body = TokenJson))
 )]
-pub(super) async fn show(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<Json<TokenJson>, Problem> {
+pub(super) async fn show(caller: Caller, State(context): Context, Path(id): Id) -> Result<Json<TokenJson>, Problem> {
     let account = caller.whole_account()?;
     let id: TokenId = id.parse().map_err(|_| Problem::not_found())?;
     let found = caller.store(&context).token_get(account, &id).await?;
@@ -247,11 +243,7 @@ pub(super) async fn show(
     delete, path = "/api/v1/tokens/{id}", tag = "API tokens", params(("id" = TokenId, Path)),
     responses((status = 204))
 )]
-pub(super) async fn revoke(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn revoke(caller: Caller, State(context): Context, Path(id): Id) -> Result<StatusCode, Problem> {
     let account = caller.whole_account()?;
     let id: TokenId = id.parse().map_err(|_| Problem::not_found())?;
     let revoked = caller.store(&context).token_revoke(account, &id, context.clock.now()).await?;

@@ -1,7 +1,6 @@
 //! `/api/v1/users`: the users of accounts. Operators make them, since an email belongs to one user of all accounts; a token of an
 //! account changes its own.
 
-use super::HttpContext;
 use super::caller::Caller;
 use super::document::parameters::{AccountQuery, PageQuery};
 use super::document::requests::{PasswordInput, UserInput, UserUpdate};
@@ -10,6 +9,7 @@ use super::problem::Problem;
 use super::query::{Linked, List, Parameters};
 use super::reply::{Created, CreatedSecret, Secretive};
 use super::version::{IfMatch, Versioned, changed_since};
+use super::{Context, HttpContext, Id};
 use crate::address::Address;
 use crate::auth::passwords::{self, HashError, Passwords};
 use crate::clock::Timestamp;
@@ -119,7 +119,7 @@ fn chosen(given: Option<Secret>) -> Result<(Secret, Option<String>), Problem> {
 )]
 pub(super) async fn create(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     body: JsonBody,
 ) -> Result<CreatedSecret<UserJson>, Problem> {
     caller.operator()?;
@@ -167,7 +167,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Linked<List<UserJson>>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
@@ -188,8 +188,8 @@ pub(super) async fn list(
 )]
 pub(super) async fn show(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
 ) -> Result<Versioned<UserJson>, Problem> {
     found(&caller, &context, &id).await.map(versioned)
 }
@@ -223,8 +223,8 @@ async fn found(caller: &Caller, context: &HttpContext, id: &str) -> Result<User,
 )]
 pub(super) async fn change(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     IfMatch(versions): IfMatch,
     body: JsonBody,
 ) -> Result<Versioned<UserJson>, Problem> {
@@ -247,8 +247,8 @@ pub(super) async fn change(
 )]
 pub(super) async fn set_password(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     body: JsonBody,
 ) -> Result<Secretive<UserJson>, Problem> {
     let id = found(&caller, &context, &id).await?.id;

@@ -2,13 +2,13 @@
 
 use super::labels::{self, Label};
 use super::{find, shown};
-use crate::http::HttpContext;
 use crate::http::caller::Caller;
 use crate::http::document::requests::{EmailAction, EmailUpdate};
 use crate::http::fields::{Fields, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::send::inbox_full;
 use crate::http::version::{IfMatch, Versioned, changed_since};
+use crate::http::{Context, HttpContext, Id};
 use crate::id::{MessageId, SubmissionId};
 use crate::store::email_changes::{EmailChange, EmailError, Target};
 use crate::store::inboxes::Inbox;
@@ -30,8 +30,8 @@ use axum::http::StatusCode;
 )]
 pub(in crate::http) async fn change(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     IfMatch(versions): IfMatch,
     body: JsonBody,
 ) -> Result<Versioned<EmailJson>, Problem> {
@@ -50,8 +50,8 @@ pub(in crate::http) async fn change(
 )]
 pub(in crate::http) async fn act(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     IfMatch(versions): IfMatch,
     body: JsonBody,
 ) -> Result<Versioned<EmailJson>, Problem> {
@@ -82,8 +82,8 @@ pub(in crate::http) async fn act(
 )]
 pub(in crate::http) async fn delete(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
 ) -> Result<StatusCode, Problem> {
     let (inbox, message) = find(&caller, &context, &id).await?;
     let (store, mailboxes) = (caller.store(&context), caller.mailboxes(&context));
@@ -104,8 +104,8 @@ pub(in crate::http) async fn delete(
 )]
 pub(in crate::http) async fn restore(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
 ) -> Result<Versioned<EmailJson>, Problem> {
     let (inbox, message) = find(&caller, &context, &id).await?;
     apply(&caller, &context, &inbox, &message, EmailChange::to(Target::Origin)).await

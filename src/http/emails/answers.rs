@@ -4,7 +4,6 @@
 //! message only where the request names none, and never to the inbox itself.
 
 use super::find;
-use crate::http::HttpContext;
 use crate::http::body::no_room;
 use crate::http::caller::Caller;
 use crate::http::compose::{Attachment, Content, Mailbox};
@@ -12,6 +11,7 @@ use crate::http::document::requests::{ForwardInput, ReplyInput};
 use crate::http::fields::{Fields, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::send::{Addressed, JSON_FACTOR, Options, Sent, parts_request, submit};
+use crate::http::{Context, HttpContext, Id};
 use crate::id::MessageId;
 use crate::message::addresses;
 use crate::message::fields::Header;
@@ -177,8 +177,8 @@ fn subject(original: &str, kind: Kind) -> String {
 )]
 pub(in crate::http) async fn reply(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     body: JsonBody,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
     answer(&caller, &context, &id, body, Kind::Reply).await
@@ -191,8 +191,8 @@ pub(in crate::http) async fn reply(
 )]
 pub(in crate::http) async fn forward(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
     body: JsonBody,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
     answer(&caller, &context, &id, body, Kind::Forward).await

@@ -4,7 +4,6 @@
 
 use super::{SHOW_FACTOR, find};
 use crate::clock::Timestamp;
-use crate::http::HttpContext;
 use crate::http::body::no_room;
 use crate::http::caller::Caller;
 use crate::http::document::parameters::RangeHeader;
@@ -13,6 +12,7 @@ use crate::http::fields::JsonBody;
 use crate::http::problem::Problem;
 use crate::http::reply::put;
 use crate::http::serve::Client;
+use crate::http::{Context, HttpContext};
 use crate::id::{AccountId, InboxId, MessageId};
 use crate::message::mime::Tree;
 use crate::message::text::attachment;
@@ -62,7 +62,7 @@ pub(in crate::http) struct LinkJson {
 )]
 pub(in crate::http) async fn download(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     Path((id, number)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -81,7 +81,7 @@ pub(in crate::http) async fn download(
 )]
 pub(in crate::http) async fn link(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     Path((id, number)): Path<(String, String)>,
     body: JsonBody,
 ) -> Result<(StatusCode, Json<LinkJson>), Problem> {
@@ -115,7 +115,7 @@ pub(in crate::http) async fn link(
 )]
 pub(in crate::http) async fn follow(
     client: Option<Extension<Client>>,
-    State(context): State<HttpContext>,
+    State(context): Context,
     Path(link): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

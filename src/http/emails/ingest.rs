@@ -3,7 +3,7 @@
 use crate::address::{Address, ReversePath};
 use crate::clock::Timestamp;
 use crate::envelope::Recipients;
-use crate::http::HttpContext;
+use crate::http::Context;
 use crate::http::body::no_room;
 use crate::http::caller::Caller;
 use crate::http::compose::Content;
@@ -43,7 +43,7 @@ pub(in crate::http) struct Ingested {
 )]
 pub(in crate::http) async fn ingest(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     body: JsonBody,
 ) -> Result<(StatusCode, Json<Ingested>), Problem> {
     let limits = &context.config.limits;

@@ -13,13 +13,13 @@ pub(super) mod wait;
 pub(super) use crate::views::email::WholeJson as MessageJson;
 pub(super) use actions::problem;
 
-use super::HttpContext;
 use super::body::no_room;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::query::{Linked, Meta, Parameters};
 use super::reply::Repeated;
 use super::version::Versioned;
+use super::{Context, HttpContext, Id};
 use crate::clock::Timestamp;
 use crate::http::document::parameters::{EmailQuery, OneInboxQuery};
 use crate::id::{InboxId, MessageId, ThreadId};
@@ -171,7 +171,7 @@ pub(super) async fn show_all(
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Linked<EmailList>, Problem> {
     let inbox: Option<String> = parameters.take("inbox");
@@ -225,8 +225,8 @@ pub(super) fn page_of(
 )]
 pub(super) async fn show(
     caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    State(context): Context,
+    Path(id): Id,
 ) -> Result<Versioned<WholeJson>, Problem> {
     let (inbox, stored) = find(&caller, &context, &id).await?;
     let version = stored.version();
@@ -263,11 +263,7 @@ async fn whole(
     get, path = "/api/v1/emails/{id}/raw", tag = "Emails", params(("id" = MessageId, Path)),
     responses((status = 200, content_type = "message/rfc822", body = String))
 )]
-pub(super) async fn raw(
-    caller: Caller,
-    State(context): State<HttpContext>,
-    Path(id): Path<String>,
-) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn raw(caller: Caller, State(context): Context, Path(id): Id) -> Result<impl IntoResponse, Problem> {
     let (inbox, message) = find(&caller, &context, &id).await?;
     let mut claim = caller.spool.claim();
     claim.grow_to(FIRST_PIECE).map_err(no_room)?;

@@ -6,12 +6,12 @@
 use super::terms::{Terms, parse};
 use super::{EmailList, page_of, per_page, show_all};
 use crate::auth::login::Scope;
-use crate::http::HttpContext;
 use crate::http::body::no_room;
 use crate::http::caller::Caller;
 use crate::http::document::parameters::{AccountQuery, InboxQuery, SearchQuery};
 use crate::http::problem::Problem;
 use crate::http::query::{Linked, Parameters};
+use crate::http::{Context, HttpContext};
 use crate::id::{AccountId, MessageId};
 use crate::message::highlights::Highlight;
 use crate::resources::spool::PATIENCE;
@@ -44,7 +44,7 @@ const FACTOR: usize = 4;
 )]
 pub(in crate::http) async fn search(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Linked<EmailList>, Problem> {
     let inbox = parameters.take::<String>("inbox");

@@ -6,13 +6,13 @@ use super::search::{FoundEmail, by_body, by_header};
 use super::terms::{Terms, parse};
 use super::whole;
 use crate::events::{Cursor, Event, EventId, PublicType};
-use crate::http::HttpContext;
 use crate::http::caller::Caller;
 use crate::http::document::parameters::WaitQuery;
 use crate::http::events::Place;
 use crate::http::problem::Problem;
 use crate::http::query::{Linked, Parameters};
 use crate::http::serve::Connection;
+use crate::http::{Context, HttpContext, Id};
 use crate::id::InboxId;
 use crate::message::searched::lower;
 use crate::public_events::{Followed, Selection};
@@ -47,9 +47,9 @@ struct Wanted {
 )]
 pub(in crate::http) async fn wait(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     Extension(connection): Extension<Connection>,
-    Path(id): Path<String>,
+    Path(id): Id,
     mut parameters: Parameters,
 ) -> Result<Response, Problem> {
     let wanted = Wanted::take(&mut parameters, context.config.limits.keyword_length);

@@ -4,13 +4,13 @@
 
 pub(super) mod stream;
 
-use super::HttpContext;
 use super::body::no_room;
 use super::caller::Caller;
 use super::document::parameters::{AccountQuery, EventQuery};
 use super::permission;
 use super::problem::Problem;
 use super::query::Parameters;
+use super::{Context, HttpContext};
 use crate::auth::login::{Authenticator, Permissions};
 use crate::clock::Timestamp;
 use crate::config::Limits;
@@ -159,7 +159,7 @@ fn render_failed(error: RenderError) -> Problem {
 )]
 pub(super) async fn list(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Json<EventList>, Problem> {
     let after: Option<Place> = parameters.take("after");

@@ -5,12 +5,12 @@
 
 use super::{GROUP, Place, Streams, permitted, types};
 use crate::events::{Cursor, Event, EventId};
-use crate::http::HttpContext;
 use crate::http::caller::Caller;
 use crate::http::document::parameters::{AccountQuery, LastEventHeader, StreamQuery};
 use crate::http::problem::Problem;
 use crate::http::query::Parameters;
 use crate::http::serve::Connection;
+use crate::http::{Context, HttpContext, Id};
 use crate::id::{AccountId, InboxId, TokenId};
 use crate::public_events::{Followed, Follower, PublicEvent, RenderError, Selection};
 use crate::resources::memory::Buffer;
@@ -49,7 +49,7 @@ const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-bufferi
 )]
 pub(in crate::http) async fn stream(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     Extension(connection): Extension<Connection>,
     headers: HeaderMap,
     mut parameters: Parameters,
@@ -70,9 +70,9 @@ pub(in crate::http) async fn stream(
 )]
 pub(in crate::http) async fn open(
     caller: Caller,
-    State(context): State<HttpContext>,
+    State(context): Context,
     Extension(connection): Extension<Connection>,
-    Path(id): Path<String>,
+    Path(id): Id,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, Problem> {
