@@ -8,13 +8,14 @@ use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
 /// Each status that a refusal may have, the name of its response in the document, and when it is given.
-const REFUSALS: [(u16, &str, &str); 14] = [
+const REFUSALS: [(u16, &str, &str); 15] = [
     (400, "BadRequest", "The request cannot be read, or the published API names this status for what is wrong."),
     (401, "Unauthorized", "The request has no valid token, or the email and the password are wrong."),
     (403, "Forbidden", "The token's scope or permissions are not enough, or a limit of the account is reached."),
     (404, "NotFound", "It does not exist, or belongs to another account."),
     (408, "RequestTimeout", "The body did not arrive in time."),
     (409, "Conflict", "It exists already, or the `Idempotency-Key` was used for something else."),
+    (410, "Gone", "The log no longer has all events after `since`."),
     (412, "PreconditionFailed", "The resource has another version than `If-Match` names."),
     (413, "ContentTooLarge", "The body is too large."),
     (415, "UnsupportedMediaType", "The body has another media type than those of this request."),

@@ -43,7 +43,7 @@ struct Wanted {
 /// blocks does not count.
 #[utoipa::path(
     get, path = "/api/v1/inboxes/{id}/wait", tag = "Emails", params(("id" = InboxId, Path), WaitQuery),
-    responses((status = 200, body = WholeJson), (status = 204))
+    responses((status = 200, body = WholeJson), (status = 204), (status = 410))
 )]
 pub(in crate::http) async fn wait(
     caller: Caller,
@@ -81,6 +81,7 @@ pub(in crate::http) async fn wait(
             () = connection.shutdown.requested() => return Ok(nothing(&target, follower.cursor())),
         };
         match followed {
+            Followed::Page(page) if page.has_gap => return Err(no_longer_kept()),
             Followed::Page(page) => {
                 for logged in page.events {
                     if let Some(email) = fitting(&caller, &context, &inbox, &logged, &wanted).await? {
@@ -125,6 +126,14 @@ impl Wanted {
         }
         Self { terms: Arc::new(terms), has_code }
     }
+}
+
+/// 410: emails may have arrived of which the log knows nothing any more.
+fn no_longer_kept() -> Problem {
+    let detail =
+        "The log no longer has all events after `since`: emails that have arrived since then may be missing from it.";
+    let fix = "List the emails of the inbox, then wait with the present time as `since`.";
+    Problem::new(StatusCode::GONE, "events_gone", "Events are no longer kept", detail, fix)
 }
 
 /// 204, with a link that misses no email.

@@ -398,6 +398,8 @@ async fn a_request_waits_for_the_first_email_that_fits() {
         let refused = world.get(&token, &path(&format!("?{query}"))).await;
         assert_eq!((refused.status, refused.fields()), (422, vec![field.to_owned()]), "{query}");
     }
+    let gone = world.get(&token, &path("?since=evt_9000000000000000000-1")).await;
+    assert_eq!((gone.status, gone.code()), (410, "events_gone"));
     let hidden = world.get(&world.theirs.token, &path("")).await;
     assert_eq!(hidden.status, 404);
 }
