@@ -141,6 +141,17 @@ async fn events_are_listed_in_order_and_a_poller_goes_on_from_its_cursor() {
     let emails = json!([{"id": email, "labels": ["inbox", "unread", "urgent"]}]);
     assert_eq!(changed["data"][0]["data"], json!({"emails": emails, "truncated": false}));
 
+    let path = format!("/api/v1/emails/{email}/actions");
+    assert_eq!(world.patch(&world.ours.token, &path, json!({"move_to": "archive"})).await.status, 200);
+    let cursor = changed["meta"]["next_cursor"].as_str().unwrap();
+    let moved = list(&world, &format!("?after={cursor}")).await;
+    assert_eq!(types(&moved), ["email.labels_changed"]);
+    assert_eq!(moved["data"][0]["data"]["emails"], json!([{"id": email, "labels": ["archive", "unread", "urgent"]}]));
+    // What has changed again since is in the later event alone.
+    let before = list(&world, &format!("?after={}", all["meta"]["next_cursor"].as_str().unwrap())).await;
+    assert_eq!(types(&before), ["email.labels_changed"; 2]);
+    assert_eq!(before["data"][0]["data"]["emails"], json!([]));
+
     for (query, field) in [
         ("?after=yesterday", "after"),
         ("?limit=101", "limit"),
