@@ -268,7 +268,7 @@ async fn a_session_ends_by_the_end_of_its_own_log_in_only() {
         let changed = world.store.inbox_change(&account, &inbox, disable(is_disabled), world.clock.now()).await;
         changed.unwrap().unwrap().disabled_at
     };
-    assert_eq!(change(true).await.is_some(), true);
+    assert!(change(true).await.is_some());
     assert_eq!(platform.ended().await, SessionEnd::InboxDisabled);
     let credentials = Credentials { user: "ann".to_owned(), password: token.clone() };
     let refused = world.authenticator.open_session(PEER, &credentials, Permissions::empty()).await;
