@@ -37,6 +37,7 @@ enum Stage {
 const STAGES: [Stage; 6] = [Stage::List, Stage::Get, Stage::Rare, Stage::Phrase, Stage::Sender, Stage::Send];
 
 fn main() -> Result<()> {
+    rustls::crypto::ring::default_provider().install_default().ok();
     // `cargo test --benches` and `cargo bench` pass options of the standard harness.
     let options: Vec<String> = std::env::args().skip(1).collect();
     let quick = options.iter().any(|o| o == "--quick");

@@ -83,8 +83,8 @@ fn program() -> Command {
 fn configuration(http: SocketAddr, data: &Path) -> String {
     format!(
         "data_dir = {data:?}\n[http]\nlisten = \"{http}\"\n\
-         [smtp]\nmx = \"127.0.0.1:0\"\nsubmission = \"127.0.0.1:0\"\nsubmissions = \"127.0.0.1:0\"\n\
-         [imap]\nimap = \"127.0.0.1:0\"\nimaps = \"127.0.0.1:0\"\n[dns]\nresolvers = [\"127.0.0.1:9\"]\n\
+         [smtp]\nmx = \"off\"\nsubmission = \"off\"\nsubmissions = \"off\"\n\
+         [imap]\nimap = \"off\"\nimaps = \"off\"\n[dns]\nresolvers = [\"127.0.0.1:9\"]\n\
          [queue]\nallow_networks = [\"127.0.0.0/8\"]\n[queue.relay]\nhost = \"127.0.0.1\"\nport = 9\n\
          [limits]\nconnections_per_address = 100000\nconnections = 100000\nmessages_per_hour = 100000000\n\
          recipients_per_hour = 100000000\nmx_messages_per_hour = 100000000\nmx_recipients_per_hour = 100000000\n\

@@ -26,6 +26,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 const TO: &str = "bench@inboxlayer.dev";
 
 fn main() -> Result<()> {
+    rustls::crypto::ring::default_provider().install_default().ok();
     let options: Vec<String> = std::env::args().skip(1).collect();
     if std::env::var_os(DESCRIPTORS).is_none() {
         let mut again = std::process::Command::new("sh");

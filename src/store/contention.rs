@@ -1,7 +1,7 @@
 //! Concurrent writes of two daemons on one PostgreSQL database: conflicts, hot rows, and a shared queue.
 
 use super::deliver::LocalDelivery;
-use super::engine::postgres::testing::cluster;
+use super::engine::postgres::testing::{Cluster, cluster, small_cluster};
 use super::hot_rows::HotRow;
 use super::jobs::Claim;
 use super::params;
@@ -33,7 +33,11 @@ struct Pair {
 
 impl Pair {
     async fn open() -> Self {
-        tokio::task::spawn_blocking(|| {
+        Self::on(cluster).await
+    }
+
+    async fn on(cluster: fn() -> &'static Cluster) -> Self {
+        tokio::task::spawn_blocking(move || {
             let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
             let settings = cluster().database_of(directories[0].path());
             let stores = directories.each_ref().map(|directory| {

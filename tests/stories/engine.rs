@@ -39,7 +39,7 @@ impl Engine {
     pub fn fresh() -> Self {
         static SERVER: OnceLock<Server> = OnceLock::new();
         match is_for_postgres() {
-            true => Self::fresh_on(SERVER.get_or_init(Server::start)),
+            true => Self::fresh_on(SERVER.get_or_init(|| Server::start(400))),
             false => Self::Sqlite,
         }
     }

@@ -27,7 +27,7 @@ const SEALING_KEY: &str = "b2Zhbm9mYW5vZmFub2Zhbm9mYW5vZmFub2Zhbm9mYW4=";
 
 /// A PostgreSQL server of a story's own, which ends with the process.
 fn server() -> &'static Server {
-    Box::leak(Box::new(Server::start()))
+    Box::leak(Box::new(Server::start(400)))
 }
 
 fn relay_of(relay: &Relay) -> String {

@@ -249,7 +249,7 @@ fn with(mut command: Command, environment: &[(&str, &str)]) -> Command {
 #[test]
 #[cfg_attr(not(feature = "cluster"), ignore = "needs --features cluster")]
 fn a_deployment_moves_to_postgresql_and_back_and_serves_what_it_had() {
-    let server: &'static Server = Box::leak(Box::new(Server::start()));
+    let server: &'static Server = Box::leak(Box::new(Server::start(400)));
     let relay = Relay::start();
     let queue = format!("[queue.relay]\nhost = \"127.0.0.1\"\nport = {}", relay.address.port());
     let environment = [("INBOXLAYER_SECRET_KEY", KEY)];

@@ -158,7 +158,7 @@ fn a_stream_that_is_cut_at_random_and_resumed_has_every_event_once() {
 #[test]
 #[cfg_attr(not(feature = "cluster"), ignore = "needs --features cluster")]
 fn so_has_one_of_two_daemons_that_share_a_store() {
-    let server: &'static Server = Box::leak(Box::new(Server::start()));
+    let server: &'static Server = Box::leak(Box::new(Server::start(400)));
     let (engine, relay) = (Engine::fresh_on(server), Relay::slow(Duration::from_millis(1)));
     let environment = [("INBOXLAYER_SECRET_KEY", SEALING_KEY)];
     let dns = "resolvers = [\"127.0.0.1:9\"]";

@@ -40,6 +40,15 @@ impl Exclusivity {
             _ => Self::Global,
         }
     }
+
+    /// Without other writes at the same time, a snapshot is serializable. PostgreSQL's check would still abort it: while a transaction is
+    /// open for long in any database of the server, it keeps only a summary of those that have ended since, and takes them for concurrent.
+    fn isolation(self) -> &'static str {
+        match self {
+            Self::Shared | Self::Owner => "SERIALIZABLE",
+            Self::Global => "REPEATABLE READ",
+        }
+    }
 }
 
 /// The locks of the writes of an owner.
@@ -116,7 +125,10 @@ impl Locks<'_> {
                 format!("{own}{limit}SELECT {}; ", exclusive(ALL_WRITES))
             }
         };
-        format!("BEGIN; {locks}COMMIT; BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT pg_current_xact_id()")
+        format!(
+            "BEGIN; {locks}COMMIT; BEGIN ISOLATION LEVEL {}; SELECT pg_current_xact_id()",
+            self.exclusivity.isolation()
+        )
     }
 
     /// Releases all locks but the queues: those of a write that has begun, or those taken before the wait for an exclusive lock timed out.

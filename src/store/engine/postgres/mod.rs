@@ -1,7 +1,7 @@
 //! PostgreSQL: a store that several daemons share.
 //!
-//! Invariant: a write has returned only when it is committed as durably as the server's `synchronous_commit` says. Writes run at
-//! isolation level SERIALIZABLE, reads on one snapshot. Each transaction has its own connection and blocking thread. Readers and
+//! Invariant: a write has returned only when it is committed as durably as the server's `synchronous_commit` says. Writes are
+//! serializable, reads on one snapshot. Each transaction has its own connection and blocking thread. Readers and
 //! writers have separate pools, each shared fairly between owners.
 
 mod caller;

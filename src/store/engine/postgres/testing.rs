@@ -23,7 +23,13 @@ pub(in crate::store) struct Cluster {
 
 pub(in crate::store) fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
-    CLUSTER.get_or_init(Cluster::start)
+    CLUSTER.get_or_init(|| Cluster::start(400))
+}
+
+/// A server for few connections, whose state in memory is small. Transactions that are open there disturb no other tests.
+pub(in crate::store) fn small_cluster() -> &'static Cluster {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    CLUSTER.get_or_init(|| Cluster::start(50))
 }
 
 /// Settings for a server at a URL, without TLS.
@@ -40,8 +46,8 @@ fn new_database(server: &Session, template: &str) -> Result<String, postgres::Er
 }
 
 impl Cluster {
-    fn start() -> Self {
-        let cluster = Self { server: Server::start(), databases: Mutex::default() };
+    fn start(connections: usize) -> Self {
+        let cluster = Self { server: Server::start(connections), databases: Mutex::default() };
         cluster.run("CREATE DATABASE store");
         drop(Postgres::open(&cluster.settings("store"), Events::new(), Access::Shared).unwrap());
         cluster

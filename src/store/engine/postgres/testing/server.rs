@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const RUN: &str = r#"
     while [ ! -e "$2/end" ]; do
         "$1/postgres" -D "$2/data" -k "$2" -p "$3" -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off \
-            -c max_connections=400 -c shared_buffers=64MB -c max_locks_per_transaction=256 \
+            -c max_connections="$4" -c shared_buffers=64MB -c max_locks_per_transaction=256 \
             -c ssl=on -c ssl_cert_file="$2/certificate.pem" -c ssl_key_file="$2/key.pem" >>"$2/log" 2>&1
     done &
     read -r _
@@ -82,7 +82,7 @@ fn empty_cluster(programs: &Path, directory: &Path) {
 
 impl Server {
     /// Starts a server and waits until it accepts connections.
-    pub fn start() -> Self {
+    pub fn start(connections: usize) -> Self {
         let programs = programs();
         let directory = tempfile::Builder::new().prefix("inboxlayer-postgres-").tempdir().unwrap().keep();
         let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -97,7 +97,7 @@ impl Server {
         let running = unprivileged(Path::new("/bin/sh"))
             .args(["-c", RUN, "server"])
             .args([&programs, &directory])
-            .arg(port.to_string())
+            .args([port.to_string(), connections.to_string()])
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
