@@ -57,6 +57,7 @@ mod start_and_stop;
 mod store_copy;
 mod strangers;
 mod streams;
+mod synchronised;
 mod tidy;
 mod verifiers;
 mod watching;
