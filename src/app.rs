@@ -43,6 +43,7 @@ use crate::store::bodies::objects::Objects;
 use crate::store::{Access, OpenError, Store, StoreError};
 use crate::submission::Submission;
 use crate::verifier::Verifier;
+use crate::webhooks::{self, Webhooks};
 use listeners::Bound;
 use sd_notify::NotifyState;
 use std::net::SocketAddr;
@@ -75,6 +76,8 @@ pub enum StartError {
     /// The root certificates for outbound TLS.
     #[error("queue.extra_roots: {0}")]
     Roots(TlsError),
+    #[error("[webhooks]: {0}")]
+    Webhooks(#[from] webhooks::StartError),
     #[error("[dns]: {0}")]
     Resolver(#[from] ResolverError),
     #[error("[tls]: {0}")]
@@ -118,6 +121,7 @@ pub struct Services {
     pub inbound: Inbound,
     pub reading: Reading,
     pub search: SearchIndex,
+    pub webhooks: Webhooks,
     pub authenticator: Authenticator,
     /// Holds incoming messages, within the memory budget.
     pub spool: Spool,
@@ -188,6 +192,8 @@ impl Services {
         let platform = config.platform.domain.clone();
         let public_events =
             PublicEvents::new(store.clone(), clock.clone(), platform, registry.clone(), reading.clone(), &spool);
+        let webhooks =
+            Webhooks::new(&config, store.clone(), clock.clone(), &resolver, keys.secrets(), public_events.clone())?;
         let readiness = Readiness::new(store.clone());
         Ok(Self {
             config,
@@ -207,6 +213,7 @@ impl Services {
             inbound,
             reading,
             search,
+            webhooks,
             authenticator,
             spool,
             readiness,
@@ -279,6 +286,8 @@ impl App {
         }
         let (search, ending) = (services.search.clone(), background.clone());
         background.spawn(search.run(ending));
+        let (webhooks, ending) = (services.webhooks.clone(), background.clone());
+        background.spawn(webhooks.run(ending));
         // Changes of many messages that were interrupted, here or on another daemon, are completed in the background.
         let (mailboxes, ending) = (services.mailboxes.clone(), background.clone());
         background.spawn(async move {

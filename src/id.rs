@@ -126,6 +126,10 @@ ids! {
     AccessEntryId "ace_";
     /// A device token for push notifications.
     NotificationTokenId "ntk_";
+    /// A webhook subscription.
+    WebhookId "whk_";
+    /// An event for the endpoint of a webhook subscription.
+    WebhookDeliveryId "whd_";
     /// A message received at the MX; used in its Received field.
     ArrivalId "arr_";
     /// A message accepted for sending; the queue id in SMTP replies.

@@ -7,7 +7,7 @@
 //! | 0 words | [`clock`], [`id`], [`address`], [`envelope`], [`secret`] | nothing of the world: no I/O, no tokio |
 //! | 1 rules | [`verification`], [`identity`], [`message`], [`access`] | layer 0; everything that is decided is decided here, without a socket |
 //! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`auth`], [`dkim`], [`net`], [`resources`], [`rates`], [`jobs`], [`smtp_client`] | files, sockets, SQL |
-//! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`rotation`], [`reading`], [`search`], [`views`], [`public_events`] | layers 0 to 2 |
+//! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`rotation`], [`reading`], [`search`], [`views`], [`public_events`], [`webhooks`] | layers 0 to 2 |
 //! | 4 servers | [`smtp`], [`imap`], [`http`] | a protocol each, and the services |
 //! | top | [`app`], [`sandbox`], [`cli`] | all of it: opens, binds, starts, stops |
 
@@ -60,6 +60,7 @@ pub(crate) mod search;
 pub mod submission;
 pub mod verifier;
 pub(crate) mod views;
+pub mod webhooks;
 
 // Layer 4: servers.
 pub mod http;

@@ -120,6 +120,7 @@ fn open_http(
         rotation: services.rotation.clone(),
         submission: services.submission.clone(),
         queue: services.queue.clone(),
+        webhooks: services.webhooks.clone(),
         spool: services.spool.clone(),
         reading: services.reading.clone(),
         links: services.keys.links(),

@@ -22,6 +22,7 @@ mod store;
 mod table;
 mod token;
 mod user;
+mod webhook;
 
 use clap::{Args, Parser, Subcommand};
 use failure::Failure;
@@ -80,6 +81,9 @@ enum Command {
     /// Custom domains: the records to publish, and whether they are valid.
     #[command(subcommand)]
     Domain(domain::DomainCommand),
+    /// Webhooks: endpoints that events are sent to.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Mail that has not been delivered yet.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
@@ -151,6 +155,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Access(command) => small_runtime()?.block_on(access::run(command)),
         Command::Inbox(command) => small_runtime()?.block_on(inbox::run(command)),
         Command::Domain(command) => small_runtime()?.block_on(domain::run(command)),
+        Command::Webhook(command) => small_runtime()?.block_on(webhook::run(command)),
         Command::Queue(command) => small_runtime()?.block_on(queue::run(command)),
         Command::Seal(command) => small_runtime()?.block_on(seal::run(command)),
         Command::Store(command) => small_runtime()?.block_on(store::run(command)),

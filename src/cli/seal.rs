@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SealCommand {
-    /// Re-encrypt every private key under a fresh sealing key, while the daemon is stopped.
+    /// Re-encrypt every private key and webhook secret under a fresh sealing key, while the daemon is stopped.
     #[command(after_help = "Example:\n  inboxlayer seal change --config /etc/inboxlayer/inboxlayer.toml")]
     Change {
         #[command(flatten)]
@@ -37,9 +37,12 @@ pub(super) async fn run(command: SealCommand) -> Result<ExitCode, Failure> {
     })?;
     match std::env::var_os("INBOXLAYER_SECRET_KEY") {
         Some(_) => println!(
-            "{count} private keys re-encrypted: set INBOXLAYER_SECRET_KEY to INBOXLAYER_NEXT_SECRET_KEY from now on"
+            "{count} private keys and webhook secrets re-encrypted: set INBOXLAYER_SECRET_KEY to INBOXLAYER_NEXT_SECRET_KEY from now on"
         ),
-        None => println!("{count} private keys re-encrypted; back up {} now", data_dir.join("secret.key").display()),
+        None => println!(
+            "{count} private keys and webhook secrets re-encrypted; back up {} now",
+            data_dir.join("secret.key").display()
+        ),
     }
     Ok(ExitCode::SUCCESS)
 }

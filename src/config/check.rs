@@ -217,7 +217,7 @@ impl Config {
         .find_map(|(key, on)| on.then_some(key))
     }
 
-    fn zeros(&self) -> [(&'static str, bool); 20] {
+    fn zeros(&self) -> [(&'static str, bool); 21] {
         let limits = &self.limits;
         [
             ("dns.timeout", self.dns.timeout.0.is_zero()),
@@ -231,6 +231,7 @@ impl Config {
             ("queue.concurrency", self.queue.concurrency == 0),
             ("queue.hop_limit", self.queue.hop_limit == 0),
             ("queue.retry_pauses", self.queue.retry_pauses.iter().any(|pause| pause.0.is_zero())),
+            ("webhooks.concurrency", self.webhooks.concurrency == 0),
             ("limits.message_size", limits.message_size == 0),
             ("limits.message_parts", limits.message_parts == 0),
             ("limits.message_header_size", limits.message_header_size == 0),

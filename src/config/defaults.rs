@@ -2,7 +2,7 @@
 
 use super::{
     DataDir, Dkim, Dns, Engine, Http, HumanDuration, Imap, Limits, Log, LogFormat, Platform, Provider, Queue, Records,
-    Required, Retention, Smtp, Store, StoreTls, Verification,
+    Required, Smtp, Store, StoreTls, Verification,
 };
 use crate::address::DomainName;
 use crate::message::ReadLimits;
@@ -47,12 +47,6 @@ impl Default for Platform {
             allow_special_use: Vec::new(),
             received_shows_client: false,
         }
-    }
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { trash_days: 30, junk_days: 30 }
     }
 }
 
@@ -177,6 +171,8 @@ impl Default for Limits {
             domain_names: 2000,
             aliases: 5000,
             access_entries: 5000,
+            webhook_subscriptions: 20,
+            webhook_deliveries: 10_000,
             tokens: 1000,
             token_inboxes: 100,
             creations_per_hour: 1000,

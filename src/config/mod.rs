@@ -9,11 +9,15 @@ mod check;
 mod defaults;
 mod duration;
 mod load;
+mod retention;
+mod webhooks;
 
 pub use bodies::{Bodies, BodyStore};
 pub use check::Problem;
 pub use duration::HumanDuration;
 pub use load::{ConfigError, Setting};
+pub use retention::Retention;
+pub use webhooks::Webhooks;
 
 use crate::address::DomainName;
 use crate::net::connections::Capacity;
@@ -58,6 +62,7 @@ pub struct Config {
     /// Outbound mail.
     pub queue: Queue,
     pub bodies: Bodies,
+    pub webhooks: Webhooks,
     pub retention: Retention,
     /// Limits by account and address.
     pub limits: Limits,
@@ -115,14 +120,6 @@ pub enum StoreTls {
     /// TLS with a certificate that is valid for the host; none over a Unix socket.
     Require,
     Disable,
-}
-
-/// `[retention]`: days after which messages are removed from Trash and Junk, where the inbox has no rule of its own; 0: never.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Retention {
-    pub trash_days: u16,
-    pub junk_days: u16,
 }
 
 /// `[tls]`
@@ -386,6 +383,10 @@ pub struct Limits {
     pub aliases: u32,
     /// Entries of one account's allow and block lists.
     pub access_entries: u32,
+    /// Webhook subscriptions of one account.
+    pub webhook_subscriptions: u32,
+    /// Waiting deliveries of one webhook subscription.
+    pub webhook_deliveries: u32,
     /// Live API tokens of one account.
     pub tokens: u32,
     /// Inboxes that one API token may name.

@@ -3,6 +3,7 @@
 use super::links::Links;
 use super::making::{KEY_PATIENCE, Making};
 use super::seal::{Seal, SealError};
+use super::secrets::Secrets;
 use super::signer::{Platform, Signer};
 use crate::clock::Clock;
 use crate::config::{Config, Provider};
@@ -110,6 +111,11 @@ impl Keys {
     /// Links sealed with the same key.
     pub fn links(&self) -> Links {
         Links::new(self.seal.clone())
+    }
+
+    /// Seals other secrets with the same key.
+    pub fn secrets(&self) -> Secrets {
+        Secrets::new(self.seal.clone())
     }
 
     /// Starts generating what is missing for any claim.

@@ -13,6 +13,7 @@ mod making;
 mod own_signature;
 mod provider;
 mod seal;
+mod secrets;
 #[cfg(feature = "ses")]
 pub mod ses;
 mod signer;
@@ -23,4 +24,5 @@ pub use links::Links;
 pub use own_signature::is_signed_by;
 pub use provider::{Fresh, Provider, ProviderError};
 pub use seal::SealError;
+pub use secrets::Secrets;
 pub use signer::{SignError, Signer};

@@ -4,7 +4,7 @@
 //! will read them; fields may be added. No event says anything of another account.
 
 use crate::address::{Address, DomainName};
-use crate::id::{DeliveryId, DomainId, InboxId, MailboxId, MessageId, SubmissionId, TokenId};
+use crate::id::{DeliveryId, DomainId, InboxId, MailboxId, MessageId, SubmissionId, TokenId, WebhookId};
 use crate::verification::event::EventCause;
 use crate::verification::status::VerifiedStatus;
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,11 @@ pub enum Event {
     InboxDisabled {
         inbox_id: InboxId,
     },
+    /// Deliveries to its endpoint have stopped.
+    WebhookDisabled {
+        subscription_id: WebhookId,
+        reason: String,
+    },
 }
 
 /// A message that was accepted for sending.
@@ -172,7 +177,8 @@ impl Event {
             | Self::DomainDegraded { .. }
             | Self::DomainRecovered { .. }
             | Self::DomainDeleted { .. }
-            | Self::TokenRevoked { .. } => None,
+            | Self::TokenRevoked { .. }
+            | Self::WebhookDisabled { .. } => None,
         }
     }
 

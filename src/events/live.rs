@@ -9,7 +9,7 @@ use crate::id::{AccountId, InboxId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
 
 /// Events that a slow session may fall behind before it gets `Lagged`.
 const BACKLOG: usize = 64;
@@ -96,6 +96,17 @@ struct Hub {
     domains: Sender,
     /// Changes when another daemon has handed work back.
     work: watch::Sender<()>,
+    /// Accounts whose events are read from the log, with the origin of those that no reader has heard of.
+    followed: Mutex<HashMap<AccountId, Option<Origin>>>,
+    has_new: Notify,
+}
+
+/// Which daemon has committed an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    Here,
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "there are no others on SQLite"))]
+    Elsewhere,
 }
 
 #[derive(Debug, Default)]
@@ -115,8 +126,14 @@ struct ReadersOfAll {
 impl Default for Events {
     fn default() -> Self {
         let domains = broadcast::Sender::new(DOMAIN_BACKLOG);
-        let (accounts, readers, work) = (Mutex::default(), Mutex::default(), watch::Sender::default());
-        Self(Arc::new(Hub { accounts, readers, domains, work }))
+        Self(Arc::new(Hub {
+            accounts: Mutex::default(),
+            readers: Mutex::default(),
+            domains,
+            work: watch::Sender::default(),
+            followed: Mutex::default(),
+            has_new: Notify::new(),
+        }))
     }
 }
 
@@ -173,8 +190,18 @@ impl Events {
         self.0.work.send_replace(());
     }
 
-    /// Sends to the account's open sessions, and to what follows custom domains; wakes readers of the log.
+    /// Sends an event of this daemon to the account's open sessions, and to what follows custom domains; wakes readers of the log.
     pub fn publish(&self, account: &AccountId, event: Event) {
+        self.publish_from(Origin::Here, account, event);
+    }
+
+    /// The same for an event of another daemon.
+    #[cfg(feature = "cluster")]
+    pub fn publish_of_another(&self, account: &AccountId, event: Event) {
+        self.publish_from(Origin::Elsewhere, account, event);
+    }
+
+    fn publish_from(&self, origin: Origin, account: &AccountId, event: Event) {
         let is_check = matches!(event, Event::TokenRevoked { .. });
         if (is_check || PublicType::of(&event).is_some())
             && let Some(readers) = self.readers().by_account.get(account)
@@ -188,6 +215,39 @@ impl Events {
         if let Some(sender) = self.channels().by_account.get(account) {
             let _ = sender.send(Some(event));
         }
+        if let Some(new) = self.followed().get_mut(account) {
+            *new = Some(new.map_or(origin, |before| before.min(origin)));
+            self.0.has_new.notify_one();
+        }
+    }
+
+    /// Follows the events of these accounts and of no others.
+    pub fn follow(&self, accounts: impl IntoIterator<Item = AccountId>) {
+        let mut followed = self.followed();
+        let before = std::mem::take(&mut *followed);
+        followed.extend(accounts.into_iter().map(|account| {
+            let new = before.get(&account).copied().flatten();
+            (account, new)
+        }));
+    }
+
+    /// Follows the events of one more account.
+    pub fn follow_also(&self, account: AccountId) {
+        self.followed().entry(account).or_default();
+    }
+
+    /// The followed accounts with events since the last call.
+    pub fn take_new(&self) -> Vec<(AccountId, Origin)> {
+        self.followed().iter_mut().filter_map(|(account, new)| Some((account.clone(), new.take()?))).collect()
+    }
+
+    /// Resolves when a followed account has a new event. For one reader.
+    pub async fn has_new(&self) {
+        self.0.has_new.notified().await;
+    }
+
+    fn followed(&self) -> MutexGuard<'_, HashMap<AccountId, Option<Origin>>> {
+        self.0.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All subscribers are to look at the store: events of other daemons were missed.
@@ -197,6 +257,8 @@ impl Events {
         for sender in self.channels().by_account.values() {
             let _ = sender.send(None);
         }
+        self.followed().values_mut().for_each(|new| *new = new.or(Some(Origin::Elsewhere)));
+        self.0.has_new.notify_one();
         self.readers().by_account.values().for_each(|readers| readers.wake(None, true));
     }
 

@@ -12,5 +12,5 @@ mod public;
 
 pub use cursor::{Cursor, NotACursor};
 pub use event::{DeliveryAttempt, Event, NewEmail};
-pub use live::{Events, Subscription, Wakes};
+pub use live::{Events, Origin, Subscription, Wakes};
 pub use public::{EventId, NotAType, PublicType};

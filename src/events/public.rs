@@ -51,6 +51,9 @@ pub enum PublicType {
     InboxCreated,
     #[strum(serialize = "inbox.deleted")]
     InboxDeleted,
+    /// Deliveries to its endpoint have stopped.
+    #[strum(serialize = "webhook_subscription.disabled")]
+    WebhookDisabled,
 }
 
 impl PublicType {
@@ -75,6 +78,7 @@ impl PublicType {
             Event::DomainDeleted { .. } => Some(Self::DomainDeleted),
             Event::InboxCreated { .. } => Some(Self::InboxCreated),
             Event::InboxDeleted { .. } => Some(Self::InboxDeleted),
+            Event::WebhookDisabled { .. } => Some(Self::WebhookDisabled),
             Event::MessageAdded { .. }
             | Event::MessagesRemoved { .. }
             | Event::MailboxDeleted { .. }
@@ -169,7 +173,7 @@ mod tests {
         for one in PublicType::ALL {
             assert_eq!(one.to_string().parse(), Ok(*one));
         }
-        assert_eq!(PublicType::ALL.len(), 15);
+        assert_eq!(PublicType::ALL.len(), 16);
         let error = "email.lost".parse::<PublicType>().unwrap_err().to_string();
         assert!(error.starts_with("must be a type of events: email.received, email.sent, "), "{error}");
     }

@@ -46,6 +46,8 @@ mod serve;
 mod tokens;
 mod users;
 mod version;
+mod webhook_deliveries;
+mod webhooks;
 
 pub use events::Streams;
 pub use health::Readiness;
@@ -70,6 +72,7 @@ use crate::resources::spool::Spool;
 use crate::rotation::Rotation;
 use crate::store::Store;
 use crate::submission::Submission;
+use crate::webhooks::Webhooks;
 use axum::extract::{Path, State};
 use caller::Caller;
 use std::sync::Arc;
@@ -90,6 +93,7 @@ pub struct HttpContext {
     pub rotation: Rotation,
     pub submission: Submission,
     pub queue: Queue,
+    pub webhooks: Webhooks,
     /// Holds incoming bodies, within the memory budget.
     pub spool: Spool,
     /// Reads messages off the async workers.

@@ -25,7 +25,9 @@ pub(super) fn needed(method: &Method, path: &str) -> Permissions {
         ["emails", _, "attachments", ..] => Permissions::MESSAGES_READ,
         ["emails" | "mailbox_labels" | "email_threads", ..] => messages_or(Permissions::MESSAGES_WRITE),
         ["tokens" | "users", ..] => Permissions::TOKENS_WRITE,
-        ["webhook_subscriptions" | "notification_tokens", ..] => Permissions::WEBHOOKS_WRITE,
+        ["webhook_subscriptions" | "notification_tokens", ..] => {
+            by_method(Permissions::WEBHOOKS_READ, Permissions::WEBHOOKS_WRITE)
+        }
         _ => Permissions::all(),
     }
 }
@@ -82,6 +84,7 @@ mod tests {
             ("GET", "/api/v1/tokens", "tokens:write"),
             ("POST", "/api/v1/queue/{id}/retry", "messages:send"),
             ("DELETE", "/api/v1/webhook_subscriptions/{id}", "webhooks:write"),
+            ("GET", "/api/v1/webhook_subscriptions/{id}/deliveries", "webhooks:read"),
         ] {
             let method = method.parse().unwrap();
             assert_eq!(needed(&method, path).words().collect::<Vec<_>>().join(" "), words, "{method} {path}");

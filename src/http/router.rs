@@ -9,7 +9,7 @@ use super::serve::Client;
 use super::{
     HttpContext, access, accounts, aliases, cors, custom_domains, dkim_keys, dkim_zone, domain_history, drafts,
     email_threads, emails, events, health, inboxes, log_in, mailbox_labels, notification_tokens, queue, send,
-    sending_identity, tokens, users,
+    sending_identity, tokens, users, webhook_deliveries, webhooks,
 };
 use crate::message::decode::unescape;
 use axum::Router;
@@ -84,6 +84,12 @@ fn routes() -> Vec<Route> {
         routes!(mailbox_labels::show, mailbox_labels::change, mailbox_labels::delete),
         routes!(notification_tokens::list, notification_tokens::create),
         routes!(notification_tokens::delete),
+        routes!(webhooks::list, webhooks::create),
+        routes!(webhooks::show, webhooks::change, webhooks::delete),
+        routes!(webhooks::test),
+        routes!(webhooks::rotate_secret),
+        routes!(webhook_deliveries::list),
+        routes!(webhook_deliveries::redeliver),
         routes!(queue::list),
         routes!(queue::act),
         routes!(queue::show, queue::drop),

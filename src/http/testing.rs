@@ -24,6 +24,7 @@ use crate::store::Store;
 use crate::store::tokens::NewToken;
 use crate::submission::Submission;
 use crate::verifier::Verifier;
+use crate::webhooks::Webhooks;
 use axum::Router;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -167,8 +168,9 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
         keys.signer(),
         queue.clone(),
     );
-    let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
+    let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver.clone());
     let links = keys.links();
+    let secrets = keys.secrets();
     let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), keys, verifier);
     let spool = Spool::open(dir, &config.limits).unwrap();
     let reading = Reading::new(&config, WorkPool::default(), ReadingLog::default());
@@ -180,6 +182,8 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
         reading.clone(),
         &spool,
     );
+    let webhooks =
+        Webhooks::new(&config, store.clone(), clock.clone(), &resolver, secrets, public_events.clone()).unwrap();
     let streams = Streams::new(&config.limits, authenticator.clone(), public_events.clone());
     let passwords = Passwords::new(reading.work().clone());
     let creations = HttpContext::creations(&config.limits, &store);
@@ -197,6 +201,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
         rotation,
         submission,
         queue,
+        webhooks,
         reading,
         spool,
         links,

@@ -13,6 +13,7 @@ mod notification_tokens;
 mod protocol;
 mod searches;
 mod users;
+mod webhooks;
 
 use super::testing::World;
 use crate::auth::login::Scope;

@@ -50,6 +50,16 @@ impl AllowedNetworks {
         Self(Networks(vec![v4, IpAddr::from(Ipv6Addr::LOCALHOST).into()]))
     }
 
+    /// True without any network.
+    pub fn is_empty(&self) -> bool {
+        self.0.0.is_empty()
+    }
+
+    /// True if one of the networks contains the address.
+    pub fn lists(&self, address: IpAddr) -> bool {
+        self.0.contains(address)
+    }
+
     /// True if this address may be dialled: allowed here, or public and not of this host.
     pub fn allows(&self, address: IpAddr) -> bool {
         self.0.contains(address) || (is_public(address) && !is_own(address))

@@ -86,6 +86,11 @@ pub(super) fn of_event(event: &Event) -> Value {
             of_attempt(attempt)
         }
         Event::InboxDeleted { inbox_id } => json!({"id": inbox_id, "deleted": true}),
+        Event::WebhookDisabled { subscription_id, reason } => json!({
+            "webhook_subscription_id": subscription_id,
+            "reason": reason,
+            "url": format!("/api/v1/webhook_subscriptions/{subscription_id}"),
+        }),
         _ => Value::Object(Map::new()),
     }
 }

@@ -138,6 +138,7 @@ pub fn needed(r#type: PublicType) -> Permissions {
         | PublicType::DomainRecovered
         | PublicType::DomainDeleted => Permissions::DOMAINS_READ,
         PublicType::InboxCreated | PublicType::InboxDeleted => Permissions::INBOXES_READ,
+        PublicType::WebhookDisabled => Permissions::WEBHOOKS_READ,
     }
 }
 

@@ -242,6 +242,7 @@ async fn a_token_needs_the_permission_for_what_an_event_is_about() {
         let wanted = match subject.split_once('.').unwrap().0 {
             "email" => "messages:read",
             "custom_domain" => "domains:read",
+            "webhook_subscription" => "webhooks:read",
             _ => "inboxes:read",
         };
         assert_eq!(words, [wanted], "{subject}");

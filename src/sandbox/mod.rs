@@ -213,7 +213,7 @@ fn data_dir(wanted: Option<PathBuf>) -> Result<(PathBuf, Option<Temporary>), San
 }
 
 /// Sections and keys that the sandbox sets itself.
-const OWN: [&str; 14] = [
+const OWN: [&str; 15] = [
     "data_dir",
     "tls",
     "http",
@@ -227,6 +227,7 @@ const OWN: [&str; 14] = [
     "queue.smtp_port",
     "queue.allow_networks",
     "queue.extra_roots",
+    "webhooks.allow_networks",
     "log",
 ];
 
@@ -272,6 +273,7 @@ fn configuration(
     config.queue.smtp_port = smtp_port;
     config.queue.allow_networks = AllowedNetworks::loopback();
     config.queue.extra_roots = Some(certificates.ca.clone());
+    config.webhooks.allow_networks = AllowedNetworks::loopback();
     if one_address {
         config.limits.connections_per_address = config.limits.connections;
     }

@@ -76,10 +76,12 @@ async fn settle(world: &World) {
     world.services.verifier.settle().await;
     world.services.rotation.settle().await;
     world.services.queue.settle().await;
+    world.services.webhooks.settle().await;
 }
 
 async fn next_due(world: &World) -> Option<Timestamp> {
     let services = &world.services;
     let (check, rotation) = (services.verifier.next_due().await, services.rotation.next_due().await);
-    [check, rotation, services.queue.next_due().await].into_iter().flatten().min()
+    let (queue, webhooks) = (services.queue.next_due().await, services.webhooks.next_due().await);
+    [check, rotation, queue, webhooks].into_iter().flatten().min()
 }

@@ -1,7 +1,7 @@
 //! The table `due_account`: when the first job of each account and kind is due.
 //!
 //! Invariant: `due_account.due_at` is the minimum of `ready_at` of the account's jobs of the kind, or NULL if there is none. The
-//! files that change rows of jobs (`queue/rows.rs`, `claim_rows.rs`, `rotation.rs`) call these functions in the same transaction.
+//! files that change rows of jobs (`queue/rows.rs`, `claim_rows.rs`, `rotation.rs`, `webhooks/`) call these functions in the same transaction.
 
 use super::{StoreError, Transaction};
 use crate::clock::Timestamp;
@@ -16,6 +16,7 @@ pub(super) enum Kind {
     RequestedCheck,
     Check,
     Rotation,
+    Webhook,
 }
 
 /// The statements of a kind; `$first` selects the minimum of `ready_at` of an account and ends before the account's ID.
@@ -55,6 +56,7 @@ impl Kind {
             Self::RequestedCheck => "requested_check",
             Self::Check => "check",
             Self::Rotation => "rotation",
+            Self::Webhook => "webhook",
         }
     }
 
@@ -70,6 +72,9 @@ impl Kind {
                 "SELECT min(j.ready_at) FROM custom_domain j WHERE j.ready_at IS NOT NULL AND j.account_id = "
             ),
             Self::Rotation => statements!("SELECT min(j.ready_at) FROM dkim_rotation j WHERE j.account_id = "),
+            Self::Webhook => statements!(
+                "SELECT min(j.ready_at) FROM webhook_delivery j WHERE j.ready_at IS NOT NULL AND j.account_id = "
+            ),
         }
     }
 }

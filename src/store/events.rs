@@ -182,7 +182,7 @@ const OF_INBOX: &str = "SELECT position, number, at, kind, data FROM event
     WHERE inbox_id = ?1 AND position > ?2 AND position <= ?4 AND account_id = ?6
     ORDER BY position, number LIMIT ?5";
 
-fn page(
+pub(super) fn page(
     transaction: &Transaction<'_>,
     account: &AccountId,
     inbox: Option<&InboxId>,

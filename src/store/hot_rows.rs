@@ -13,6 +13,8 @@ pub(super) enum HotRow {
     Inbox(InboxId),
     /// Counters of an account's queue, and when its next delivery is due.
     Queue(AccountId),
+    /// Due deliveries of an account to webhooks, and its numbers of events.
+    Webhooks(AccountId),
     /// Due jobs of a kind, which runners claim.
     Claims(&'static str),
     /// The counter of a rate limit.
@@ -26,6 +28,7 @@ impl HotRow {
         let (kind, id) = match self {
             Self::Inbox(id) => ("inbox ", id.as_str().as_bytes()),
             Self::Queue(id) => ("queue ", id.as_str().as_bytes()),
+            Self::Webhooks(id) => ("webhooks ", id.as_str().as_bytes()),
             Self::Claims(kind) => ("claims ", kind.as_bytes()),
             Self::Rate(key) => ("rate ", key.octets()),
         };

@@ -5,10 +5,10 @@
 
 use super::due::Kind;
 use super::process::Owners;
-use super::{Store, StoreError, Transaction, claim_rows, queue, rotation, search, ses};
+use super::{Store, StoreError, Transaction, claim_rows, queue, rotation, search, ses, webhooks};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, DomainId, RunnerId, SubmissionId};
+use crate::id::{AccountId, DomainId, RunnerId, SubmissionId, WebhookDeliveryId, WebhookId};
 use crate::resources::Owner;
 use crate::resources::places::{Line, Places, Waiting};
 use crate::store::engine::{FromValue, params};
@@ -29,6 +29,9 @@ pub enum JobKey {
     SesIdentity(DomainName),
     /// An account's mail that is not in the index of searches.
     SearchIndex(AccountId),
+    /// Reading the event log for an account with webhooks. It needs no lease.
+    WebhookFeed(AccountId),
+    Webhook(WebhookId, WebhookDeliveryId),
 }
 
 #[derive(Clone, Debug)]
@@ -136,7 +139,8 @@ pub(super) fn end_leases(c: &Transaction<'_>, of: Option<&Owners>) -> Result<usi
     let sql = "DELETE FROM long_change WHERE CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2)";
     let ended = c.execute(sql, of)?;
     let jobs = queue::end_leases(c, of)? + claim_rows::end_leases(c, of)?;
-    Ok(ended + jobs + rotation::end_leases(c, of)? + ses::end_leases(c, of)? + search::end_leases(c, of)?)
+    let others = rotation::end_leases(c, of)? + ses::end_leases(c, of)? + search::end_leases(c, of)?;
+    Ok(ended + jobs + others + webhooks::deliveries::end_leases(c, of)?)
 }
 
 impl Store {
@@ -165,7 +169,8 @@ impl Store {
             let accounts =
                 jobs.iter().filter_map(|job| if let JobKey::SearchIndex(id) = job { Some(id) } else { None });
             search::renew(c, accounts, &lease)?;
-            Ok(())
+            let sent = jobs.iter().filter_map(|job| if let JobKey::Webhook(_, id) = job { Some(id) } else { None });
+            webhooks::deliveries::renew(c, sent, &lease)
         })
         .await
     }

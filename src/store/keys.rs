@@ -4,7 +4,7 @@
 //! with the private key may be in transit, also after the claim was deleted (RFC 6376 §6.1.2).
 
 use super::rotation::{self, FreshKey};
-use super::{Store, StoreError, Transaction, queue};
+use super::{Store, StoreError, Transaction, queue, webhooks};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId};
 use crate::store::engine::params;
@@ -122,8 +122,8 @@ impl Store {
         .await
     }
 
-    /// Replaces each sealed key by the result of `seal` for its token, and the check value by that for [`SEALING_CHECK`], in one
-    /// transaction. Returns the number of keys.
+    /// Replaces each sealed key by the result of `seal` for its token, the check value by that for [`SEALING_CHECK`], and the secrets of
+    /// webhooks by those for their subscriptions, in one transaction. Returns the number of keys and of subscriptions.
     pub async fn dkim_reseal<E, F>(&self, seal: F) -> Result<usize, E>
     where
         E: From<StoreError> + Send + 'static,
@@ -140,7 +140,7 @@ impl Store {
                 let sql = "UPDATE sealing_check SET sealed = ?1";
                 connection.execute(sql, params![seal(SEALING_CHECK, &sealed)?])?;
             }
-            Ok(tokens.len())
+            Ok(tokens.len() + webhooks::reseal(connection, &seal)?)
         })
         .await
     }

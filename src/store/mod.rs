@@ -69,6 +69,7 @@ pub(crate) mod transfer;
 pub(crate) mod unreadable;
 pub(crate) mod users;
 pub(crate) mod version;
+pub(crate) mod webhooks;
 
 pub use content::StoredMessage;
 pub(crate) use engine::Transaction;

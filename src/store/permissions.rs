@@ -22,11 +22,12 @@ bitflags::bitflags! {
         const WEBHOOKS_WRITE = 1 << 8;
         /// Reading and changing tokens.
         const TOKENS_WRITE = 1 << 9;
+        const WEBHOOKS_READ = 1 << 10;
     }
 }
 
 /// The names in JSON and in the store.
-const WORDS: [(Permissions, &str); 10] = [
+const WORDS: [(Permissions, &str); 11] = [
     (Permissions::INBOXES_READ, "inboxes:read"),
     (Permissions::INBOXES_WRITE, "inboxes:write"),
     (Permissions::MESSAGES_READ, "messages:read"),
@@ -35,6 +36,7 @@ const WORDS: [(Permissions, &str); 10] = [
     (Permissions::DRAFTS_WRITE, "drafts:write"),
     (Permissions::DOMAINS_READ, "domains:read"),
     (Permissions::DOMAINS_WRITE, "domains:write"),
+    (Permissions::WEBHOOKS_READ, "webhooks:read"),
     (Permissions::WEBHOOKS_WRITE, "webhooks:write"),
     (Permissions::TOKENS_WRITE, "tokens:write"),
 ];

@@ -199,7 +199,8 @@ pub(crate) async fn assert_due(store: &Store) {
             SELECT 'delivery' AS kind, account_id, ready_at AS ready FROM delivery
             UNION ALL SELECT 'requested_check', account_id, asked_ready_at FROM custom_domain
             UNION ALL SELECT 'check', account_id, ready_at FROM custom_domain
-            UNION ALL SELECT 'rotation', account_id, ready_at FROM dkim_rotation) job
+            UNION ALL SELECT 'rotation', account_id, ready_at FROM dkim_rotation
+            UNION ALL SELECT 'webhook', account_id, ready_at FROM webhook_delivery) job
         WHERE ready IS NOT NULL GROUP BY kind, account_id ORDER BY kind, account_id";
     let read = store.read(move |c| {
         let rows = |sql| c.query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));

@@ -269,7 +269,7 @@ fn the_printed_zone_is_one_that_bind_takes_and_the_sealing_key_is_changed() {
 
     // The sealing key can be changed while the daemon is stopped, not while it runs.
     let change = |serve: &Serve| run(serve.program(&["seal", "change"]), b"");
-    assert!(change(&served.serve).succeeded().stdout.starts_with("4 private keys re-encrypted"));
+    assert!(change(&served.serve).succeeded().stdout.starts_with("4 private keys and webhook secrets re-encrypted"));
     assert_ne!(std::fs::read(&key).unwrap(), original);
     served.serve.launch();
     let refused = change(&served.serve);

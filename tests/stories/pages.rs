@@ -9,7 +9,7 @@ use std::process::Command;
 
 const DOMAINS: &str = "/api/v1/custom_domains";
 
-fn blocks(page: &str, language: &str) -> Vec<String> {
+pub fn blocks(page: &str, language: &str) -> Vec<String> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
     let block = |part: &str| part.split("```").next().unwrap().to_owned();
     text.split(&format!("```{language}\n")).skip(1).map(block).collect()

@@ -111,7 +111,7 @@ fn a_sealing_key_from_the_environment_is_changed_and_the_same_keys_sign_on() {
     // Completed, and run again, as after an interruption with unknown outcome.
     for _ in 0..2 {
         let changed = change(&daemon, &[(PRESENT, OLD), (NEXT, NEW)]).succeeded().stdout;
-        let says = "4 private keys re-encrypted: set INBOXLAYER_SECRET_KEY to INBOXLAYER_NEXT_SECRET_KEY from now on\n";
+        let says = "4 private keys and webhook secrets re-encrypted: set INBOXLAYER_SECRET_KEY to INBOXLAYER_NEXT_SECRET_KEY from now on\n";
         assert_eq!(changed, says);
     }
     assert!(!daemon.data_dir().join("secret.key").exists() && !daemon.data_dir().join("secret.key.next").exists());

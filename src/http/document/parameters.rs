@@ -6,6 +6,7 @@ use crate::access::{Action, Direction};
 use crate::clock::Timestamp;
 use crate::events::EventId;
 use crate::id::{AccessEntryId, AccountId, InboxId, MessageId, ThreadId};
+use crate::store::webhooks::deliveries::State;
 use utoipa::IntoParams;
 
 /// Of every list.
@@ -111,6 +112,18 @@ pub(crate) struct SenderQuery {
 pub(crate) struct LoginQuery {
     /// An address of the inbox; its platform address where it is left out.
     login: Option<String>,
+}
+
+/// Of the deliveries of a webhook subscription.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeliveryQuery {
+    state: Option<State>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Entries of a page, 50 by default.
+    #[param(minimum = 1, maximum = 100)]
+    per_page: Option<u32>,
 }
 
 /// Of an attachment.

@@ -5,7 +5,8 @@
 use crate::access::{Action, Direction};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, DomainId, InboxId, SubmissionId};
+use crate::events::PublicType;
+use crate::id::{AccountId, DomainId, InboxId, SubmissionId, WebhookDeliveryId};
 use crate::store::queue::{QueueAction, QueueStatus};
 use crate::verification::status::OnUnverified;
 use serde::Serialize;
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Bodies, and the name of the resource that they may be wrapped in.
-pub(super) const WRAPPERS: [(&str, &str); 23] = [
+pub(super) const WRAPPERS: [(&str, &str); 25] = [
     ("AccessEntryInput", "access_entry"),
     ("AccountInput", "account"),
     ("AliasInput", "alias"),
@@ -38,6 +39,8 @@ pub(super) const WRAPPERS: [(&str, &str); 23] = [
     ("TokenInput", "token"),
     ("UserUpdate", "user"),
     ("UserInput", "user"),
+    ("WebhookUpdate", "webhook_subscription"),
+    ("WebhookInput", "webhook_subscription"),
 ];
 
 /// One, or several.
@@ -275,6 +278,33 @@ bodies! {
         /// What it may do: all that the token of the request may where it is left out.
         permissions: Option<Vec<String>>,
         expires_at: Option<Timestamp>,
+    }
+
+    RedeliverInput {
+        /// One delivery.
+        delivery_id: Option<WebhookDeliveryId>,
+        /// Those of all events since this time.
+        since: Option<Timestamp>,
+    }
+
+    WebhookInput {
+        /// Where events are sent to, by HTTPS.
+        #[schema(max_length = 2000)]
+        url: String,
+        /// All types where it is left out.
+        events: Option<Vec<PublicType>>,
+        /// True where it is left out.
+        active: Option<bool>,
+        /// For operator tokens: whose.
+        account_id: Option<AccountId>,
+    }
+
+    /// What is left out stays.
+    WebhookUpdate {
+        #[schema(max_length = 2000)]
+        url: Option<String>,
+        events: Option<Vec<PublicType>>,
+        active: Option<bool>,
     }
 
     UserInput {

@@ -35,6 +35,7 @@ pub(super) fn template(path: &str) -> String {
         ("access_entries", "entry"),
         ("queue", "submission"),
         ("notification_tokens", "device"),
+        ("webhook_subscriptions", "webhook"),
     ];
     let parts: Vec<&str> = path.split('/').collect();
     let named =
@@ -90,6 +91,7 @@ fn nobodys() -> Ids {
         ("entry", id("ace")),
         ("device", id("ntk")),
         ("draft", id("msg")),
+        ("webhook", id("whk")),
     ])
 }
 
@@ -111,6 +113,8 @@ pub(super) async fn belongings(world: &World, account: &AccountId, token: &str, 
     let entry = world.post(token, "/api/v1/access_entries", entry).await.text("id");
     let device = json!({"token": "secret", "platform": "ios"});
     let device = world.post(token, "/api/v1/notification_tokens", device).await.text("id");
+    let webhook = json!({"url": "https://app.example.com/secret", "events": ["email.received"]});
+    let webhook = world.post(token, "/api/v1/webhook_subscriptions", webhook).await.text("id");
     let message = put(&world.context.store, &inbox.parse().unwrap(), SECRET.as_bytes()).await;
     let thread = world.get(token, &format!("/api/v1/emails/{}", message.id)).await.text("thread_id");
     Ids(vec![
@@ -127,6 +131,7 @@ pub(super) async fn belongings(world: &World, account: &AccountId, token: &str, 
         ("entry", entry),
         ("device", device),
         ("draft", draft),
+        ("webhook", webhook),
     ])
 }
 
@@ -149,6 +154,8 @@ fn body(method: &str, template: &str) -> Value {
         (_, template) if template.contains("mailbox_labels") => json!({"name": "theirs"}),
         (_, template) if template.starts_with("/api/v1/emails/{message}") => json!({"add_labels": ["seen-by-them"]}),
         ("PATCH", "/api/v1/users/{user}") => json!({"first_name": "x"}),
+        (_, template) if template.ends_with("/redeliver") => json!({"since": "2020-01-01T00:00:00Z"}),
+        ("PATCH" | "PUT", "/api/v1/webhook_subscriptions/{webhook}") => json!({"active": false}),
         ("PATCH", _) => json!({"default_domain_id": null}),
         (_, "/api/v1/inboxes/{inbox}/aliases") => json!({"address": "new@ours-mail.com"}),
         (_, "/api/v1/emails/send?inbox_id={inbox}") => json!({"to": ["a@elsewhere.org"], "text_body": "x"}),
@@ -219,6 +226,7 @@ async fn ids_of_another_account_in_a_body_are_unknown() {
         ("POST", "/api/v1/tokens", "account_id", "account"),
         ("POST", "/api/v1/access_entries", "account_id", "account"),
         ("POST", "/api/v1/notification_tokens", "account_id", "account"),
+        ("POST", "/api/v1/webhook_subscriptions", "account_id", "account"),
         ("POST", "/api/v1/access_entries", "inbox_id", "inbox"),
     ] {
         let with = |ids: &Ids| {
@@ -230,6 +238,7 @@ async fn ids_of_another_account_in_a_body_are_unknown() {
                     body["token"] = "new".into();
                     body["platform"] = "ios".into();
                 }
+                "/api/v1/webhook_subscriptions" => body["url"] = "https://app.example.com/".into(),
                 "/api/v1/access_entries" => {
                     body["direction"] = "send".into();
                     body["action"] = "block".into();
@@ -245,7 +254,15 @@ async fn ids_of_another_account_in_a_body_are_unknown() {
         assert!(matches!(missing.status, 404 | 422), "{method} {template}: {}", missing.status);
         assert_eq!(seen(&hidden), seen(&missing), "{method} {template}");
     }
-    for path in ["custom_domains", "inboxes", "tokens", "queue", "access_entries", "notification_tokens"] {
+    for path in [
+        "custom_domains",
+        "inboxes",
+        "tokens",
+        "queue",
+        "access_entries",
+        "notification_tokens",
+        "webhook_subscriptions",
+    ] {
         let of = |account: &str| format!("/api/v1/{path}?account_id={account}");
         let missing = world.get(&token, &of(nobodys.get("account"))).await;
         let hidden = world.get(&token, &of(ours.get("account"))).await;

@@ -36,6 +36,13 @@ const ROWS: &str = "
     INSERT INTO sent_result VALUES ('msg_1', 'b@c.test', 1, '550 no', 'mx.c.test', 7);
     INSERT INTO label VALUES ('lbl_1', 'A', 'Urgent', 'urgent', '#ff0000', 1, 2);
     INSERT INTO access_entry VALUES ('ace_1', 'A', 'I', 'receive', 'block', 'example.org', 1);
+    INSERT INTO webhook_subscription (id, account_id, url, events, is_active, secret, since_position, since_number, created_at, updated_at)
+        VALUES ('whk_1', 'A', 'https://a.test/', 'email.received', 1, x'00', 0, 0, 1, 1);
+    INSERT INTO webhook_feed VALUES ('A', 0, 5);
+    INSERT INTO webhook_sequence VALUES ('A', 'I', 7);
+    INSERT INTO webhook_event VALUES ('A', 0, 5, 'evt_1', 'email.received', 'I', 7, x'7b7d', 1);
+    INSERT INTO webhook_delivery (id, webhook_id, account_id, position, number, state, attempts, ended_at) VALUES ('whd_1', 'whk_1', 'A', 0, 5, 'failed', 1, 1);
+    INSERT INTO webhook_attempt VALUES ('whd_1', 1, 1, 500, NULL, 3);
     INSERT INTO unreadable SELECT id, 1, 1 FROM content LIMIT 1;
     INSERT INTO mailbox_keyword SELECT id, 'urgent', 1 FROM mailbox LIMIT 1;
     INSERT INTO expunged SELECT id, 77, 9 FROM mailbox LIMIT 1;

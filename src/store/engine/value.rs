@@ -8,7 +8,7 @@ use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::id::{
     AccessEntryId, AccountId, AliasId, BodyHash, BodyId, ContentId, DeliveryId, DomainId, InboxId, LabelId, MailboxId,
-    MessageId, NotificationTokenId, RunnerId, SubmissionId, ThreadId, TokenId, UserId,
+    MessageId, NotificationTokenId, RunnerId, SubmissionId, ThreadId, TokenId, UserId, WebhookDeliveryId, WebhookId,
 };
 use crate::verification::judge::RecordStatus;
 use crate::verification::records::Purpose;
@@ -253,5 +253,5 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(AccessEntryId AccountId AliasId DeliveryId DomainId InboxId LabelId MessageId NotificationTokenId RunnerId SubmissionId ThreadId TokenId UserId Address DomainName InboxName);
+as_text!(AccessEntryId AccountId AliasId DeliveryId DomainId InboxId LabelId MessageId NotificationTokenId RunnerId SubmissionId ThreadId TokenId UserId WebhookDeliveryId WebhookId Address DomainName InboxName);
 as_text!(Action Direction OnUnverified Pattern Purpose RecordStatus Role VerifiedStatus);

@@ -106,7 +106,7 @@ impl Follower {
                     self.log.hub.missed();
                 } else {
                     for (account, event) in new.events {
-                        self.log.hub.publish(&account, event);
+                        self.log.hub.publish_of_another(&account, event);
                     }
                 }
                 self.log.forget_before(self.log.place(new.snapshot.oldest).position);

@@ -49,6 +49,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 13, sql: &[include_str!("notifications.sql")] },
     // An older program delivers to inboxes that are disabled.
     Migration { minimum_reader: 17, sql: &[include_str!("disabled.sql")] },
+    Migration { minimum_reader: 17, sql: &[include_str!("webhooks.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]

@@ -59,6 +59,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 27, sql: include_str!("migrations/0030.sql") },
     // An older program delivers to inboxes that are disabled.
     contract(31, include_str!("migrations/0031.sql")),
+    Migration { minimum_reader: 31, sql: include_str!("migrations/0032.sql") },
 ];
 
 /// After any of these, the database is unchanged.

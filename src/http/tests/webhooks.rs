@@ -1,0 +1,102 @@
+//! Webhook subscriptions over the API: what is refused, and who may subscribe to what.
+
+use crate::http::testing::World;
+use serde_json::{Value, json};
+
+const PATH: &str = "/api/v1/webhook_subscriptions";
+
+#[tokio::test]
+async fn a_subscription_is_made_with_its_secret_and_shown_without() {
+    let world = World::new().await;
+    let token = world.ours.token.clone();
+    let body =
+        json!({"url": "https://app.example.com/hook", "events": ["inbox.created", "email.received", "inbox.created"]});
+    let keyed = || world.request("POST", &token, PATH).header("idempotency-key", "one").json(&body);
+    let made = World::send(keyed()).await;
+    assert_eq!(made.status, 201, "{}", made.json());
+    let (id, secret) = (made.text("id"), made.text("secret"));
+    assert!(secret.starts_with("whsec_") && made.header("location").unwrap().ends_with(&id));
+    assert_eq!(made.json()["events"], json!(["inbox.created", "email.received"]), "as given, without repetitions");
+    let again = World::send(keyed()).await;
+    assert_eq!(
+        (again.status, again.code(), again.text("existing_id")),
+        (409, "idempotency_answer_not_kept", id.clone())
+    );
+
+    let path = format!("{PATH}/{id}");
+    let shown = world.get(&token, &path).await.json();
+    assert!(shown.get("secret").is_none() && shown["active"] == true, "{shown}");
+    let rotated = world.post(&token, &format!("{path}/rotate_secret"), json!({})).await;
+    assert_eq!(rotated.status, 200);
+    assert_ne!(rotated.text("secret"), secret);
+    assert!(rotated.json()["previous_secret_expires_at"].is_string());
+    let changed = world.patch(&token, &path, json!({"webhook_subscription": {"active": false}})).await.json();
+    assert_eq!((&changed["active"], &changed["url"]), (&Value::Bool(false), &shown["url"]));
+    let refused = world.post(&token, &format!("{path}/redeliver"), json!({"since": "2020-01-01T00:00:00Z"})).await;
+    assert_eq!((refused.status, refused.code()), (409, "subscription_inactive"));
+    assert_eq!(world.delete(&token, &path).await.status, 204);
+    assert_eq!(world.get(&token, &path).await.status, 404);
+    // Without types: all there are.
+    let all = world.post(&token, PATH, json!({"url": "https://app.example.com/"})).await.json();
+    assert!(all["events"].as_array().unwrap().len() > 10, "{all}");
+}
+
+#[tokio::test]
+async fn each_wrong_field_is_named() {
+    let world = World::new().await;
+    let token = world.ours.token.clone();
+    for (body, fields) in [
+        (json!({}), vec!["url"]),
+        (json!({"url": "http://app.example.com/"}), vec!["url"]),
+        (
+            json!({"url": "https://127.0.0.1/", "events": ["email.received", "email.read", 1]}),
+            vec!["url", "events[1]", "events[2]"],
+        ),
+        (json!({"url": "https://a.example/", "events": []}), vec!["events"]),
+        (json!({"url": "https://a.example/", "active": "yes"}), vec!["active"]),
+        (json!({"url": "https://a.example/", "secret": "mine"}), vec!["secret"]),
+    ] {
+        let refused = world.post(&token, PATH, body.clone()).await;
+        assert_eq!(
+            (refused.status, refused.fields()),
+            (422, fields.iter().map(|f| (*f).to_owned()).collect()),
+            "{body}"
+        );
+    }
+    let refused = world.post(&token, PATH, json!({"url": "https://a.example/", "events": ["email.read"]})).await;
+    let message = refused.json()["errors"][0]["message"].clone();
+    assert!(message.as_str().unwrap().contains("email.received, email.sent"), "{message}");
+}
+
+#[tokio::test]
+async fn a_token_subscribes_to_what_it_may_read() {
+    let world = World::new().await;
+    let limited = async |permissions: &[&str]| {
+        world.post(&world.ours.token, "/api/v1/tokens", json!({"permissions": permissions})).await.text("token")
+    };
+    let body = |kind: &str| json!({"url": "https://app.example.com/", "events": [kind]});
+    let hooks = limited(&["webhooks:write"]).await;
+    for (kind, needed) in [
+        ("email.received", "messages:read"),
+        ("email.bounced", "messages:read"),
+        ("custom_domain.verified", "domains:read"),
+        ("inbox.created", "inboxes:read"),
+    ] {
+        let refused = world.post(&hooks, PATH, body(kind)).await;
+        assert_eq!((refused.status, refused.code()), (403, "insufficient_permission"), "{kind}");
+        assert!(refused.text("detail").contains(needed), "{kind}");
+        let both = limited(&["webhooks:write", needed]).await;
+        let made = world.post(&both, PATH, body(kind)).await;
+        assert_eq!(made.status, 201, "{kind}");
+        // Nor may it lead what others have subscribed to elsewhere.
+        let path = format!("{PATH}/{}", made.text("id"));
+        let moved = world.patch(&hooks, &path, json!({"url": "https://other.example.com/"})).await;
+        assert_eq!(moved.status, 403, "{kind}");
+    }
+    let reader = limited(&["webhooks:read"]).await;
+    assert_eq!(world.get(&reader, PATH).await.status, 200);
+    assert_eq!(world.post(&reader, PATH, body("inbox.created")).await.status, 403);
+    let inbox = world.post(&world.ours.token, "/api/v1/inboxes", json!({"name": "one"})).await.text("id");
+    let of_inbox = world.post(&world.ours.token, "/api/v1/tokens", json!({"inbox_ids": [inbox]})).await.text("token");
+    assert_eq!(world.get(&of_inbox, PATH).await.status, 403);
+}

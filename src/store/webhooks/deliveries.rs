@@ -1,0 +1,263 @@
+//! Rows of `webhook_delivery`: events for endpoints, and their attempts.
+//!
+//! Invariant: only this file and [`super::feed`] change rows of `webhook_delivery`, and they update the due time of the account in the
+//! same transaction ([`due`]). Only the owner of a lease records an attempt.
+
+use super::super::due::{self, Kind};
+use super::super::hot_rows::HotRow;
+use super::super::jobs::Lease;
+use super::super::{Store, StoreError, Transaction};
+use super::claim::{self, DueWebhook};
+use crate::clock::Timestamp;
+use crate::id::{AccountId, RunnerId, WebhookDeliveryId, WebhookId};
+use crate::store::engine::{Params, params};
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Attempts that are kept of a delivery.
+const ATTEMPTS_KEPT: u32 = 50;
+/// An endpoint that has failed for this long, when the last attempt of a delivery fails, is disabled.
+pub const FAILING_LIMIT: Duration = Duration::from_secs(5 * 24 * 3600);
+
+/// An attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub at: Timestamp,
+    /// Of the endpoint's answer.
+    pub status: Option<u16>,
+    /// Why there is none.
+    pub error: Option<String>,
+    pub duration: Duration,
+}
+
+/// What follows from an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    Delivered,
+    Retry(Timestamp),
+    /// No other attempt is made.
+    Failed,
+    /// The endpoint has asked for no more deliveries.
+    Gone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, serde::Serialize, utoipa::ToSchema)]
+#[strum(serialize_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    Waiting,
+    Delivered,
+    Failed,
+}
+
+impl FromStr for State {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let states = [Self::Waiting, Self::Delivered, Self::Failed];
+        states.into_iter().find(|state| state.to_string() == text).ok_or("must be waiting, delivered or failed")
+    }
+}
+
+/// Which deliveries are made due.
+#[derive(Clone, Debug)]
+pub enum Which {
+    One(WebhookDeliveryId),
+    /// Those of events recorded at this time or later.
+    Since(Timestamp),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RedeliverError {
+    #[error("there is no such subscription, or no such delivery")]
+    NotFound,
+    #[error("the subscription is not active")]
+    Inactive,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Records an attempt. False if the runner has lost the lease.
+    pub async fn webhook_settle(
+        &self,
+        due: &DueWebhook,
+        runner: RunnerId,
+        attempt: Attempt,
+        next: Next,
+    ) -> Result<bool, StoreError> {
+        let (id, webhook, account) = (due.id.clone(), due.webhook.clone(), due.account.clone());
+        let hot_rows = [HotRow::Webhooks(account.clone())];
+        self.write_serialized(&hot_rows, move |c| {
+            let (state, next_at) = match next {
+                Next::Delivered => (State::Delivered, None),
+                Next::Retry(at) => (State::Waiting, Some(at)),
+                Next::Failed | Next::Gone => (State::Failed, None),
+            };
+            let ended = next_at.is_none().then_some(attempt.at);
+            let sql = "UPDATE webhook_delivery SET attempts = attempts + 1, retries = retries + 1, state = ?3, next_attempt_at = ?4,
+                           ended_at = ?5, lease_until = NULL, lease_owner = NULL
+                       WHERE id = ?1 AND lease_owner = ?2 RETURNING attempts";
+            let values = params![id, runner, state.to_string(), next_at, ended];
+            let Some(number) = c.query_opt(sql, values, |row| row.get::<u32>(0))? else { return Ok(false) };
+            log(c, &id, number, &attempt)?;
+            due::changed(c, Kind::Webhook, &account)?;
+            let failing_since = judge(c, &webhook, attempt.at, next == Next::Delivered)?;
+            match failing_since {
+                _ if next == Next::Gone => {
+                    super::disable(c, &account, &webhook, "the endpoint has answered 410 Gone", attempt.at)?;
+                }
+                Some(since) if next == Next::Failed && attempt.at.since(since) >= FAILING_LIMIT => {
+                    let reason = format!("every attempt since {since} has failed");
+                    super::disable(c, &account, &webhook, &reason, attempt.at)?;
+                }
+                _ => {}
+            }
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Makes ended deliveries due now, with all their attempts ahead, up to `limit` waiting ones. Returns how many, and whether some
+    /// were left.
+    pub async fn webhook_redeliver(
+        &self,
+        account: &AccountId,
+        webhook: &WebhookId,
+        which: Which,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<(usize, bool), RedeliverError> {
+        let (account, webhook) = (account.clone(), webhook.clone());
+        let hot_rows = [HotRow::Webhooks(account.clone())];
+        self.write_serialized(&hot_rows, move |c| {
+            let found = super::get(c, &account, &webhook)?.ok_or(RedeliverError::NotFound)?;
+            if !found.is_active {
+                return Err(RedeliverError::Inactive);
+            }
+            let sql = "SELECT count(*) FROM webhook_delivery WHERE webhook_id = ?1 AND state = 'waiting'";
+            let waiting: u32 = c.query_row(sql, params![webhook], |row| row.get(0))?;
+            let room = limit.saturating_sub(waiting);
+            let ended: Vec<WebhookDeliveryId> = match &which {
+                Which::One(id) => {
+                    let sql = "SELECT id FROM webhook_delivery WHERE webhook_id = ?1 AND id = ?2";
+                    if !c.exists(sql, params![webhook, id])? {
+                        return Err(RedeliverError::NotFound);
+                    }
+                    c.query(&format!("{sql} AND state <> 'waiting'"), params![webhook, id], |row| row.get(0))?
+                }
+                Which::Since(since) => {
+                    let sql = "SELECT d.id FROM webhook_delivery d JOIN webhook_event e
+                            ON e.account_id = d.account_id AND e.position = d.position AND e.number = d.number
+                        WHERE d.webhook_id = ?1 AND d.state <> 'waiting' AND e.created_at >= ?2
+                        ORDER BY d.position, d.number LIMIT ?3";
+                    c.query(sql, params![webhook, since, room.saturating_add(1)], |row| row.get(0))?
+                }
+            };
+            let sql = "UPDATE webhook_delivery SET state = 'waiting', retries = 0, next_attempt_at = ?2, ended_at = NULL WHERE id = ?1";
+            let count = ended.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+            for id in ended.iter().take(count) {
+                c.execute(sql, params![id, now])?;
+            }
+            due::changed(c, Kind::Webhook, &account)?;
+            Ok((count, count < ended.len()))
+        })
+        .await
+    }
+}
+
+/// When the endpoint began to fail, after this attempt.
+fn judge(
+    c: &Transaction<'_>,
+    webhook: &WebhookId,
+    at: Timestamp,
+    is_success: bool,
+) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT failing_since FROM webhook_subscription WHERE id = ?1";
+    let before: Option<Timestamp> = c.query_opt(sql, params![webhook], |row| row.get(0))?.flatten();
+    let after = if is_success { None } else { before.or(Some(at)) };
+    if before != after {
+        let sql = "UPDATE webhook_subscription SET failing_since = ?2 WHERE id = ?1";
+        c.execute(sql, params![webhook, after])?;
+    }
+    Ok(after)
+}
+
+fn log(c: &Transaction<'_>, id: &WebhookDeliveryId, number: u32, attempt: &Attempt) -> Result<(), StoreError> {
+    let Attempt { at, status, error, duration } = attempt;
+    let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    let sql =
+        "INSERT INTO webhook_attempt (delivery_id, number, at, status, error, millis) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    c.execute(sql, params![id, number, at, status, error, millis])?;
+    if number > ATTEMPTS_KEPT {
+        let sql = "DELETE FROM webhook_attempt WHERE delivery_id = ?1 AND number <= ?2";
+        c.execute(sql, params![id, number - ATTEMPTS_KEPT])?;
+    }
+    Ok(())
+}
+
+/// Ends the waiting deliveries of a subscription: no attempt follows, and one that is running is not recorded.
+pub(super) fn end_waiting(
+    c: &Transaction<'_>,
+    account: &AccountId,
+    webhook: &WebhookId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE webhook_delivery SET state = 'failed', next_attempt_at = NULL, ended_at = ?2, lease_until = NULL, lease_owner = NULL
+               WHERE webhook_id = ?1 AND state = 'waiting'";
+    c.execute(sql, params![webhook, now])?;
+    due::changed(c, Kind::Webhook, account)
+}
+
+/// Removes rows of deliveries chosen by `sql`, which have ended; returns their number.
+pub(super) fn remove(c: &Transaction<'_>, chosen: &str, values: Params<'_>) -> Result<usize, StoreError> {
+    c.execute(&format!("DELETE FROM webhook_delivery WHERE id IN ({chosen})"), values)
+}
+
+/// Leases those of the deliveries that are still due.
+pub(super) fn lease(
+    c: &Transaction<'_>,
+    now: Timestamp,
+    lease: &Lease,
+    chosen: &[WebhookDeliveryId],
+) -> Result<Vec<DueWebhook>, StoreError> {
+    let sql = "UPDATE webhook_delivery SET lease_until = ?2, lease_owner = ?3
+               WHERE id = ?1 AND ready_at <= ?4 AND NOT EXISTS (SELECT 1 FROM webhook_delivery o
+                   WHERE o.webhook_id = webhook_delivery.webhook_id AND o.lease_until > ?4 AND o.lease_owner <> ?3)";
+    let (mut taken, mut accounts) = (Vec::with_capacity(chosen.len()), BTreeSet::new());
+    for id in chosen {
+        if c.execute(sql, params![id, lease.until, lease.runner, now])? == 1 {
+            let due = claim::due(c, id, now)?;
+            accounts.insert(due.account.clone());
+            taken.push(due);
+        }
+    }
+    accounts.iter().try_for_each(|account| due::served(c, Kind::Webhook, account, now))?;
+    Ok(taken)
+}
+
+/// Renews those of the leases that the runner still owns.
+pub(in crate::store) fn renew<'a>(
+    c: &Transaction<'_>,
+    deliveries: impl Iterator<Item = &'a WebhookDeliveryId>,
+    Lease { runner, until }: &Lease,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE webhook_delivery SET lease_until = ?2 WHERE lease_owner = ?1 AND id = ?3 RETURNING account_id";
+    let mut accounts: BTreeSet<AccountId> = BTreeSet::new();
+    for id in deliveries {
+        accounts.extend(c.query_opt(sql, params![runner, until, id], |row| row.get::<AccountId>(0))?);
+    }
+    accounts.iter().try_for_each(|account| due::changed(c, Kind::Webhook, account))
+}
+
+/// Releases all leases, or those of owners from ?1 up to but excluding ?2. Returns their number.
+pub(in crate::store) fn end_leases(c: &Transaction<'_>, of: Params<'_>) -> Result<usize, StoreError> {
+    let sql = "UPDATE webhook_delivery SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL
+                   AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))";
+    let ended = c.execute(sql, of)?;
+    if ended > 0 {
+        due::all_changed(c, Kind::Webhook)?;
+    }
+    Ok(ended)
+}
