@@ -154,17 +154,23 @@ impl Act {
         }
         let age = fields.number("older_than").map(Duration::from_secs);
         filter.accepted_before = age.map(|age| context.clock.now().before(age));
+        let all = fields.flag("all").unwrap_or(false);
+        let (is_dry_run, after) = (fields.flag("dry_run").unwrap_or(false), fields.parsed("cursor"));
+        fields.finish()?;
         let QueueFilter { id, inbox, domain, status, accepted_before, error, .. } = &filter;
         let has_condition = [id.is_some(), inbox.is_some(), domain.is_some(), status.is_some()].contains(&true)
             || accepted_before.is_some()
             || error.is_some();
-        match (fields.flag("all").unwrap_or(false), has_condition) {
-            (false, false) => fields.fault("all", "must be true where nothing else selects deliveries"),
-            (true, true) => fields.fault("all", "must be left out where something else selects deliveries"),
+        match (all, has_condition) {
+            (false, false) => {
+                return Err(Problem::invalid_field("all", "must be true where nothing else selects deliveries"));
+            }
+            (true, true) => {
+                let message = "must be left out where something else selects deliveries";
+                return Err(Problem::invalid_field("all", message));
+            }
             _ => {}
         }
-        let (is_dry_run, after) = (fields.flag("dry_run").unwrap_or(false), fields.parsed("cursor"));
-        fields.finish()?;
         // `finish` has already returned the error of a missing or invalid one.
         let Some(action) = action else { return Err(Problem::invalid_field("action", "is required")) };
         if matches!(action, QueueAction::Hold | QueueAction::Release) {

@@ -11,6 +11,7 @@ mod isolation;
 mod messages;
 mod notification_tokens;
 mod protocol;
+mod queue;
 mod searches;
 mod users;
 mod webhooks;
