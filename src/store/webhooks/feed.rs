@@ -221,6 +221,9 @@ fn record(
         let sql = "INSERT INTO webhook_sequence (account_id, inbox_id, last) VALUES (?1, ?2, 1)
                    ON CONFLICT (account_id, inbox_id) DO UPDATE SET last = webhook_sequence.last + 1 RETURNING last";
         let sequence: i64 = c.query_row(sql, params![account, inbox], |row| row.get(0))?;
+        if event.kind == PublicType::InboxDeleted {
+            c.execute("DELETE FROM webhook_sequence WHERE account_id = ?1 AND inbox_id = ?2", params![account, inbox])?;
+        }
         let mut receivers = wanted.iter().filter(|wanted| wanted.includes(event.at, event.kind)).peekable();
         // No body: a subscription was changed after the events were read for those before.
         let Some(body) = event.body.as_ref().filter(|_| receivers.peek().is_some()) else { continue };

@@ -283,3 +283,18 @@ async fn another_account_sees_none_of_it() {
     let new = SealedSecrets { current: vec![2], previous: None };
     assert_eq!(store.webhook_secrets(&ours, &webhook.id, START.after(HOUR)).await.unwrap(), Some(new));
 }
+
+#[tokio::test]
+async fn the_number_of_a_deleted_inbox_is_removed_with_its_last_event() {
+    let (_dir, store, account) = store_with_account().await;
+    let inbox = InboxId::new();
+    subscribe(&store, &account, &[PublicType::InboxDeleted]).await;
+    log(&store, &account, &inbox).await;
+    let (of, event) = (account.clone(), Event::InboxDeleted { inbox_id: inbox.clone() });
+    store.write::<_, StoreError, _>(move |c| c.publish(&of, event.clone())).await.unwrap();
+    assert_eq!(fan_out(&store, &account, LIMIT, START).await, 2);
+    assert_eq!(numbers(&claim(&store, START).await), [2]);
+    let left = "SELECT count(*) FROM webhook_sequence";
+    let left = store.read::<_, StoreError, _>(move |c| c.query_row(left, params![], |row| row.get::<i64>(0)));
+    assert_eq!(left.await.unwrap(), 0);
+}
