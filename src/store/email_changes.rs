@@ -8,7 +8,7 @@ use super::hot_rows::HotRow;
 use super::keywords::{FlagError, InboxLimits};
 use super::mailbox_changes::{self, FlagChange, FlagUpdate};
 use super::mailboxes::{self, MailboxError, MailboxKind};
-use super::message_rows::NewMessage;
+use super::message_rows::{Kept, NewMessage};
 use super::messages::Flags;
 use super::open_mailbox::MessageFlags;
 use super::parts::{self, Part};
@@ -84,28 +84,32 @@ struct Location {
     uid: u32,
     part: Part,
     flags: Flags,
+    /// Separated by spaces.
+    keywords: String,
     was_sent: bool,
     version: Timestamp,
+    kept: Kept,
 }
 
 fn find(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Location, EmailError> {
     let sql =
         "SELECT b.id, b.name, b.special_use, m.uid + p.uid_offset, p.id, m.flags, m.mail_from <> '' AND m.rcpt_to = '',
-                   m.changed_at
+                   m.changed_at, m.keywords, m.thread_id, m.email_id
                FROM message m JOIN mailbox p ON p.id = m.mailbox_id
                    JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
                WHERE m.inbox_id = ?1 AND m.id = ?2";
     let row = |row: &Row<'_>| {
         let (name, special_use): (String, Option<String>) = (row.get(1)?, row.get(2)?);
         let kind = MailboxKind::of(&name, special_use.as_deref());
-        let sent = (row.get(6)?, row.get(7)?);
-        Ok((row.get(0)?, kind, row.get(3)?, row.get::<MailboxId>(4)?, row.get(5)?, sent))
+        let kept = Kept { thread: row.get(9)?, email_id: row.get(10)? };
+        let rest = (row.get(6)?, row.get(7)?, row.get(8)?, kept);
+        Ok((row.get(0)?, kind, row.get(3)?, row.get::<MailboxId>(4)?, row.get(5)?, rest))
     };
     let found = connection.query_opt(sql, params![inbox, id], row)?;
-    let (mailbox, kind, uid, row, flags, (was_sent, version)) = found.ok_or(EmailError::NoSuchEmail)?;
+    let (mailbox, kind, uid, row, flags, (was_sent, version, keywords, kept)) = found.ok_or(EmailError::NoSuchEmail)?;
     let part = parts::of(connection, inbox, mailbox)?.into_iter().find(|part| part.id == row);
     let part = part.ok_or(EmailError::NoSuchEmail)?;
-    Ok(Location { mailbox, kind, uid, part, flags, was_sent, version })
+    Ok(Location { mailbox, kind, uid, part, flags, keywords, was_sent, version, kept })
 }
 
 impl EmailChange {
@@ -240,7 +244,7 @@ pub struct Replaced {
     pub versions: Versions,
 }
 
-/// Stores a draft in Drafts, in the place of `replaces`, whose ID it gets.
+/// Stores a draft in Drafts, in the place of `replaces`, whose ID, labels and thread it gets. A mark to expunge was for the old octets.
 fn put_draft(
     connection: &Transaction<'_>,
     inbox: &InboxId,
@@ -249,7 +253,8 @@ fn put_draft(
     body: &NewBody,
     limits: InboxLimits,
 ) -> Result<MessageId, EmailError> {
-    let mut version = None;
+    let (mut version, mut kept) = (None, Kept::default());
+    let (mut flags, mut keywords) = (Flags::DRAFT | Flags::SEEN, String::new());
     if let Some(Replaced { id, versions }) = replaces {
         let at = find_draft(connection, inbox, id)?;
         if !versions.has(at.version) {
@@ -257,8 +262,9 @@ fn put_draft(
         }
         remove(connection, inbox, &at)?;
         version = Some(version::next(at.version, Timestamp::real()));
+        (flags, keywords, kept) = (at.flags.difference(Flags::DELETED), at.keywords, at.kept);
     }
-    let octets = room::octets(header.len(), body.len());
+    let octets = room::octets(header.len(), body.len().saturating_add(keywords.len()));
     room::check(connection, std::iter::once((inbox, octets)), limits.quota).map_err(FlagError::from)?;
     let body_id = bodies::insert(connection, body)?;
     let new = NewMessage {
@@ -266,14 +272,14 @@ fn put_draft(
         inbox,
         mailbox: mailboxes::of_kind(connection, inbox, MailboxKind::Drafts)?,
         content: content::insert_content(connection, header, body_id, body.len())?,
-        flags: Flags::DRAFT | Flags::SEEN,
-        keywords: "",
+        flags,
+        keywords: &keywords,
         mail_from: "",
         rcpt_to: "",
         internal_date: Timestamp::real(),
         threading: &Threading::of(header),
     };
-    let id = message_rows::insert(connection, &new)?.id;
+    let id = message_rows::insert_again(connection, &new, &kept)?.id;
     if let Some(version) = version {
         message_rows::set_changed(connection, &id, version)?;
     }

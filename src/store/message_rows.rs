@@ -50,15 +50,32 @@ pub(super) struct NewMessage<'a> {
     pub threading: &'a Threading,
 }
 
+/// What a message keeps when other octets replace it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kept {
+    pub thread: Option<ThreadId>,
+    /// The ID of its first copy, if it is another one.
+    pub email_id: Option<MessageId>,
+}
+
 /// Inserts a message into a mailbox with its next UID, and publishes the event.
 pub(super) fn insert(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Result<Delivered, StoreError> {
+    insert_again(transaction, new, &Kept::default())
+}
+
+/// The same for a message that was removed to be replaced.
+pub(super) fn insert_again(
+    transaction: &Transaction<'_>,
+    new: &NewMessage<'_>,
+    kept: &Kept,
+) -> Result<Delivered, StoreError> {
     let next = mailboxes::next_uids(transaction, new.mailbox, 1)?;
     let was_sent = !new.mail_from.is_empty() && new.rcpt_to.is_empty();
-    let thread =
-        threads::assign(transaction, &Member { id: &new.id, inbox: new.inbox, was_sent, threading: new.threading })?;
+    let (id, inbox, threading, was_in) = (&new.id, new.inbox, new.threading, kept.thread.as_ref());
+    let thread = threads::assign(transaction, &Member { id, inbox, was_sent, threading, was_in })?;
     let sql = "INSERT INTO message (id, inbox_id, mailbox_id, uid, content_id, flags, keywords, internal_date, modseq,
-                   mail_from, rcpt_to, thread_id)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                   mail_from, rcpt_to, thread_id, email_id)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
                RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
     let row = params![
         new.id,
@@ -73,6 +90,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Res
         new.mail_from,
         new.rcpt_to,
         thread,
+        kept.email_id,
     ];
     let inserted = transaction.query_row(sql, row, counted)?;
     search::added(transaction, new.inbox, std::slice::from_ref(&new.id))?;

@@ -44,14 +44,19 @@ pub(super) struct Member<'a> {
     /// Sent by the inbox: its recipients are compared with participants instead of its sender.
     pub was_sent: bool,
     pub threading: &'a Threading,
+    /// The thread that it was in before it was stored anew.
+    pub was_in: Option<&'a ThreadId>,
 }
 
 /// Finds or creates the thread of a message, and adds the message's participants and references to it.
 pub(super) fn assign(connection: &Transaction<'_>, member: &Member<'_>) -> Result<ThreadId, StoreError> {
-    let Member { id, inbox, threading, .. } = member;
-    let found = match by_reference(connection, inbox, &threading.ids)? {
-        Some(found) => Some(found),
-        None => by_subject(connection, member)?,
+    let Member { id, inbox, threading, was_in, .. } = member;
+    let found = match was_in {
+        Some(thread) => by_id(connection, thread)?,
+        None => match by_reference(connection, inbox, &threading.ids)? {
+            Some(found) => Some(found),
+            None => by_subject(connection, member)?,
+        },
     };
     let addresses = threading.from.iter().chain(&threading.to);
     let thread = match found {
@@ -62,7 +67,7 @@ pub(super) fn assign(connection: &Transaction<'_>, member: &Member<'_>) -> Resul
             thread
         }
         None => {
-            let thread = ThreadId::of_first(id);
+            let thread = was_in.cloned().unwrap_or_else(|| ThreadId::of_first(id));
             let subject: String = threading.subject.chars().take(MAX_SUBJECT).collect();
             let sql = "INSERT INTO thread (id, account_id, inbox_id, subject, base_subject, participants, last_id)
                        SELECT ?1, account_id, id, ?3, ?4, ?5, ?6 FROM inbox WHERE id = ?2";
@@ -78,6 +83,11 @@ pub(super) fn assign(connection: &Transaction<'_>, member: &Member<'_>) -> Resul
 }
 
 type Found = Option<(ThreadId, String)>;
+
+fn by_id(connection: &Transaction<'_>, thread: &ThreadId) -> Result<Found, StoreError> {
+    let sql = "SELECT id, participants FROM thread WHERE id = ?1";
+    connection.query_opt(sql, params![thread], |row| Ok((row.get(0)?, row.get(1)?)))
+}
 
 fn by_reference(connection: &Transaction<'_>, inbox: &InboxId, ids: &[i64]) -> Result<Found, StoreError> {
     let sql = "SELECT t.id, t.participants FROM thread_reference r JOIN thread t ON t.id = r.thread_id
@@ -205,7 +215,7 @@ impl Store {
                 let sql = "SELECT inbox_id, mail_from <> '' AND rcpt_to = '' FROM message WHERE id = ?1 AND thread_id IS NULL";
                 let row = |row: &Row<'_>| Ok((row.get::<InboxId>(0)?, row.get(1)?));
                 let Some((inbox, was_sent)) = connection.query_opt(sql, params![id], row)? else { continue };
-                let thread = assign(connection, &Member { id, inbox: &inbox, was_sent, threading })?;
+                let thread = assign(connection, &Member { id, inbox: &inbox, was_sent, threading, was_in: None })?;
                 message_rows::set_thread(connection, id, &thread)?;
             }
             Ok(())

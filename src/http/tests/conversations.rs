@@ -94,6 +94,27 @@ async fn a_forward_takes_the_attachments_with_it() {
 }
 
 #[tokio::test]
+async fn a_draft_that_was_copied_can_be_changed() {
+    let world = World::new().await;
+    let ann = inbox(&world, "ann").await;
+    let made = post(&world, "drafts", json!({"to": "bo@elsewhere.org", "subject": "One"})).await.text("id");
+    let of = ann.parse().unwrap();
+    let drafts = world.context.store.mailbox_open(&of, "Drafts", false).await.unwrap().unwrap().id;
+    world.context.mailboxes.copy(&of, drafts, vec![1], "Drafts").await.unwrap();
+    let list = world.get(&world.ours.token, "/api/v1/drafts").await.json();
+    let copy = list["data"][0]["id"].as_str().unwrap().to_owned();
+    let kept = |email: &Value| ["id", "email_id", "thread_id", "labels"].map(|field| email[field].clone());
+    for id in [made, copy] {
+        let before = email(&world, &id).await;
+        let path = format!("/api/v1/drafts/{id}");
+        let changed = world.patch(&world.ours.token, &path, json!({"subject": "Another"})).await;
+        assert_eq!(changed.status, 200, "{}", changed.json());
+        let after = email(&world, &id).await;
+        assert_eq!((kept(&after), &after["subject"]), (kept(&before), &json!("Another")));
+    }
+}
+
+#[tokio::test]
 async fn a_draft_keeps_its_id_until_it_is_sent() {
     let world = World::new().await;
     let token = &world.ours.token;
@@ -125,7 +146,13 @@ async fn a_draft_keeps_its_id_until_it_is_sent() {
     let list = world.get(token, "/api/v1/drafts").await.json();
     assert_eq!((&list["count"], &list["data"][1]["to_address"]), (&json!(2), &json!("bo@elsewhere.org")));
     assert_eq!(world.get(token, &format!("/api/v1/inboxes/{ann}/drafts")).await.json()["drafts"], list["drafts"]);
-    assert_eq!(email(&world, &made.text("id")).await["labels"], json!(["drafts"]));
+    let labels = || async { email(&world, &made.text("id")).await["labels"].clone() };
+    assert_eq!(labels().await, json!(["drafts"]));
+    let labelled = format!("/api/v1/emails/{}", made.text("id"));
+    let add = json!({"add_labels": ["starred", "unread", "todo"]});
+    assert_eq!(world.patch(token, &labelled, add).await.status, 200);
+    assert_eq!(world.patch(token, &path, json!({"text_body": "second"})).await.status, 200);
+    assert_eq!(labels().await, json!(["drafts", "unread", "starred", "todo"]));
 
     let sent = post(&world, &format!("drafts/{}/send", made.text("id")), json!({})).await;
     assert_eq!(
