@@ -36,6 +36,7 @@ mod keys_served;
 mod log_in_log_out;
 mod many_daemons;
 mod noisy_neighbours;
+mod one_mailbox;
 mod one_reading;
 mod outside;
 mod own_domain;
