@@ -1,6 +1,8 @@
-//! HTTP/1.1 over TCP or TLS, with limits on connections and time-outs for slow clients. RFC 9112. Invariant: a
+//! HTTP/1.1 over TCP or TLS, and HTTP/2 over TLS, with limits on connections and time-outs for slow clients. RFC 9112. Invariant: a
 //! connection is closed if its client stalls in the handshake, the request head or body, stays idle, or reads the
 //! response below the minimum rate.
+
+mod http2;
 
 use super::exchange::exchange;
 use super::forwarded::client_of;
@@ -8,7 +10,7 @@ use crate::config::Config;
 use crate::net::connections::{Activity, Capacity};
 use crate::net::listener::{self, Proxies, Shutdown};
 use crate::net::ranges::Networks;
-use crate::net::tls::ServerTls;
+use crate::net::tls::{HTTP2, ServerTls};
 use crate::resources::rate::MinimumRate;
 use crate::resources::write_timeout::{WriteLimits, WriteTimeout};
 use axum::Router;
@@ -89,11 +91,14 @@ pub(super) async fn serve_with(
                 return connection(stream, peer, router, timeouts, ending).await;
             };
             let handshake = tokio::select! {
-                handshake = tokio::time::timeout(timeouts.handshake, tls.accept(stream)) => handshake,
+                handshake = tokio::time::timeout(timeouts.handshake, tls.accept_http(stream)) => handshake,
                 () = peer.activity.has_to_close() => return,
             };
             let address = peer.address;
             match handshake {
+                Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(HTTP2) => {
+                    http2::connection(stream, peer, router, timeouts, ending).await
+                }
                 Ok(Ok(stream)) => connection(stream, peer, router, timeouts, ending).await,
                 Ok(Err(error)) => {
                     tracing::info!(listener = "http", peer = %address, %error, "TLS handshake failed")
@@ -150,6 +155,10 @@ where
             served.await
         }
     };
+    log_end(peer, ended);
+}
+
+fn log_end(peer: SocketAddr, ended: Result<(), hyper::Error>) {
     match ended {
         Ok(()) => {}
         Err(error) if error.is_timeout() => {

@@ -5,6 +5,7 @@ mod conversations;
 mod document;
 mod domains;
 mod events;
+mod http2;
 mod identities;
 mod inboxes;
 mod isolation;

@@ -20,10 +20,19 @@ pub enum TlsError {
     Pair(#[from] rustls::Error),
 }
 
+/// The name of HTTP/2 over TLS in ALPN (RFC 9113 §3.1).
+pub const HTTP2: &[u8] = b"h2";
+
+/// A configuration, and the same one with ALPN for HTTP.
+struct Configs {
+    mail: Arc<rustls::ServerConfig>,
+    http: Arc<rustls::ServerConfig>,
+}
+
 /// A TLS server; clones share one configuration, which a reload replaces for new connections.
 #[derive(Clone)]
 pub struct ServerTls {
-    config: Arc<ArcSwap<rustls::ServerConfig>>,
+    configs: Arc<ArcSwap<Configs>>,
     certificate: PathBuf,
     private_key: PathBuf,
 }
@@ -37,9 +46,9 @@ impl std::fmt::Debug for ServerTls {
 impl ServerTls {
     /// Loads a certificate chain and its private key from PEM files.
     pub fn load(certificate: &Path, private_key: &Path) -> Result<Self, TlsError> {
-        let config = read(certificate, private_key)?;
+        let configs = read(certificate, private_key)?;
         Ok(Self {
-            config: Arc::new(ArcSwap::from(config)),
+            configs: Arc::new(ArcSwap::from_pointee(configs)),
             certificate: certificate.to_owned(),
             private_key: private_key.to_owned(),
         })
@@ -47,7 +56,12 @@ impl ServerTls {
 
     /// Performs the TLS handshake on an accepted connection.
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> std::io::Result<TlsStream<S>> {
-        TlsAcceptor::from(self.config.load_full()).accept(stream).await
+        TlsAcceptor::from(Arc::clone(&self.configs.load().mail)).accept(stream).await
+    }
+
+    /// The same for HTTP; the client chooses [`HTTP2`] or HTTP/1.1 by ALPN.
+    pub async fn accept_http<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> std::io::Result<TlsStream<S>> {
+        TlsAcceptor::from(Arc::clone(&self.configs.load().http)).accept(stream).await
     }
 
     /// Checks the files every `pause` and switches to a new pair. If it does not load, the old pair stays in use and
@@ -61,8 +75,8 @@ impl ServerTls {
                 continue;
             }
             match read(&self.certificate, &self.private_key) {
-                Ok(config) => {
-                    self.config.store(config);
+                Ok(configs) => {
+                    self.configs.store(Arc::new(configs));
                     seen = now;
                     tracing::info!(certificate = %self.certificate.display(), "certificate reloaded");
                 }
@@ -77,7 +91,7 @@ impl ServerTls {
     }
 }
 
-fn read(certificate: &Path, private_key: &Path) -> Result<Arc<rustls::ServerConfig>, TlsError> {
+fn read(certificate: &Path, private_key: &Path) -> Result<Configs, TlsError> {
     let file = |path: &Path| {
         let path = path.to_owned();
         move |e: rustls_pki_types::pem::Error| TlsError::File { path, reason: e.to_string() }
@@ -85,6 +99,8 @@ fn read(certificate: &Path, private_key: &Path) -> Result<Arc<rustls::ServerConf
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect).map_err(file(certificate))?;
     let key = PrivateKeyDer::from_pem_file(private_key).map_err(file(private_key))?;
-    let config = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
-    Ok(Arc::new(config))
+    let mail = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key)?;
+    let mut http = mail.clone();
+    http.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
+    Ok(Configs { mail: Arc::new(mail), http: Arc::new(http) })
 }

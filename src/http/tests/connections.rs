@@ -10,16 +10,27 @@ use crate::resources::rate::MinimumRate;
 use crate::resources::write_timeout::WriteLimits;
 use axum::Router;
 use axum::routing::get;
+use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Serves one path until shutdown.
 async fn serving(tls: Option<ServerTls>, time_limit: Duration, max: usize) -> (SocketAddr, Shutdown) {
+    serving_router(Router::new().route("/", get(async || "hello")), tls, time_limit, max).await
+}
+
+pub(super) async fn serving_router(
+    router: Router,
+    tls: Option<ServerTls>,
+    time_limit: Duration,
+    max: usize,
+) -> (SocketAddr, Shutdown) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
-    let router = Router::new().route("/", get(async || "hello"));
     let answer = WriteLimits { timeout: time_limit, rate: MinimumRate::of(&Config::default().limits) };
     let time_limit = Timeouts { handshake: time_limit, head: time_limit, body: time_limit, answer };
     let capacity = Capacity::of_one_address(max);
@@ -27,20 +38,26 @@ async fn serving(tls: Option<ServerTls>, time_limit: Duration, max: usize) -> (S
     (address, shutdown)
 }
 
-const LONG: Duration = Duration::from_secs(60);
-const SHORT: Duration = Duration::from_millis(100);
+pub(super) const LONG: Duration = Duration::from_secs(60);
+pub(super) const SHORT: Duration = Duration::from_millis(100);
 
-#[tokio::test]
-async fn a_tls_listener_serves_tls_only() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+/// A certificate for `localhost`: its folder, the chain, the key, and the certificate itself.
+pub(super) fn tls_files() -> (TempDir, PathBuf, PathBuf, CertificateDer<'static>) {
     let dir = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (chain, key) = (dir.path().join("chain.pem"), dir.path().join("key.pem"));
     std::fs::write(&chain, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    (dir, chain, key, made.cert.der().clone())
+}
+
+#[tokio::test]
+async fn a_tls_listener_serves_tls_only() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (_dir, chain, key, certificate) = tls_files();
     let (address, _shutdown) = serving(Some(ServerTls::load(&chain, &key).unwrap()), LONG, 10).await;
 
-    let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+    let root = reqwest::Certificate::from_der(&certificate).unwrap();
     let client = reqwest::Client::builder().tls_certs_only([root]).resolve("localhost", address).build().unwrap();
     let url = format!("https://localhost:{}/", address.port());
     assert_eq!(client.get(url).send().await.unwrap().text().await.unwrap(), "hello");
