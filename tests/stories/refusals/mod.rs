@@ -9,6 +9,7 @@ mod limits;
 mod memory;
 mod reading;
 mod smtp;
+mod streams;
 mod webhooks;
 
 use crate::crash_keeps_mail::check_store;
