@@ -255,8 +255,9 @@ pub(super) async fn change(
     let mut fields = body.fields(&caller.spool, "webhook_subscription").await?;
     let Wanted { url, events, is_active } = Wanted::of(&mut fields, &context);
     fields.finish()?;
-    // Another URL gets what is in the emails, too.
-    may_read(&caller, events.as_ref().unwrap_or(&current.events))?;
+    // Another URL gets what is in the emails, too: also what the subscription had before, which can be sent again.
+    let of: Vec<PublicType> = current.events.iter().chain(events.iter().flatten()).copied().collect();
+    may_read(&caller, &of)?;
     let now = context.clock.now();
     let changed = store.webhook_change(&account, &id, WebhookPatch { url, events, is_active }, now).await?;
     let webhook = changed.ok_or_else(Problem::not_found)?;

@@ -63,6 +63,10 @@ pub fn check(text: &str, allowed: &AllowedNetworks) -> Result<(Url, Scheme), Bad
     if text.len() > LONGEST {
         return Err(BadUrl::TooLong);
     }
+    // The parser leaves them out, but the text is stored, and shown on terminals.
+    if text.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err(BadUrl::NotAUrl);
+    }
     let url = Url::parse(text).map_err(|_| BadUrl::NotAUrl)?;
     let scheme = match url.scheme() {
         "https" => Scheme::Https,
@@ -153,6 +157,10 @@ mod tests {
             ("file:///etc/passwd", BadUrl::NotHttps),
             ("app.example.com", BadUrl::NotAUrl),
             ("https://", BadUrl::NotAUrl),
+            ("https://app.example.com/\0", BadUrl::NotAUrl),
+            (" https://app.example.com/", BadUrl::NotAUrl),
+            ("https://app.exam\tple.com/\n", BadUrl::NotAUrl),
+            ("https://app.example.com/\u{1b}[2J", BadUrl::NotAUrl),
             ("https://user@app.example.com/", BadUrl::Extras),
             ("https://user:password@app.example.com/", BadUrl::Extras),
             ("https://app.example.com/#here", BadUrl::Extras),

@@ -22,6 +22,8 @@ use tokio::sync::Notify;
 
 /// Events that are read at once.
 const PAGE: u32 = 100;
+/// Events that are rendered together.
+const GROUP: usize = 8;
 /// Octets of bodies recorded in a transaction, but for a body that alone has more.
 const OCTETS: usize = 1024 * 1024;
 /// How long the daemon that has committed an event has to read it, before others do.
@@ -193,8 +195,8 @@ impl FanOut {
             PublicType::of(&event.event).is_some_and(|kind| wanted.iter().any(|one| one.includes(event.cursor, kind)))
         };
         let of_interest: Vec<LoggedEvent> = events.iter().filter(is_wanted).cloned().collect();
-        let shown = self.public_events.render(account, &of_interest).await?;
-        let mut shown: BTreeMap<EventId, PublicEvent> = shown.into_iter().map(|event| (event.id, event)).collect();
+        let mut groups = of_interest.chunks(GROUP);
+        let mut shown: BTreeMap<EventId, PublicEvent> = BTreeMap::new();
         let (mut octets, mut last, mut read) = (0_usize, None, Vec::new());
         for event in events {
             if octets > OCTETS {
@@ -204,6 +206,14 @@ impl FanOut {
             last = Some(event.cursor);
             let (id, inbox) = (EventId(event.cursor), event.event.inbox().cloned());
             let Some(kind) = PublicType::of(&event.event) else { continue };
+            if shown.is_empty()
+                && is_wanted(&&event)
+                && let Some(group) = groups.next()
+            {
+                // It begins with this event.
+                let group = self.public_events.render(account, group).await?;
+                shown.extend(group.into_iter().map(|event| (event.id, event)));
+            }
             let body = shown.remove(&id).map(|event| Body::new(&event)).transpose()?;
             octets = octets.saturating_add(body.as_ref().map_or(0, Body::len));
             read.push(Read { at: event.cursor, id: id.to_string(), kind, inbox, body });

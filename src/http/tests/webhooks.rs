@@ -92,6 +92,14 @@ async fn a_token_subscribes_to_what_it_may_read() {
         let path = format!("{PATH}/{}", made.text("id"));
         let moved = world.patch(&hooks, &path, json!({"url": "https://other.example.com/"})).await;
         assert_eq!(moved.status, 403, "{kind}");
+        let other = if kind == "inbox.created" { "email.received" } else { "inbox.created" };
+        // Nor with other types: what they had can be sent again.
+        let others =
+            limited(&["webhooks:write", if other == "email.received" { "messages:read" } else { "inboxes:read" }])
+                .await;
+        let moved = json!({"url": "https://other.example.com/", "events": [other]});
+        assert_eq!(world.patch(&others, &path, moved.clone()).await.status, 403, "{kind}");
+        assert_eq!(world.patch(&world.ours.token, &path, moved).await.status, 200, "{kind}");
     }
     let reader = limited(&["webhooks:read"]).await;
     assert_eq!(world.get(&reader, PATH).await.status, 200);

@@ -119,8 +119,8 @@ impl Store {
         .await
     }
 
-    /// Makes ended deliveries due now, with all their attempts ahead, up to `limit` waiting ones. Returns how many, and whether some
-    /// were left.
+    /// Makes ended deliveries of events that the subscription has now due, with all their attempts ahead, up to `limit` waiting ones.
+    /// Returns how many, and whether some were left.
     pub async fn webhook_redeliver(
         &self,
         account: &AccountId,
@@ -130,42 +130,73 @@ impl Store {
         now: Timestamp,
     ) -> Result<(usize, bool), RedeliverError> {
         let (account, webhook) = (account.clone(), webhook.clone());
+        // Read first, so that a look through many does not delay writers.
+        let ended = {
+            let (account, webhook) = (account.clone(), webhook.clone());
+            self.read(move |c| ended(c, &account, &webhook, &which, limit)).await?
+        };
         let hot_rows = [HotRow::Webhooks(account.clone())];
         self.write_serialized(&hot_rows, move |c| {
-            let found = super::get(c, &account, &webhook)?.ok_or(RedeliverError::NotFound)?;
-            if !found.is_active {
-                return Err(RedeliverError::Inactive);
-            }
-            let sql = "SELECT count(*) FROM webhook_delivery WHERE webhook_id = ?1 AND state = 'waiting'";
-            let waiting: u32 = c.query_row(sql, params![webhook], |row| row.get(0))?;
-            let room = limit.saturating_sub(waiting);
-            let ended: Vec<WebhookDeliveryId> = match &which {
-                Which::One(id) => {
-                    let sql = "SELECT id FROM webhook_delivery WHERE webhook_id = ?1 AND id = ?2";
-                    if !c.exists(sql, params![webhook, id])? {
-                        return Err(RedeliverError::NotFound);
-                    }
-                    c.query(&format!("{sql} AND state <> 'waiting'"), params![webhook, id], |row| row.get(0))?
-                }
-                Which::Since(since) => {
-                    let sql = "SELECT d.id FROM webhook_delivery d JOIN webhook_event e
-                            ON e.account_id = d.account_id AND e.position = d.position AND e.number = d.number
-                        WHERE d.webhook_id = ?1 AND d.state <> 'waiting' AND e.created_at >= ?2
-                        ORDER BY d.position, d.number LIMIT ?3";
-                    c.query(sql, params![webhook, since, room.saturating_add(1)], |row| row.get(0))?
-                }
-            };
-            let sql = "UPDATE webhook_delivery SET state = 'waiting', retries = 0, next_attempt_at = ?2, ended_at = NULL WHERE id = ?1";
-            let count = ended.len().min(usize::try_from(room).unwrap_or(usize::MAX));
-            for id in ended.iter().take(count) {
-                c.execute(sql, params![id, now])?;
+            let types = active_types(c, &account, &webhook)?;
+            let room = usize::try_from(limit.saturating_sub(waiting(c, &webhook)?)).unwrap_or(usize::MAX);
+            let sql = format!(
+                "UPDATE webhook_delivery SET state = 'waiting', retries = 0, next_attempt_at = ?4, ended_at = NULL
+                 WHERE id IN ({ENDED} AND d.id = ?3)"
+            );
+            let mut count = 0;
+            for id in ended.iter().take(room) {
+                count += c.execute(&sql, params![webhook, types, id, now])?;
             }
             due::changed(c, Kind::Webhook, &account)?;
-            Ok((count, count < ended.len()))
+            Ok((count, room < ended.len()))
         })
         .await
     }
 }
+
+/// The types that an active subscription has.
+fn active_types(c: &Transaction<'_>, account: &AccountId, webhook: &WebhookId) -> Result<String, RedeliverError> {
+    let found = super::get(c, account, webhook)?.ok_or(RedeliverError::NotFound)?;
+    if found.is_active { Ok(super::types_text(&found.events)) } else { Err(RedeliverError::Inactive) }
+}
+
+/// Ended deliveries that are chosen, and one more than `limit` where there are more.
+fn ended(
+    c: &Transaction<'_>,
+    account: &AccountId,
+    webhook: &WebhookId,
+    which: &Which,
+    limit: u32,
+) -> Result<Vec<WebhookDeliveryId>, RedeliverError> {
+    let types = active_types(c, account, webhook)?;
+    let found = match which {
+        Which::One(id) => {
+            let sql = "SELECT 1 FROM webhook_delivery WHERE webhook_id = ?1 AND id = ?2";
+            if !c.exists(sql, params![webhook, id])? {
+                return Err(RedeliverError::NotFound);
+            }
+            let sql = format!("{ENDED} AND d.id = ?3");
+            c.query(&sql, params![webhook, types, id], |row| row.get(0))
+        }
+        Which::Since(since) => {
+            let sql = format!("{ENDED} AND e.created_at >= ?3 ORDER BY d.position, d.number LIMIT ?4");
+            c.query(&sql, params![webhook, types, since, limit.saturating_add(1)], |row| row.get(0))
+        }
+    };
+    Ok(found?)
+}
+
+/// Waiting deliveries of a subscription, counted in two indexes.
+pub(super) fn waiting(c: &Transaction<'_>, webhook: &WebhookId) -> Result<u32, StoreError> {
+    let sql = "SELECT (SELECT count(*) FROM webhook_delivery WHERE webhook_id = ?1 AND state = 'waiting' AND retries = 0)
+                   + (SELECT count(*) FROM webhook_delivery WHERE webhook_id = ?1 AND state = 'waiting' AND retries > 0)";
+    c.query_row(sql, params![webhook], |row| row.get(0))
+}
+
+/// Ended deliveries of the subscription ?1 whose types are among those of the text ?2.
+const ENDED: &str = "SELECT d.id FROM webhook_delivery d JOIN webhook_event e
+        ON e.account_id = d.account_id AND e.position = d.position AND e.number = d.number
+    WHERE d.webhook_id = ?1 AND d.state <> 'waiting' AND ' ' || CAST(?2 AS TEXT) || ' ' LIKE '% ' || e.type || ' %'";
 
 /// When the endpoint began to fail, after this attempt.
 fn judge(
@@ -197,16 +228,26 @@ fn log(c: &Transaction<'_>, id: &WebhookDeliveryId, number: u32, attempt: &Attem
     Ok(())
 }
 
-/// Ends the waiting deliveries of a subscription: no attempt follows, and one that is running is not recorded.
+/// Ends the waiting deliveries of a subscription, but for those whose types are in the text `kept`: no attempt follows, and one that
+/// is running is not recorded.
 pub(super) fn end_waiting(
     c: &Transaction<'_>,
     account: &AccountId,
     webhook: &WebhookId,
+    kept: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE webhook_delivery SET state = 'failed', next_attempt_at = NULL, ended_at = ?2, lease_until = NULL, lease_owner = NULL
-               WHERE webhook_id = ?1 AND state = 'waiting'";
-    c.execute(sql, params![webhook, now])?;
+    // One after the other, each with its index.
+    for which in ["retries = 0", "retries > 0"] {
+        let sql = format!(
+            "UPDATE webhook_delivery
+             SET state = 'failed', next_attempt_at = NULL, ended_at = ?2, lease_until = NULL, lease_owner = NULL
+             WHERE webhook_id = ?1 AND state = 'waiting' AND {which} AND NOT EXISTS (SELECT 1 FROM webhook_event e
+                 WHERE e.account_id = webhook_delivery.account_id AND e.position = webhook_delivery.position
+                     AND e.number = webhook_delivery.number AND ' ' || CAST(?3 AS TEXT) || ' ' LIKE '% ' || e.type || ' %')"
+        );
+        c.execute(&sql, params![webhook, now, kept])?;
+    }
     due::changed(c, Kind::Webhook, account)
 }
 

@@ -8,7 +8,7 @@ use super::super::due::{self, Kind};
 use super::super::events::EventPage;
 use super::super::hot_rows::HotRow;
 use super::super::{Store, StoreError, Transaction, events};
-use super::types;
+use super::{deliveries, types};
 use crate::clock::Timestamp;
 use crate::events::{Cursor, PublicType};
 use crate::id::{AccountId, InboxId, WebhookDeliveryId, WebhookId};
@@ -210,10 +210,7 @@ fn record(
     let wanted = wanted(c, account)?;
     let mut room = BTreeMap::new();
     for Wanted { id, .. } in &wanted {
-        let sql = "SELECT (SELECT count(*) FROM webhook_delivery WHERE webhook_id = ?1 AND state = 'waiting' AND retries = 0)
-                       + (SELECT count(*) FROM webhook_delivery WHERE webhook_id = ?1 AND state = 'waiting' AND retries > 0)";
-        let waiting: u32 = c.query_row(sql, params![id], |row| row.get(0))?;
-        room.insert(id, limit.saturating_sub(waiting));
+        room.insert(id, limit.saturating_sub(deliveries::waiting(c, id)?));
     }
     let mut is_due = false;
     for event in events {

@@ -141,7 +141,7 @@ fn disable(
     if c.execute(sql, params![id, now, reason])? == 0 {
         return Ok(());
     }
-    deliveries::end_waiting(c, account, id, now)?;
+    deliveries::end_waiting(c, account, id, "", now)?;
     c.publish(account, Event::WebhookDisabled { subscription_id: id.clone(), reason: reason.to_owned() })?;
     update_feed(c, account)
 }
@@ -231,7 +231,8 @@ impl Store {
                                    disabled_at = NULL, disabled_reason = NULL WHERE id = ?1";
                     c.execute(sql, params![id, position, number])?;
                 }
-                (true, false) => deliveries::end_waiting(c, &account, &id, now)?,
+                (true, false) => deliveries::end_waiting(c, &account, &id, "", now)?,
+                _ if patch.events.is_some() => deliveries::end_waiting(c, &account, &id, &events, now)?,
                 _ => {}
             }
             update_feed(c, &account)?;
@@ -255,7 +256,7 @@ impl Store {
             if c.execute(sql, params![account, id, now])? == 0 {
                 return Ok(false);
             }
-            deliveries::end_waiting(c, &account, &id, now)?;
+            deliveries::end_waiting(c, &account, &id, "", now)?;
             update_feed(c, &account)?;
             Ok(true)
         })

@@ -298,3 +298,33 @@ async fn the_number_of_a_deleted_inbox_is_removed_with_its_last_event() {
     let left = store.read::<_, StoreError, _>(move |c| c.query_row(left, params![], |row| row.get::<i64>(0)));
     assert_eq!(left.await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn what_a_subscription_no_longer_has_is_not_sent_nor_sent_again() {
+    let (_dir, store, account) = store_with_account().await;
+    let (webhook, inbox) = (subscribe(&store, &account, &[PublicType::InboxCreated]).await.id, InboxId::new());
+    for _ in 0..2 {
+        log(&store, &account, &inbox).await;
+    }
+    fan_out(&store, &account, LIMIT, START).await;
+    let due = claim(&store, START).await;
+    assert!(settle(&store, &due[0], START, Next::Delivered).await);
+    assert!(settle(&store, &due[1], START, Next::Retry(START.after(HOUR))).await);
+    let change = async |events: &[PublicType]| {
+        let patch = WebhookPatch { events: Some(events.to_vec()), ..WebhookPatch::default() };
+        store.webhook_change(&account, &webhook, patch, START).await.unwrap().unwrap();
+        assert_due(&store).await;
+    };
+    let redeliver = async |which| store.webhook_redeliver(&account, &webhook, which, LIMIT, START).await.unwrap();
+    let (old, one) = (Timestamp::from_millis(0), due[0].id.clone());
+    change(&[PublicType::InboxCreated, PublicType::InboxDeleted]).await;
+    let waiting = async || store.webhook_deliveries(&account, &webhook, Some(State::Waiting), None, 9).await.unwrap();
+    assert_eq!(waiting().await.len(), 1, "it still has the type");
+    change(&[PublicType::InboxDeleted, PublicType::EmailLabelsChanged]).await;
+    assert_eq!(waiting().await.len(), 0);
+    assert_eq!(redeliver(Which::Since(old)).await, (0, false));
+    assert_eq!(redeliver(Which::One(one.clone())).await, (0, false));
+    change(&[PublicType::InboxCreated]).await;
+    assert_eq!(redeliver(Which::One(one)).await, (1, false));
+    assert_eq!(redeliver(Which::Since(old)).await, (1, false));
+}
