@@ -6,7 +6,7 @@
 
 use super::{Event, PublicType};
 use crate::id::{AccountId, InboxId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, watch};
@@ -96,9 +96,16 @@ struct Hub {
     domains: Sender,
     /// Changes when another daemon has handed work back.
     work: watch::Sender<()>,
-    /// Accounts whose events are read from the log, with the origin of those that no reader has heard of.
-    followed: Mutex<HashMap<AccountId, Option<Origin>>>,
+    followed: Mutex<Followed>,
     has_new: Notify,
+}
+
+/// Accounts whose events are read from the log.
+#[derive(Debug, Default)]
+struct Followed {
+    accounts: HashSet<AccountId>,
+    /// Those with events that no reader has heard of. Apart, since there are few.
+    new: HashMap<AccountId, Origin>,
 }
 
 /// Which daemon has committed an event.
@@ -215,8 +222,10 @@ impl Events {
         if let Some(sender) = self.channels().by_account.get(account) {
             let _ = sender.send(Some(event));
         }
-        if let Some(new) = self.followed().get_mut(account) {
-            *new = Some(new.map_or(origin, |before| before.min(origin)));
+        let mut followed = self.followed();
+        if followed.accounts.contains(account) {
+            let new = followed.new.entry(account.clone()).or_insert(origin);
+            *new = origin.min(*new);
             self.0.has_new.notify_one();
         }
     }
@@ -224,21 +233,19 @@ impl Events {
     /// Follows the events of these accounts and of no others.
     pub fn follow(&self, accounts: impl IntoIterator<Item = AccountId>) {
         let mut followed = self.followed();
-        let before = std::mem::take(&mut *followed);
-        followed.extend(accounts.into_iter().map(|account| {
-            let new = before.get(&account).copied().flatten();
-            (account, new)
-        }));
+        let Followed { accounts: all, new } = &mut *followed;
+        *all = accounts.into_iter().collect();
+        new.retain(|account, _| all.contains(account));
     }
 
     /// Follows the events of one more account.
     pub fn follow_also(&self, account: AccountId) {
-        self.followed().entry(account).or_default();
+        self.followed().accounts.insert(account);
     }
 
     /// The followed accounts with events since the last call.
     pub fn take_new(&self) -> Vec<(AccountId, Origin)> {
-        self.followed().iter_mut().filter_map(|(account, new)| Some((account.clone(), new.take()?))).collect()
+        std::mem::take(&mut self.followed().new).into_iter().collect()
     }
 
     /// Resolves when a followed account has a new event. For one reader.
@@ -246,7 +253,7 @@ impl Events {
         self.0.has_new.notified().await;
     }
 
-    fn followed(&self) -> MutexGuard<'_, HashMap<AccountId, Option<Origin>>> {
+    fn followed(&self) -> MutexGuard<'_, Followed> {
         self.0.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -257,7 +264,13 @@ impl Events {
         for sender in self.channels().by_account.values() {
             let _ = sender.send(None);
         }
-        self.followed().values_mut().for_each(|new| *new = new.or(Some(Origin::Elsewhere)));
+        {
+            let mut followed = self.followed();
+            let Followed { accounts, new } = &mut *followed;
+            for account in accounts.iter() {
+                new.entry(account.clone()).or_insert(Origin::Elsewhere);
+            }
+        }
         self.0.has_new.notify_one();
         self.readers().by_account.values().for_each(|readers| readers.wake(None, true));
     }
@@ -300,6 +313,24 @@ mod tests {
         for subscriber in &mut subscribers {
             assert!(matches!(subscriber.recv().await, Err(RecvError::Lagged(_))));
         }
+    }
+
+    #[tokio::test]
+    async fn followed_accounts_have_events_until_they_are_taken() {
+        let (events, one, other) = (Events::new(), AccountId::new(), AccountId::new());
+        events.follow_also(one.clone());
+        for account in [&one, &one, &other] {
+            events.publish(account, revoked());
+        }
+        events.has_new().await;
+        assert_eq!(events.take_new(), [(one.clone(), Origin::Here)]);
+        assert_eq!(events.take_new(), []);
+        events.publish(&one, revoked());
+        events.follow([one.clone(), other.clone()]);
+        assert_eq!(events.take_new(), [(one.clone(), Origin::Here)], "what is followed on stays new");
+        events.publish(&one, revoked());
+        events.follow([other]);
+        assert_eq!(events.take_new(), []);
     }
 
     #[tokio::test]
