@@ -17,7 +17,7 @@ use std::time::Duration;
 use utoipa::ToSchema;
 
 /// Batches of the store that one request runs at most.
-const BATCHES: usize = 20;
+const BATCHES: usize = 200;
 /// Octets of `error`.
 const ERROR: usize = 1000;
 

@@ -12,8 +12,8 @@ use crate::store::engine::{Row, params};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// Messages that a batch compares with the filter.
-const MESSAGES: i64 = 100;
+/// Messages that a batch compares with the filter, each with as many deliveries as it has recipients.
+const MESSAGES: i64 = 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema, strum::EnumString, strum::Display)]
 #[serde(rename_all = "snake_case")]
@@ -200,13 +200,16 @@ impl Store {
         is_dry_run: bool,
         now: Timestamp,
     ) -> Result<QueueBatch, StoreError> {
-        let act = move |c: &Transaction<'_>| {
+        let act = move |c: &Transaction<'_>, is_dry_run: bool| {
             let (found, next) = matching(c, action, &filter, after.as_ref())?;
             if !is_dry_run {
                 action.apply(c, &found, now)?;
             }
-            Ok(QueueBatch { matched: found.len(), next })
+            Ok::<_, StoreError>(QueueBatch { matched: found.len(), next })
         };
-        if is_dry_run { self.read(act).await } else { self.write(act).await }
+        // Compared in a read first, so that a batch in which nothing matches does not delay writers.
+        let first = act.clone();
+        let batch = self.read(move |c| first(c, true)).await?;
+        if is_dry_run || batch.matched == 0 { Ok(batch) } else { self.write(move |c| act(c, false)).await }
     }
 }
