@@ -71,11 +71,11 @@ impl PublicEvents {
             let singles = group.clone();
             match self.read_group(account, store, group).await {
                 Ok(read) => shown.extend(read),
-                // The email that a parser panics at is shown by its ids.
-                Err(RenderError::Work(WorkError::Panicked(_))) if keys.len() > 1 => {
+                // The email that a parser panics at, or whose stored body is damaged, is shown by its ids.
+                Err(error) if is_of_one(&error) && keys.len() > 1 => {
                     singles.into_iter().rev().for_each(|single| groups.push_front(vec![single]));
                 }
-                Err(RenderError::Work(error @ WorkError::Panicked(_))) => {
+                Err(error) if is_of_one(&error) => {
                     tracing::error!(%error, email = ?keys, "an email cannot be read for an event");
                     for (at, id) in keys {
                         shown.push((at, to_raw_value(&json!({"id": id, "unreadable": true, "url": email_url(&id)}))?));
@@ -136,6 +136,15 @@ impl PublicEvents {
         });
         let data = read.await?.pop().transpose()?.unwrap_or_default();
         Ok((at, to_raw_value(&data)?))
+    }
+}
+
+/// True if one email cannot be read, now or later, and others can.
+fn is_of_one(error: &RenderError) -> bool {
+    match error {
+        RenderError::Work(WorkError::Panicked(_)) => true,
+        RenderError::Store(error) => error.is_damage(),
+        _ => false,
     }
 }
 

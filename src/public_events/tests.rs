@@ -135,6 +135,28 @@ async fn many_emails_are_shown_in_order_and_a_deleted_one_by_its_ids() {
 }
 
 #[tokio::test]
+async fn an_email_whose_stored_body_is_damaged_does_not_hold_up_the_others() {
+    let world = world().await;
+    inbox(&world.store, &world.account, "ann").await;
+    let mut ids = Vec::new();
+    for n in 0..3 {
+        ids.push(world.deliver("ann", format!("Subject: {n}\r\n\r\nbody {n}\r\n").as_bytes()).await);
+    }
+    let of = ids[1].clone();
+    let damage = move |c: &crate::store::Transaction<'_>| {
+        let sql = "UPDATE body SET data = ?2 WHERE id = (SELECT c.body_id FROM message m JOIN content c ON c.id = m.content_id
+                   WHERE m.id = ?1)";
+        c.execute(sql, crate::store::params![of, vec![0_u8; 100]])
+    };
+    assert_eq!(world.store.write::<_, StoreError, _>(damage).await.unwrap(), 1);
+    let shown = world.shown().await;
+    let emails: Vec<&Value> = shown.iter().map(|(_, data)| data).collect();
+    let subjects: Vec<_> = emails.iter().map(|email| email["subject"].as_str()).collect();
+    assert_eq!(subjects, [Some("0"), None, Some("2")]);
+    assert_eq!((&emails[1]["id"], &emails[1]["unreadable"]), (&ids[1].as_str().into(), &true.into()));
+}
+
+#[tokio::test]
 async fn an_email_larger_than_the_memory_of_the_account_is_shown_by_its_header() {
     let mut config = Config::default();
     config.limits.memory_per_account = 300_000;
