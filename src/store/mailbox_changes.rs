@@ -58,13 +58,13 @@ impl FlagUpdate {
         let named = |keyword: &str| self.keywords.iter().any(|k| k.eq_ignore_ascii_case(keyword));
         let flags = match self.change {
             FlagChange::Replace => {
-                kept.clear();
+                kept.retain(|keyword| named(keyword));
                 self.flags
             }
             FlagChange::Add => to.flags.union(self.flags),
             FlagChange::Remove => to.flags.difference(self.flags),
         };
-        // Existing keywords keep their spelling.
+        // Existing keywords keep their spelling and order: the same ones in another order are no change.
         kept.retain(|keyword| !(self.change == FlagChange::Remove && named(keyword)));
         if self.change != FlagChange::Remove {
             for keyword in &self.keywords {
@@ -312,5 +312,22 @@ impl Store {
             Ok(Some(Appended { mailbox, uid_validity, uid }))
         });
         appended.await.inspect(|_| object.iter().for_each(NewObject::committed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_keywords_in_another_order_are_no_change() {
+        let before = MessageFlags { uid: 1, flags: Flags::SEEN, keywords: "$Later Work".into() };
+        let after = |keywords: &[&str]| {
+            let keywords = keywords.iter().map(|&keyword| keyword.to_owned()).collect();
+            FlagUpdate { change: FlagChange::Replace, flags: Flags::SEEN, keywords }.apply(&before)
+        };
+        assert_eq!(after(&["WORK", "$Later"]), before);
+        assert_eq!(&*after(&["new", "work"]).keywords, "Work new");
+        assert_eq!(&*after(&[]).keywords, "");
     }
 }

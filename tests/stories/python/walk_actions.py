@@ -102,6 +102,11 @@ class Actions(RestActions):
         flags |= {flag for flag in add if flag.lower() not in known}
         self.expects().changes(row, mailbox=mailbox or row.mailbox, flags=frozenset(flags))
 
+    def replaces(self, row, flags):
+        """Keywords that are there keep their spelling."""
+        known = {flag.lower(): flag for flag in row.flags}
+        self.expects().changes(row, flags=frozenset(known.get(flag.lower(), flag) for flag in flags))
+
     # SMTP.
 
     def smtp_submit(self):
@@ -168,7 +173,7 @@ class Actions(RestActions):
         for uid in uids:
             row = self.view.imap[mailbox][uid]
             if item == "FLAGS":
-                self.expects().changes(row, flags=frozenset(flags))
+                self.replaces(row, flags)
             else:
                 self.changes(row, **{"remove" if item == "-FLAGS" else "add": flags})
 
