@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// Attempts that are kept of a delivery.
 const ATTEMPTS_KEPT: u32 = 50;
+/// Deliveries made due in one transaction.
+const BATCH: usize = 500;
 /// An endpoint that has failed for this long, when the last attempt of a delivery fails, is disabled.
 pub const FAILING_LIMIT: Duration = Duration::from_secs(5 * 24 * 3600);
 
@@ -131,27 +133,47 @@ impl Store {
     ) -> Result<(usize, bool), RedeliverError> {
         let (account, webhook) = (account.clone(), webhook.clone());
         // Read first, so that a look through many does not delay writers.
-        let ended = {
+        let (types, ended) = {
             let (account, webhook) = (account.clone(), webhook.clone());
             self.read(move |c| ended(c, &account, &webhook, &which, limit)).await?
         };
-        let hot_rows = [HotRow::Webhooks(account.clone())];
-        self.write_serialized(&hot_rows, move |c| {
-            let types = active_types(c, &account, &webhook)?;
-            let room = usize::try_from(limit.saturating_sub(waiting(c, &webhook)?)).unwrap_or(usize::MAX);
-            let sql = format!(
-                "UPDATE webhook_delivery SET state = 'waiting', retries = 0, next_attempt_at = ?4, ended_at = NULL
-                 WHERE id IN ({ENDED} AND d.id = ?3)"
-            );
-            let mut count = 0;
-            for id in ended.iter().take(room) {
-                count += c.execute(&sql, params![webhook, types, id, now])?;
+        let (hot_rows, mut seen, mut count) = ([HotRow::Webhooks(account.clone())], 0, 0);
+        for batch in ended.chunks(BATCH) {
+            let (account, webhook, types, batch) = (account.clone(), webhook.clone(), types.clone(), batch.to_vec());
+            let again = move |c: &Transaction<'_>| make_due(c, &account, &webhook, &types, &batch, limit, now);
+            let (looked_at, made) = self.write_serialized(&hot_rows, again).await?;
+            (seen, count) = (seen + looked_at, count + made);
+            if looked_at < BATCH {
+                break;
             }
-            due::changed(c, Kind::Webhook, &account)?;
-            Ok((count, room < ended.len()))
-        })
-        .await
+        }
+        Ok((count, seen < ended.len()))
     }
+}
+
+/// Makes ended deliveries due, as many as there is room for; none if the subscription's types have changed since they were chosen. Returns how many
+/// there was room for, and how many were ended.
+fn make_due(
+    c: &Transaction<'_>,
+    account: &AccountId,
+    webhook: &WebhookId,
+    types: &str,
+    batch: &[WebhookDeliveryId],
+    limit: u32,
+    now: Timestamp,
+) -> Result<(usize, usize), RedeliverError> {
+    if active_types(c, account, webhook)? != types {
+        return Ok((0, 0));
+    }
+    let room = usize::try_from(limit.saturating_sub(waiting(c, webhook)?)).unwrap_or(usize::MAX);
+    let sql = "UPDATE webhook_delivery SET state = 'waiting', retries = 0, next_attempt_at = ?3, ended_at = NULL
+               WHERE id = ?1 AND webhook_id = ?2 AND state <> 'waiting'";
+    let mut made = 0;
+    for id in batch.iter().take(room) {
+        made += c.execute(sql, params![id, webhook, now])?;
+    }
+    due::changed(c, Kind::Webhook, account)?;
+    Ok((batch.len().min(room), made))
 }
 
 /// The types that an active subscription has.
@@ -160,14 +182,14 @@ fn active_types(c: &Transaction<'_>, account: &AccountId, webhook: &WebhookId) -
     if found.is_active { Ok(super::types_text(&found.events)) } else { Err(RedeliverError::Inactive) }
 }
 
-/// Ended deliveries that are chosen, and one more than `limit` where there are more.
+/// The subscription's types, and the ended deliveries that are chosen: one more than `limit` where there are more.
 fn ended(
     c: &Transaction<'_>,
     account: &AccountId,
     webhook: &WebhookId,
     which: &Which,
     limit: u32,
-) -> Result<Vec<WebhookDeliveryId>, RedeliverError> {
+) -> Result<(String, Vec<WebhookDeliveryId>), RedeliverError> {
     let types = active_types(c, account, webhook)?;
     let found = match which {
         Which::One(id) => {
@@ -176,14 +198,14 @@ fn ended(
                 return Err(RedeliverError::NotFound);
             }
             let sql = format!("{ENDED} AND d.id = ?3");
-            c.query(&sql, params![webhook, types, id], |row| row.get(0))
+            c.query(&sql, params![webhook, &types, id], |row| row.get(0))
         }
         Which::Since(since) => {
             let sql = format!("{ENDED} AND e.created_at >= ?3 ORDER BY d.position, d.number LIMIT ?4");
-            c.query(&sql, params![webhook, types, since, limit.saturating_add(1)], |row| row.get(0))
+            c.query(&sql, params![webhook, &types, since, limit.saturating_add(1)], |row| row.get(0))
         }
     };
-    Ok(found?)
+    Ok((types, found?))
 }
 
 /// Waiting deliveries of a subscription, counted in two indexes.
