@@ -6,6 +6,7 @@ use super::feed::{Body, Read};
 use super::*;
 use crate::events::EventId;
 use crate::id::{InboxId, RunnerId, WebhookDeliveryId};
+use crate::store::events::LoggedEvent;
 use crate::store::jobs::Claim;
 use crate::store::testing::{account, assert_due, store_with_account};
 use std::time::Duration;
@@ -21,10 +22,22 @@ async fn subscribe(store: &Store, account: &AccountId, events: &[PublicType]) ->
     store.webhook_create(new, 3, START).await.unwrap()
 }
 
+/// All events of the account, once the transactions that were open before them have ended: on PostgreSQL, also those of other tests.
+async fn settled(store: &Store, account: &AccountId) -> Vec<LoggedEvent> {
+    loop {
+        let page = store.events_after(account, None, Cursor::default(), 1000).await.unwrap();
+        if page.is_settled {
+            return page.events;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Logs an event of an inbox.
 async fn log(store: &Store, account: &AccountId, inbox: &InboxId) {
-    let (account, event) = (account.clone(), Event::InboxCreated { inbox_id: inbox.clone() });
-    store.write::<_, StoreError, _>(move |c| c.publish(&account, event.clone())).await.unwrap();
+    let (of, event) = (account.clone(), Event::InboxCreated { inbox_id: inbox.clone() });
+    store.write::<_, StoreError, _>(move |c| c.publish(&of, event.clone())).await.unwrap();
+    settled(store, account).await;
 }
 
 /// Records all events of the account, once other transactions have ended. Returns their number.
@@ -223,7 +236,7 @@ async fn an_endpoint_is_disabled_when_it_is_gone_or_fails_for_days() {
     attempt(day(12), Next::Gone).await;
     assert!(shown().await.disabled.unwrap().reason.contains("410"));
     assert_eq!(claim(&store, day(13)).await.len(), 0, "what waited has ended");
-    let events = store.events_after(&account, None, Cursor::default(), 100).await.unwrap().events;
+    let events = settled(&store, &account).await;
     let disabled = events.iter().filter(|event| matches!(event.event, Event::WebhookDisabled { .. })).count();
     assert_eq!(disabled, 2);
 }
