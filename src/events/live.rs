@@ -112,7 +112,6 @@ struct Followed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     Here,
-    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "there are no others on SQLite"))]
     Elsewhere,
 }
 
