@@ -153,7 +153,7 @@ impl Authenticator {
         }
     }
 
-    /// Whether a token of an earlier request is still valid, for what goes on for long.
+    /// Whether a token of an earlier request is still valid, for a response that takes long.
     pub async fn is_live(&self, token: &TokenId) -> Result<bool, StoreError> {
         let found = self.store.token_get(None, token).await?;
         Ok(found.is_some_and(|token| token.is_live(self.clock.now())))

@@ -118,14 +118,14 @@ pub enum Origin {
 #[derive(Debug, Default)]
 struct Channels {
     by_account: HashMap<AccountId, Sender>,
-    /// With so many channels, those without receivers are dropped.
+    /// When there are this many channels, those without receivers are removed.
     clear_at: usize,
 }
 
 #[derive(Debug, Default)]
 struct ReadersOfAll {
     by_account: HashMap<AccountId, Readers>,
-    /// With so many accounts, those without readers are dropped.
+    /// When there are this many accounts, those without readers are removed.
     clear_at: usize,
 }
 

@@ -67,7 +67,7 @@ fn problem(error: RegisterError) -> Problem {
     }
 }
 
-/// A line of text of 1 to so many octets.
+/// One line of text, from 1 to `longest` octets long.
 fn line(fields: &mut Fields, field: &'static str, longest: usize) -> String {
     let Some(text) = fields.required_text(field) else { return String::new() };
     if !(1..=longest).contains(&text.len()) || text.chars().any(char::is_control) {

@@ -1,6 +1,6 @@
 //! Public events in the order of the log: a page after a cursor, and a reader that waits for the next ones.
 //!
-//! Invariant: a follower that goes on from its cursor gets each selected event once, in the order of the log; an idle one reads
+//! Invariant: a follower that continues from its cursor gets each selected event once, in the order of the log; an idle one reads
 //! nothing.
 
 use super::PublicEvents;
@@ -169,7 +169,7 @@ impl Follower {
         self.look = Look::Now;
     }
 
-    /// What a reader that goes on from here has got: all before it.
+    /// A reader that continues from here has received all events before it.
     pub fn cursor(&self) -> Cursor {
         self.cursor
     }

@@ -16,7 +16,7 @@ impl Versions {
     }
 }
 
-/// The version after `before`: now, or just later where the clock says no more.
+/// The version after `before`: the current time, or one unit after `before` if the clock has not advanced.
 pub(super) fn next(before: Timestamp, now: Timestamp) -> Timestamp {
     now.max(Timestamp::from_millis(before.millis().saturating_add(1)))
 }

@@ -114,7 +114,7 @@ impl Endpoint {
         }
     }
 
-    /// The requests, once there are so many.
+    /// Waits until this many requests have arrived, and returns them.
     #[track_caller]
     pub fn wait_for(&self, count: usize) -> Vec<Received> {
         self.wait(|received| received.len() >= count)

@@ -36,7 +36,7 @@ fn deliveries(api: &Rest, id: &str) -> Vec<Value> {
     rows(&api.get(&format!("{SUBSCRIPTIONS}/{id}/deliveries?per_page=100")).expect(200).body).to_vec()
 }
 
-/// The only delivery, once it has so many attempts.
+/// Waits until the only delivery has had this many attempts, and returns it.
 fn attempted(api: &Rest, id: &str, attempts: usize) -> Value {
     let path = format!("{SUBSCRIPTIONS}/{id}/deliveries");
     let has = |row: &Value| row["attempts"].as_array().is_some_and(|made| made.len() >= attempts);

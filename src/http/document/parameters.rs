@@ -162,11 +162,11 @@ pub(crate) struct StreamQuery {
     timeout: Option<u32>,
 }
 
-/// Of a stream that goes on.
+/// For resuming a stream.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub(crate) struct LastEventHeader {
-    /// The id that the client has got last.
+    /// The id that the client received last.
     #[param(rename = "Last-Event-ID")]
     last_event_id: Option<EventId>,
 }

@@ -1,6 +1,6 @@
 //! `GET /inboxes/{id}/wait`: the first email that fits, once it has arrived.
 //!
-//! Invariant: a client that goes on with the answer's link gets each email that fits once, in the order of arrival.
+//! Invariant: a client that follows the response's link gets each email that fits once, in the order of arrival.
 
 use super::search::{FoundEmail, by_body, by_header};
 use super::terms::{Terms, parse};

@@ -1,7 +1,7 @@
 //! Streams of events: Server-Sent Events (WHATWG HTML §9.2), resumed from the log.
 //!
-//! Invariant: a client that goes on from the last id it has got gets each event once. An idle stream is the connection's own task, holds
-//! no buffer and reads nothing; one whose client reads slowly holds one group of events, which its memory is claimed for.
+//! Invariant: a client that resumes from the last id it received gets each event once. An idle stream is the connection's own task,
+//! holds no buffer and reads nothing; one whose client reads slowly holds one group of events, which its memory is claimed for.
 
 use super::{GROUP, Place, Streams, permitted, types};
 use crate::events::{Cursor, Event, EventId};
@@ -258,7 +258,7 @@ impl EventStream {
 /// Sent where events that the client has not got are no longer kept.
 const GAP: &[u8] = b"event: events.gap\ndata: {\"type\":\"events.gap\",\"detail\":\"Events since the last one you got are no longer kept: read the present state.\"}\n\n";
 
-/// With an id, so that a client that is cut off before the first event goes on from here.
+/// With an id, so that a client whose connection is lost before the first event resumes from here.
 fn opening(cursor: Cursor) -> Bytes {
     format!("retry: {RETRY}\nid: {}\n\n", EventId(cursor)).into()
 }
