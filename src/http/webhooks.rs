@@ -109,7 +109,10 @@ fn problem(error: WebhookError) -> Problem {
             format!("The account has {limit} webhook subscriptions, which is the limit."),
             "Delete a subscription, or ask the operator for a higher limit.",
         ),
-        WebhookError::Busy => Problem::too_many("Another test of a webhook subscription is running.", TEST_PAUSE),
+        WebhookError::Busy => Problem::too_many(
+            "Another test of a webhook subscription is running, or began less than a second ago.",
+            TEST_PAUSE,
+        ),
         WebhookError::Secret(error) => {
             tracing::error!(listener = "http", error, "cannot make or open a webhook secret");
             Problem::unavailable()

@@ -39,16 +39,16 @@ use deliveries::Deliveries;
 use fan_out::FanOut;
 use serde_json::json;
 use signature::{NoRandomness, WebhookSecret, sign};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// Accounts whose events are read at once.
 const FAN_OUT: usize = 4;
 /// How long the previous secret signs after a rotation.
 pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
-/// Before another test of a subscription of the same account.
+/// Minimum time between the tests of an account, so that they cannot flood an endpoint.
 pub const TEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The service; clones share it.
@@ -67,8 +67,8 @@ struct Shared {
     subscriptions: u32,
     waiting: u32,
     recorded: Arc<Notify>,
-    /// Accounts with a running test.
-    testing: Mutex<HashSet<AccountId>>,
+    /// Accounts with a running or recent test.
+    testing: Mutex<HashMap<AccountId, LastTest>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -77,8 +77,8 @@ pub enum WebhookError {
     NotFound,
     #[error("the account has reached its limit of {0} webhook subscriptions")]
     LimitReached(u32),
-    /// A test of the account is running.
-    #[error("another test is running")]
+    /// A test of the account is running, or has begun less than [`TEST_PAUSE`] ago.
+    #[error("another test is running or has just begun")]
     Busy,
     #[error("cannot make or read a secret: {0}")]
     Secret(String),
@@ -288,21 +288,35 @@ impl From<WebhookSecret> for Secret {
     }
 }
 
+/// The last test of an account.
+#[derive(Debug)]
+struct LastTest {
+    begun: Instant,
+    is_running: bool,
+}
+
 /// A running test of an account.
 struct Testing<'a> {
-    testing: &'a Mutex<HashSet<AccountId>>,
+    testing: &'a Mutex<HashMap<AccountId, LastTest>>,
     account: AccountId,
 }
 
 impl<'a> Testing<'a> {
-    fn begin(testing: &'a Mutex<HashSet<AccountId>>, account: &AccountId) -> Result<Self, WebhookError> {
-        let is_first = testing.lock().unwrap_or_else(PoisonError::into_inner).insert(account.clone());
-        if is_first { Ok(Self { testing, account: account.clone() }) } else { Err(WebhookError::Busy) }
+    fn begin(testing: &'a Mutex<HashMap<AccountId, LastTest>>, account: &AccountId) -> Result<Self, WebhookError> {
+        let mut tests = testing.lock().unwrap_or_else(PoisonError::into_inner);
+        tests.retain(|_, last| last.is_running || last.begun.elapsed() < TEST_PAUSE);
+        if tests.contains_key(account) {
+            return Err(WebhookError::Busy);
+        }
+        tests.insert(account.clone(), LastTest { begun: Instant::now(), is_running: true });
+        Ok(Self { testing, account: account.clone() })
     }
 }
 
 impl Drop for Testing<'_> {
     fn drop(&mut self) {
-        self.testing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.account);
+        if let Some(last) = self.testing.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.account) {
+            last.is_running = false;
+        }
     }
 }

@@ -3,11 +3,13 @@
 use super::client::Client;
 use super::outcome::Answer;
 use super::signature::{WebhookSecret, sign};
+use super::{TEST_PAUSE, Testing};
 use crate::clock::Timestamp;
 use crate::config;
 use crate::dns::Resolver;
 use crate::dns::authority::play::{Fault, Kind, Play};
 use crate::dns::authority::{Authority, Zones};
+use crate::id::AccountId;
 use crate::net::client_tls::ClientTls;
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
@@ -127,4 +129,21 @@ async fn redirects_are_answers_and_an_endless_body_is_cut() {
     let (address, _received) = listen(([127, 0, 0, 2], 0).into(), large).await;
     let answer = tokio::time::timeout(Duration::from_secs(20), post(&client, &format!("http://{address}/"))).await;
     assert_eq!(answer.unwrap(), Answer::Status { code: 503, retry_after: Some(Duration::from_secs(7)) });
+}
+
+#[tokio::test]
+async fn an_account_has_one_test_at_a_time_and_one_a_second() {
+    let (tests, one, other) = (std::sync::Mutex::default(), AccountId::new(), AccountId::new());
+    let running = Testing::begin(&tests, &one).unwrap();
+    assert!(Testing::begin(&tests, &one).is_err());
+    drop(Testing::begin(&tests, &other).unwrap());
+    drop(running);
+    assert!(Testing::begin(&tests, &one).is_err(), "it began less than a second ago");
+    tokio::time::sleep(TEST_PAUSE).await;
+    let running = Testing::begin(&tests, &one).unwrap();
+    tokio::time::sleep(TEST_PAUSE).await;
+    assert!(Testing::begin(&tests, &one).is_err(), "it is still running");
+    drop(running);
+    drop(Testing::begin(&tests, &one).unwrap());
+    assert_eq!(tests.lock().unwrap().len(), 1, "others are not kept");
 }
