@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -123,7 +124,11 @@ struct Open {
     total: usize,
     closing: usize,
     /// All connections, by [`subnet_of`] their address.
-    by_network: HashMap<IpAddr, Vec<(IpAddr, Arc<Activity>)>>,
+    by_network: HashMap<IpAddr, HashMap<u64, Arc<Activity>>>,
+    /// How many there are, by [`network_of`] their address.
+    by_address: HashMap<IpAddr, usize>,
+    /// The key of the last one.
+    last: u64,
     /// When the last sweep for idle connections took place.
     swept: u64,
 }
@@ -148,6 +153,7 @@ pub(super) enum Refused {
 pub(super) struct Place {
     connections: Arc<Connections>,
     address: IpAddr,
+    key: u64,
     pub(super) activity: Arc<Activity>,
 }
 
@@ -173,13 +179,12 @@ impl Connections {
     fn try_admit(self: &Arc<Self>, address: IpAddr, is_proxy: bool) -> Result<Place, Refused> {
         let (address, capacity) = (address.to_canonical(), self.capacity);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let same_network = open.by_network.get(&subnet_of(address)).map_or(&[][..], Vec::as_slice);
-        let host = network_of(address);
-        let same_address = same_network.iter().filter(|(other, _)| network_of(*other) == host).count();
+        let same_address = open.by_address.get(&network_of(address)).copied().unwrap_or_default();
         if same_address >= capacity.per_address && !is_proxy {
             return Err(Refused::AddressFull);
         }
-        if same_network.len() >= capacity.per_network && !is_proxy {
+        let same_network = open.by_network.get(&subnet_of(address)).map_or(0, HashMap::len);
+        if same_network >= capacity.per_network && !is_proxy {
             return Err(Refused::NetworkFull);
         }
         open.close_idle(&capacity);
@@ -187,9 +192,11 @@ impl Connections {
             open.close_longest_waiting(&capacity)?;
         }
         open.total += 1;
-        let activity = Arc::new(Activity::new());
-        open.by_network.entry(subnet_of(address)).or_default().push((address, Arc::clone(&activity)));
-        Ok(Place { connections: Arc::clone(self), address, activity })
+        open.last += 1;
+        let (key, activity) = (open.last, Arc::new(Activity::new()));
+        *open.by_address.entry(network_of(address)).or_default() += 1;
+        open.by_network.entry(subnet_of(address)).or_default().insert(key, Arc::clone(&activity));
+        Ok(Place { connections: Arc::clone(self), address, key, activity })
     }
 }
 
@@ -205,7 +212,7 @@ impl Open {
         let limit = u64::try_from(capacity.idle_under_load.as_micros()).unwrap_or(u64::MAX);
         let idle =
             |activity: &Activity| activity.waiting_since().is_some_and(|since| now.saturating_sub(since) >= limit);
-        let all = self.by_network.values().flatten().map(|(_, activity)| activity);
+        let all = self.by_network.values().flat_map(HashMap::values);
         let idle: Vec<_> = all.filter(|activity| idle(activity)).map(Arc::clone).collect();
         idle.iter().for_each(|activity| self.close(activity));
     }
@@ -216,8 +223,8 @@ impl Open {
             return Err(Refused::ManyAreClosing);
         }
         // For each network: how many are waiting, and which has waited longest.
-        let of_network = |same_network: &Vec<(IpAddr, Arc<Activity>)>| {
-            let waiting = same_network.iter().filter_map(|(_, activity)| Some((activity.waiting_since()?, activity)));
+        let of_network = |same_network: &HashMap<u64, Arc<Activity>>| {
+            let waiting = same_network.values().filter_map(|activity| Some((activity.waiting_since()?, activity)));
             let (since, longest) = waiting.clone().min_by_key(|(since, _)| *since)?;
             Some((waiting.count(), Reverse(since), Arc::clone(longest)))
         };
@@ -245,11 +252,17 @@ impl Drop for Place {
         } else {
             open.total = open.total.saturating_sub(1);
         }
-        let network = subnet_of(self.address);
-        let Some(same_network) = open.by_network.get_mut(&network) else { return };
-        same_network.retain(|(_, activity)| !Arc::ptr_eq(activity, &self.activity));
-        if same_network.is_empty() {
-            open.by_network.remove(&network);
+        if let Entry::Occupied(mut of_address) = open.by_address.entry(network_of(self.address)) {
+            *of_address.get_mut() -= 1;
+            if *of_address.get() == 0 {
+                of_address.remove();
+            }
+        }
+        if let Entry::Occupied(mut of_network) = open.by_network.entry(subnet_of(self.address)) {
+            of_network.get_mut().remove(&self.key);
+            if of_network.get().is_empty() {
+                of_network.remove();
+            }
         }
     }
 }
@@ -286,7 +299,8 @@ mod tests {
         drop(first);
         assert!(admit(&connections, ip("::ffff:192.0.2.1")).is_ok());
         drop(other);
-        assert_eq!(connections.open.lock().unwrap().by_network.len(), 1);
+        let open = connections.open.lock().unwrap();
+        assert_eq!((open.by_network.len(), open.by_address.len()), (1, 1));
     }
 
     #[test]
