@@ -263,6 +263,7 @@ impl Rejection {
             Self::Full(_) => "full",
             Self::RateLimited(_) => "limited",
             Self::Temporary(StoreError::DiskLow(_)) => "disk low",
+            Self::Temporary(StoreError::InboxDisabled(_)) => "disabled",
             Self::Temporary(_) | Self::NotExamined(_) => "deferred",
         }
     }

@@ -102,6 +102,7 @@ impl SmtpHandler for MxServer {
             Err(Rejection::Full(_)) => reply::inbox_full(),
             Err(rejection @ Rejection::ForgedFrom(_)) => Reply::new(550, EnhancedCode(5, 7, 1), rejection.to_string()),
             Err(Rejection::Temporary(StoreError::DiskLow(_))) => reply::no_storage(),
+            Err(Rejection::Temporary(StoreError::InboxDisabled(_))) => reply::inbox_disabled(),
             Err(Rejection::Temporary(_) | Rejection::NotExamined(_)) => reply::local_error(),
         }
     }

@@ -8,7 +8,7 @@ use super::message_rows::{self, BLOCKED, Delivered, NewMessage};
 use super::messages::Flags;
 use super::room::{self, DeliverError, Quota};
 use super::routing::LocalRecipient;
-use super::{Store, StoreError, Transaction, access, bodies, content, mailboxes};
+use super::{Store, StoreError, Transaction, access, bodies, content, mailboxes, routing};
 use crate::access::{ADDRESSES, Direction, blocked_by};
 use crate::address::{Address, ReversePath};
 use crate::clock::Timestamp;
@@ -53,6 +53,16 @@ impl LocalDelivery {
     pub(super) fn octets(&self, body_size: usize) -> impl Iterator<Item = (&InboxId, u64)> {
         let size = room::octets(self.header.len(), body_size);
         self.unique_inboxes().map(move |recipient| (recipient.inbox(), size))
+    }
+
+    /// An error if an inbox was disabled after its address was resolved.
+    pub(super) fn check_enabled(&self, transaction: &Transaction<'_>) -> Result<(), StoreError> {
+        for recipient in self.unique_inboxes() {
+            if routing::is_disabled(transaction, recipient.inbox())? {
+                return Err(StoreError::InboxDisabled(recipient.inbox().clone()));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn hot_rows(&self) -> Vec<HotRow> {
@@ -112,6 +122,7 @@ impl Store {
         let body = self.prepare_body(body).await?;
         let (hot_rows, object) = (delivery.hot_rows(), body.object());
         let delivered = self.write_serialized(&hot_rows, move |transaction| {
+            delivery.check_enabled(transaction)?;
             room::check(transaction, delivery.octets(body.len()), quota)?;
             let body_id = bodies::insert(transaction, &body)?;
             Ok(delivery.deliver(transaction, body_id, body.len())?)

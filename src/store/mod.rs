@@ -115,6 +115,9 @@ pub enum StoreError {
     /// An inbox was deleted between two transactions.
     #[error("the inbox {0} was deleted")]
     InboxDeleted(InboxId),
+    /// The same for one that was disabled, and takes no mail until it is enabled.
+    #[error("the inbox {0} was disabled")]
+    InboxDisabled(InboxId),
     #[error(transparent)]
     Body(#[from] bodies::format::DamagedBody),
     #[cfg(feature = "cluster")]

@@ -187,7 +187,7 @@ fn route(
     })
 }
 
-fn is_disabled(connection: &Transaction<'_>, inbox: &InboxId) -> Result<bool, StoreError> {
+pub(super) fn is_disabled(connection: &Transaction<'_>, inbox: &InboxId) -> Result<bool, StoreError> {
     connection.exists("SELECT 1 FROM inbox WHERE id = ?1 AND disabled_at IS NOT NULL", params![inbox])
 }
 

@@ -15,6 +15,7 @@ use crate::id::MessageId;
 use crate::message;
 use crate::resources::Owner;
 use crate::resources::spool::{PATIENCE, STORED_FACTOR};
+use crate::store::StoreError;
 use crate::store::deliver::LocalDelivery;
 use crate::store::room::DeliverError;
 use crate::store::routing::Route;
@@ -24,6 +25,9 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+/// Where mail for the inbox is refused.
+const DISABLED: &str = "The inbox is disabled, so it takes no mail.";
 
 /// A message that was put into an inbox. `job` and `id` are its id.
 #[derive(Serialize, ToSchema)]
@@ -71,7 +75,7 @@ pub(in crate::http) async fn ingest(
     let address = inbox.name.at(platform);
     let recipient = match context.store.route(platform, &address, context.clock.now()).await? {
         Route::Inbox(recipient) => recipient,
-        Route::Disabled => return Err(inbox_disabled("The inbox is disabled, so it takes no mail.")),
+        Route::Disabled => return Err(inbox_disabled(DISABLED)),
         _ => return Err(Problem::not_found()),
     };
     let raw = Bytes::from(raw);
@@ -106,6 +110,7 @@ fn parts(fields: &mut Fields) -> (Option<Address>, Vec<u8>) {
 fn problem(error: DeliverError) -> Problem {
     match error {
         DeliverError::Full(_) => inbox_full("The inbox is full.".to_owned(), "Delete messages of the inbox."),
+        DeliverError::Store(StoreError::InboxDisabled(_)) => inbox_disabled(DISABLED),
         DeliverError::Store(error) => error.into(),
     }
 }

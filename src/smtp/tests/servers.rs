@@ -90,6 +90,18 @@ async fn mail_to_an_inbox_that_is_disabled_is_refused_temporarily() {
 }
 
 #[tokio::test]
+async fn mail_for_an_inbox_that_is_disabled_after_rcpt_is_refused_temporarily() {
+    let world = World::new().await;
+    let mut client = greeted(&world).await;
+    envelope(&mut client, &["ann@inboxlayer.dev", "ben@inboxlayer.dev"]).await;
+    let disable = "UPDATE inbox SET disabled_at = 1 WHERE name = 'ann'";
+    world.store.write(move |c| c.execute(disable, crate::store::params![])).await.unwrap();
+    client.send(b"Subject: x\r\n\r\n.\r\n").await;
+    client.expect("450 4.2.1").await;
+    assert!(world.mail(&world.ann).await.is_empty() && world.mail(&world.ben).await.is_empty());
+}
+
+#[tokio::test]
 async fn a_message_without_header_and_an_empty_one_are_stored() {
     let world = World::new().await;
     let mut client = greeted(&world).await;

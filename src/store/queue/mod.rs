@@ -181,6 +181,7 @@ fn accept(
     if let Some(draft) = &new.note.draft {
         email_changes::remove_draft(transaction, &new.inbox, draft)?;
     }
+    new.local.iter().try_for_each(|local| local.check_enabled(transaction))?;
     let body_size = new.body.len();
     let sent_header = match &new.sent {
         Some(SentCopy::AsItLeaves) => Some(&new.outgoing_header),
