@@ -21,6 +21,7 @@ use crate::resources::work::WorkPool;
 use crate::rotation::Rotation;
 use crate::secret::Secret;
 use crate::store::Store;
+use crate::store::testing::settled;
 use crate::store::tokens::NewToken;
 use crate::submission::Submission;
 use crate::verifier::Verifier;
@@ -109,6 +110,11 @@ impl World {
 
     pub(super) async fn token(&self, scope: Scope) -> String {
         token(&self.context.store, &self.context.clock, scope).await
+    }
+
+    /// Returns once the readers of the event log get all of our events.
+    pub(super) async fn settled(&self) {
+        settled(&self.context.store, &self.ours.account).await;
     }
 
     pub(super) fn request(&self, method: &str, token: &str, path: &str) -> reqwest::RequestBuilder {

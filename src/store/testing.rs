@@ -2,6 +2,7 @@
 
 use super::checks::Report;
 use super::deliver::inbox_mailbox;
+use super::events::LoggedEvent;
 use super::keywords::InboxLimits;
 use super::message_rows::{self, Delivered, Going, NewMessage};
 use super::messages::Flags;
@@ -11,6 +12,7 @@ use super::{Store, StoreError, Transaction, bodies, content, due, mailboxes, par
 use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::config::Limits;
+use crate::events::Cursor;
 use crate::id::{AccountId, DomainId, InboxId, MailboxId, MessageId, RunnerId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
 use crate::message::threading::Threading;
@@ -18,6 +20,7 @@ use crate::resources::Owner;
 use crate::store::engine::{Engine, params};
 use crate::verification::status::Policy;
 use std::path::Path;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The default limits, except for the size of an inbox.
@@ -69,6 +72,18 @@ pub(crate) async fn two_daemons() -> (TempDir, Store, Store, AccountId) {
     let (one, two) = (open("one"), open("two"));
     let account = account(&one).await;
     (dir, one, two, account)
+}
+
+/// All events of the account, at most 1,000, once the transactions that were open before them have ended: on PostgreSQL, also those of other
+/// tests.
+pub(crate) async fn settled(store: &Store, account: &AccountId) -> Vec<LoggedEvent> {
+    loop {
+        let page = store.events_after(account, None, Cursor::default(), 1000).await.unwrap();
+        if page.is_settled {
+            return page.events;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The event of a token.

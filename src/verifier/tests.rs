@@ -12,6 +12,7 @@ use crate::events::{Event, Subscription};
 use crate::id::{AccountId, DomainId};
 use crate::net::ranges::AllowedNetworks;
 use crate::store::domains::NewDomain;
+use crate::store::jobs::Lease;
 use crate::store::names::NameLimits;
 use crate::store::ownership::Ownership;
 use crate::store::params;
@@ -297,7 +298,12 @@ async fn a_restart_goes_on_with_a_check_that_was_cut_off() {
     world.clock.advance_to(world.clock.now().after(HOUR));
     // A check has begun and its daemon dies.
     let now = world.clock.now();
-    let claim = || world.store.domain_claim_due(Claim::new(now, now.after(HOUR), 4), 4);
+    // A lease of the store's process: on PostgreSQL, opening the store ends those of the previous process alone.
+    let lease = Lease { runner: world.store.lease_owner(), until: now.after(HOUR) };
+    let claim = || {
+        let claim = Claim { lease: lease.clone(), ..Claim::new(now, lease.until, 4) };
+        world.store.domain_claim_due(claim, 4)
+    };
     assert_eq!((claim().await.unwrap().len(), claim().await.unwrap().len()), (1, 0));
     world.store.close().await;
     let World { dir, clock, config, account, .. } = world;

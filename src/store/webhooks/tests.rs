@@ -6,9 +6,8 @@ use super::feed::{Body, Read};
 use super::*;
 use crate::events::EventId;
 use crate::id::{InboxId, RunnerId, WebhookDeliveryId};
-use crate::store::events::LoggedEvent;
 use crate::store::jobs::Claim;
-use crate::store::testing::{account, assert_due, store_with_account};
+use crate::store::testing::{account, assert_due, settled, store_with_account};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -20,17 +19,6 @@ async fn subscribe(store: &Store, account: &AccountId, events: &[PublicType]) ->
     let new =
         NewWebhook { id, account: account.clone(), url, events: events.to_vec(), is_active: true, secret: vec![1] };
     store.webhook_create(new, 3, START).await.unwrap()
-}
-
-/// All events of the account, once the transactions that were open before them have ended: on PostgreSQL, also those of other tests.
-async fn settled(store: &Store, account: &AccountId) -> Vec<LoggedEvent> {
-    loop {
-        let page = store.events_after(account, None, Cursor::default(), 1000).await.unwrap();
-        if page.is_settled {
-            return page.events;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Logs an event of an inbox.
