@@ -4,15 +4,12 @@ use crate::clients::{Outcome, run};
 use crate::rest::Rest;
 use crate::serve::{Relay, Serve, rows};
 use serde_json::json;
-use std::process::Command;
 use std::time::Duration;
 
 const MESSAGES: usize = 150;
 
 fn reindex(daemon: &Serve) -> Outcome {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_inboxlayer"));
-    command.args(["store", "reindex", "--config"]).arg(daemon.config());
-    run(command, b"")
+    run(daemon.program(&["store", "reindex"]), b"")
 }
 
 /// The subjects of the emails that fit, of all pages.

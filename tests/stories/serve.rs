@@ -192,6 +192,14 @@ retry_pauses = ["1s"]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
+
+    /// The warnings and errors that it has logged, but for those about how stories run it: without a DNS, and on a database that does not sync.
+    pub fn problems(&self) -> Vec<String> {
+        let log = self.log();
+        let problems = log.lines().filter(|line| line.contains(" WARN ") || line.contains(" ERROR "));
+        let expected = |line: &str| line.contains("app::self_check") || line.contains("fsync = off");
+        problems.filter(|line| !expected(line)).map(str::to_owned).collect()
+    }
 }
 
 impl Drop for Serve {

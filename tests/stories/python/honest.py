@@ -2,7 +2,8 @@
 
 usage: honest.py CONFIG SECONDS
 
-CONFIG is JSON: the addresses of the listeners, `ca`, and the tenant as `honest`. Each kind of work has a thread and does one thing
+CONFIG is JSON: the addresses of the listeners, `ca`, and the tenant as `honest`, with the `address` that it connects from if that is
+another one than others have. Each kind of work has a thread and does one thing
 at a time. Prints {"served": {kind: count}, "errors": [...]}: every response that is not a success is an error.
 """
 
@@ -10,6 +11,7 @@ import http.client
 import imaplib
 import json
 import smtplib
+import socket
 import ssl
 import sys
 import threading
@@ -23,6 +25,10 @@ me = config["honest"]
 context = ssl.create_default_context(cafile=config["ca"])
 end = time.monotonic() + float(seconds)
 served, errors, lock = {}, [], threading.Lock()
+connect = socket.create_connection
+if "address" in me:
+    # imaplib has no parameter for it.
+    socket.create_connection = lambda to, timeout=None, *_: connect(to, timeout, (me["address"], 0))
 
 
 def message(subject, sender=me["user"]):
