@@ -43,6 +43,7 @@ use pool::Pool;
 use row_queues::RowQueues;
 use schema::SchemaError;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio_util::task::TaskTracker;
 use transaction::Tries;
@@ -81,6 +82,9 @@ pub(in crate::store) struct Postgres {
     /// Running transactions.
     running: TaskTracker,
     log: Arc<EventLog>,
+    /// The number of writes, and how many times one was run again.
+    writes: AtomicU64,
+    retries: AtomicU64,
     pub incomplete_copy_of: Option<String>,
 }
 
@@ -116,7 +120,8 @@ impl Postgres {
         let readers = Pool::new(connector.clone(), settings.read_connections);
         let writers = Pool::new(connector.clone(), settings.write_connections);
         let (row_queues, running) = (RowQueues::default(), TaskTracker::new());
-        Ok(Self { connector, readers, writers, row_queues, running, log, incomplete_copy_of })
+        let (writes, retries) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { connector, readers, writers, row_queues, running, log, writes, retries, incomplete_copy_of })
     }
 
     /// Releases the leases of a process that has ended. Blocks.
@@ -160,6 +165,8 @@ impl Postgres {
             let done;
             (done, tries, work) = run.await.map_err(aborted)?;
             if let Some(done) = done {
+                self.writes.fetch_add(1, Ordering::Relaxed);
+                self.retries.fetch_add(tries.retries(), Ordering::Relaxed);
                 return done;
             }
             // After its hot rows: a write with a place in a queue holds them.
@@ -210,6 +217,8 @@ impl Postgres {
         if let Err(error) = closed.await {
             tracing::error!(%error, "cannot wait for the event notifier to end");
         }
+        let (writes, retries) = (self.writes.load(Ordering::Relaxed), self.retries.load(Ordering::Relaxed));
+        tracing::info!(writes, retries, "closed the database");
     }
 }
 

@@ -286,6 +286,7 @@ fn was_committed(place: &mut Place, number: i64) -> Result<bool, StoreError> {
 #[derive(Debug)]
 pub(super) struct Tries {
     pauses: Pauses,
+    retries: u64,
     /// Runs that conflicted, and their time.
     runs: u32,
     ran: Duration,
@@ -295,7 +296,11 @@ pub(super) struct Tries {
 
 impl Tries {
     pub fn new() -> Self {
-        Self { pauses: Pauses::new(), runs: 0, ran: Duration::ZERO, wait: MIN_WAIT }
+        Self { pauses: Pauses::new(), retries: 0, runs: 0, ran: Duration::ZERO, wait: MIN_WAIT }
+    }
+
+    pub fn retries(&self) -> u64 {
+        self.retries
     }
 
     fn exclusivity(&self) -> Exclusivity {
@@ -314,6 +319,7 @@ impl Tries {
 
     /// Waits before the next run. Fails with the error if there is none; after conflicts only if it has run exclusively, or waited for that.
     fn again(&mut self, why: Cause, error: StoreError) -> Result<(), StoreError> {
+        self.retries += 1;
         match why {
             Cause::Conflict(ran) => {
                 let limit = if self.exclusivity() == Exclusivity::Global { RETRY_TIME } else { Duration::MAX };
