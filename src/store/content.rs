@@ -50,7 +50,17 @@ pub(super) fn remove_unreferenced(
              AND NOT EXISTS (SELECT 1 FROM submission WHERE outgoing_id = content.id) RETURNING body_id",
         connection.items(1)
     );
-    let bodies = connection.query(&sql, params![contents.into_iter().collect::<List>()], |row| row.get(0))?;
+    let (count, items) = (contents.len(), contents.into_iter().collect::<List>());
+    let mut bodies: Vec<BodyId> = connection.query(&sql, params![items], |row| row.get(0))?;
+    if !bodies.is_empty() && bodies.len() < count {
+        // Those that are left have these bodies: usually the copy in Sent has that of a message that has left the queue.
+        let sql = format!(
+            "SELECT body_id FROM content WHERE id IN (SELECT CAST(value AS BIGINT) FROM {})",
+            connection.items(1)
+        );
+        let left: Vec<BodyId> = connection.query(&sql, params![items], |row| row.get(0))?;
+        bodies.retain(|body| !left.contains(body));
+    }
     bodies::release(connection, bodies)
 }
 

@@ -6,6 +6,7 @@ use super::*;
 use crate::events::Event;
 use crate::id::MailboxId;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
 fn account(connection: &Transaction<'_>, id: &str) -> Result<(), StoreError> {
@@ -76,6 +77,38 @@ async fn only_the_writes_of_failed_or_panicking_verbs_are_rolled_back() {
     }
     assert_eq!(committed, 20);
     assert_eq!(count(&store).await, 20);
+}
+
+#[tokio::test]
+async fn writes_in_a_transaction_with_one_that_fails_run_again_and_are_committed() {
+    sqlite_only();
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    // All are in one group, because the first waits until the others are queued.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    let first = store.write(move |c| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let _ = wait.recv();
+        account(c, "acc_1")
+    });
+    let fails = store.write(|c| {
+        account(c, "acc_2")?;
+        Err::<(), _>(StoreError::NoRow("acc_2".into()))
+    });
+    let last = store.write(|c| account(c, "acc_3"));
+    let release = async move { go.send(()).unwrap() };
+    let (first, fails, last, ()) = tokio::join!(first, fails, last, release);
+    first.unwrap();
+    last.unwrap();
+    assert!(matches!(fails, Err(StoreError::NoRow(_))), "{fails:?}");
+    assert_eq!((runs.load(Ordering::Relaxed), count(&store).await), (2, 2));
+    // Alone in its transaction.
+    let alone = store.write(|c| account(c, "acc_3")).await;
+    assert!(matches!(alone, Err(StoreError::Sqlite(_))), "{alone:?}");
+    store.write(|c| account(c, "acc_2")).await.unwrap();
+    assert_eq!(count(&store).await, 3);
 }
 
 #[tokio::test]

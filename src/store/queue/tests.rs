@@ -125,6 +125,22 @@ async fn recipients_share_a_body_which_is_deleted_when_the_last_is_settled() {
 }
 
 #[tokio::test]
+async fn a_message_that_leaves_the_queue_releases_its_body_unless_the_copy_in_sent_has_it() {
+    let fixture = Fixture::open().await;
+    for (sent, released) in [(Some(SentCopy::AsItLeaves), 0), (None, 1)] {
+        let new = NewSubmission { sent, ..fixture.message(&["a@example.org"]) };
+        fixture.store.submission_accept(new, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+        let due = fixture.claim(at(0)).await.pop().unwrap();
+        assert_eq!(fixture.settle(settlement(&due)).await, Settled::Recorded);
+        let count =
+            |c: &Transaction<'_>| c.query_row("SELECT count(*) FROM body_released", params![], |row| row.get::<i64>(0));
+        assert_eq!(fixture.store.read(count).await.unwrap(), released);
+        // After the sweep.
+        assert_eq!([fixture.count("content").await, fixture.count("body").await], [1, 1]);
+    }
+}
+
+#[tokio::test]
 async fn a_claimed_attempt_belongs_to_its_runner_until_the_lease_expires_or_the_daemon_restarts() {
     let fixture = Fixture::open().await;
     fixture

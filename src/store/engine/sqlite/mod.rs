@@ -1,7 +1,7 @@
 //! SQLite: the store of one daemon, in one file.
 //!
 //! Invariant: a write has returned only when it is on disk (`synchronous=FULL`). One thread writes; concurrent writes share a
-//! commit (group commit), each in its own savepoint, so that the rollback of one does not affect the others. Readers have their
+//! commit (group commit), and the rollback of one does not affect the others. Readers have their
 //! own connections and see the last commit (WAL).
 
 mod catalog;
@@ -34,6 +34,9 @@ use writer::Writer;
 
 /// Concurrent reads, which are short and mostly served from the page cache.
 pub(in crate::store) const READERS: usize = 4;
+/// The length of the write-ahead log, in pages of 4 KiB, from which a commit copies it into the database file, with two more syncs. A page
+/// that was changed by several commits is copied once. Half of the reserve of disk space, which is for it when the disk is full.
+const CHECKPOINT_PAGES: u32 = 2000;
 /// A larger body is written by incremental blob I/O, since a parameter is copied.
 const MAX_BODY_PARAMETER: usize = 256 * 1024;
 
@@ -70,6 +73,7 @@ impl Sqlite {
         writer.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
         // Every commit is synced: accepted mail survives a power failure.
         writer.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
+        writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(sqlite)?;
         migrations::run(&mut writer, &path, disk).map_err(Box::new)?;
         let epoch =
             writer.query_row("SELECT coalesce(max(epoch), 0) FROM event_log", [], |row| row.get(0)).map_err(sqlite)?;

@@ -1,8 +1,11 @@
 //! The writer thread and its connection.
 //!
-//! Invariant: each job runs in its own savepoint; queued jobs share a transaction and its commit; a job returns `Ok` only when
-//! that commit is on disk. It runs even if its caller is cancelled. Owners are served round-robin, the jobs of one owner in
-//! order.
+//! Invariant: queued jobs share a transaction and its commit (a group); a job returns `Ok` only when that commit is on disk, and one
+//! that fails changes nothing. It runs even if its caller is cancelled. Owners are served round-robin, the jobs of one owner in order.
+//!
+//! SQLite copies each page that is changed after a savepoint to a journal, for a submission twice what it writes to the write-ahead log. So a
+//! group first runs without savepoints. If one of several jobs fails, the transaction is rolled back, and they run again, each in a savepoint, as do those of
+//! the next groups: a client whose writes fail does not make every group run twice.
 
 use crate::resources::Owner;
 use crate::resources::disk::FreeDisk;
@@ -22,11 +25,57 @@ const GROUP_TIME: Duration = Duration::from_millis(50);
 /// The maximum of queued jobs; of one owner, three quarters of it. Further callers wait.
 const BACKLOG: usize = 4096;
 
-/// Runs on the writer thread, in the transaction or with the error of its BEGIN. Returns what to call after the commit; `None` if
-/// the job has failed.
-type Work = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Option<AfterCommit> + Send>;
-/// Called with the result of the commit.
-type AfterCommit = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// The groups after a failure whose jobs run in savepoints.
+const CAREFUL_GROUPS: u32 = 100;
+
+/// A verb and its caller.
+trait Work: Send {
+    /// Runs the verb on the writer thread, in the transaction. May be called again after the transaction was rolled back. False if the
+    /// verb failed.
+    fn run(&mut self, transaction: &Connection, in_savepoint: bool) -> bool;
+
+    /// Answers the caller: with the verb's error if it failed, otherwise with its value or the error of the commit.
+    fn end(self: Box<Self>, commit: Result<(), StoreError>);
+}
+
+struct Verb<W, T, E, F, C> {
+    work: F,
+    committed: C,
+    done: Option<Result<W, E>>,
+    answer: oneshot::Sender<Result<T, E>>,
+}
+
+impl<W, T, E, F, C> Work for Verb<W, T, E, F, C>
+where
+    W: Send,
+    T: Send,
+    E: From<StoreError> + Send,
+    F: Fn(&Connection) -> Result<W, E> + Send,
+    C: FnOnce(W) -> T + Send,
+{
+    fn run(&mut self, transaction: &Connection, in_savepoint: bool) -> bool {
+        // A panic in a verb is a bug; it must not end the writer thread, which all writes need.
+        let work = || {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.work)(transaction)))
+                .unwrap_or_else(|_| Err(StoreError::Aborted("a write panicked".into()).into()))
+        };
+        let done = if in_savepoint { savepoint(transaction, work) } else { work() };
+        let has_succeeded = done.is_ok();
+        self.done = Some(done);
+        has_succeeded
+    }
+
+    fn end(self: Box<Self>, commit: Result<(), StoreError>) {
+        let Self { committed, done, answer, .. } = *self;
+        // Sending fails if the caller was cancelled.
+        let _ = answer.send(match (done, commit) {
+            (Some(Err(error)), _) => Err(error),
+            (_, Err(error)) => Err(error.into()),
+            (Some(Ok(written)), Ok(())) => Ok(committed(written)),
+            (None, Ok(())) => Err(StoreError::Aborted("a write was not run".into()).into()),
+        });
+    }
+}
 
 pub(super) struct Writer {
     queue: Arc<Queue>,
@@ -46,28 +95,18 @@ impl Writer {
         Ok(Self { queue, places, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Runs `work` in a savepoint, then, once the commit is on disk, `committed`, and returns its value. Both run even if the
-    /// caller is cancelled after the job is queued.
+    /// Runs `work`, then, once the commit is on disk, `committed`, and returns its value. Both run even if the caller is cancelled after
+    /// the job is queued. `work` may run twice.
     pub(super) async fn run<W, T, E, F, C>(&self, owner: &Owner, work: F, committed: C) -> Result<T, E>
     where
         W: Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
-        F: FnOnce(&Connection) -> Result<W, E> + Send + 'static,
+        F: Fn(&Connection) -> Result<W, E> + Send + 'static,
         C: FnOnce(W) -> T + Send + 'static,
     {
         let (answer, answered) = oneshot::channel::<Result<T, E>>();
-        let work: Work =
-            Box::new(move |transaction| match transaction.map_err(E::from).and_then(|c| in_savepoint(c, work)) {
-                Ok(written) => Some(Box::new(move |commit: Result<(), StoreError>| {
-                    // Sending fails if the caller was cancelled.
-                    let _ = answer.send(commit.map(|()| committed(written)).map_err(E::from));
-                })),
-                Err(error) => {
-                    let _ = answer.send(Err(error));
-                    None
-                }
-            });
+        let work = Box::new(Verb { work, committed, done: None, answer });
         let place = self.places.acquire(owner.clone()).await.ok_or(StoreError::Closed)?;
         self.queue.push(owner, Job { work, _place: place })?;
         answered.await.map_err(|_| E::from(StoreError::Closed))?
@@ -98,7 +137,7 @@ impl Drop for Writer {
 }
 
 struct Job {
-    work: Work,
+    work: Box<dyn Work>,
     _place: Permit<Owner>,
 }
 
@@ -170,16 +209,11 @@ impl Queue {
     }
 }
 
-fn in_savepoint<T, E: From<StoreError>>(
-    connection: &Connection,
-    work: impl FnOnce(&Connection) -> Result<T, E>,
-) -> Result<T, E> {
+/// Runs `work` in a savepoint, which is rolled back if it fails.
+fn savepoint<T, E: From<StoreError>>(connection: &Connection, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     let sql = |statement: &str| connection.execute_batch(statement).map_err(|e| E::from(e.into()));
     sql("SAVEPOINT verb")?;
-    // A panic in a verb is a bug; it must not end the writer thread, which all writes need.
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(connection)))
-        .unwrap_or_else(|_| Err(StoreError::Aborted("a write panicked".into()).into()));
-    match done {
+    match work() {
         Ok(value) => sql("RELEASE verb").map(|()| value),
         Err(error) => {
             sql("ROLLBACK TO verb; RELEASE verb")?;
@@ -190,28 +224,36 @@ fn in_savepoint<T, E: From<StoreError>>(
 
 fn write_loop(mut connection: Connection, queue: &Queue, disk: &FreeDisk) {
     update_reusable(&connection, disk);
-    while let Some(first) = queue.next() {
-        let mut after_commit = Vec::new();
+    // Jobs to be run again, and the number of the next groups that use savepoints.
+    let (mut again, mut careful) = (VecDeque::new(), 0_u32);
+    while let Some(first) = again.pop_front().or_else(|| queue.next()) {
         disk.release_reserve_if_full();
+        let mut next = || again.pop_front().or_else(|| queue.try_next());
+        let (mut group, in_savepoints) = (Vec::new(), careful > 0);
         let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
-            Ok(transaction) => {
-                run_group(&transaction, first, queue, &mut after_commit);
-                transaction.commit()
-            }
+            Ok(transaction) => match run_group(&transaction, first, &mut next, in_savepoints, &mut group) {
+                // The only job has failed: dropping the transaction rolls it back.
+                false if group.len() == 1 => Ok(()),
+                false => {
+                    drop(transaction);
+                    careful = CAREFUL_GROUPS;
+                    group.extend(again);
+                    again = group.into();
+                    continue;
+                }
+                true => transaction.commit().map_err(|error| format!("the commit failed: {error}")),
+            },
             Err(error) => {
-                (first.work)(Err(StoreError::Aborted(format!("cannot begin a transaction: {error}"))));
-                Err(error)
+                group.push(first);
+                Err(format!("cannot begin a transaction: {error}"))
             }
         };
-        let error = committed.err().map(|e| e.to_string());
-        if let Some(error) = &error {
-            tracing::error!(%error, writes = after_commit.len(), "commit failed, all writes in it were rolled back");
+        careful = careful.saturating_sub(1);
+        if let Err(error) = &committed {
+            tracing::error!(%error, writes = group.len(), "no write of a group was committed");
         }
-        for notify in after_commit {
-            notify(match &error {
-                None => Ok(()),
-                Some(error) => Err(StoreError::Aborted(format!("the commit failed: {error}"))),
-            });
+        for job in group {
+            job.work.end(committed.clone().map_err(StoreError::Aborted));
         }
         update_reusable(&connection, disk);
     }
@@ -230,19 +272,31 @@ fn update_reusable(connection: &Connection, disk: &FreeDisk) {
     }
 }
 
-/// Runs a job and those queued behind it.
-fn run_group(transaction: &Connection, first: Job, queue: &Queue, after_commit: &mut Vec<AfterCommit>) {
+/// Runs a job and the next ones, and adds them to `group`. Without savepoints, it ends with the first job that fails; then it is false,
+/// and the transaction must be rolled back.
+fn run_group(
+    transaction: &Connection,
+    first: Job,
+    mut next: impl FnMut() -> Option<Job>,
+    in_savepoints: bool,
+    group: &mut Vec<Job>,
+) -> bool {
     let start = Instant::now();
-    after_commit.extend((first.work)(Ok(transaction)));
-    let mut taken = 1;
-    // When the disk is full, SQLite rolls back the whole transaction, not one savepoint (autocommit is then on). A job that ran
-    // after that would be committed by itself.
-    while taken < GROUP_SIZE
-        && start.elapsed() < GROUP_TIME
-        && !transaction.is_autocommit()
-        && let Some(job) = queue.try_next()
-    {
-        after_commit.extend((job.work)(Ok(transaction)));
-        taken += 1;
+    let mut job = first;
+    loop {
+        let has_succeeded = job.work.run(transaction, in_savepoints);
+        group.push(job);
+        if !has_succeeded && !in_savepoints {
+            return false;
+        }
+        // When the disk is full, SQLite rolls back the whole transaction, not one savepoint (autocommit is then on). A job that ran
+        // after that would be committed by itself.
+        if group.len() >= GROUP_SIZE || start.elapsed() >= GROUP_TIME || transaction.is_autocommit() {
+            return true;
+        }
+        match next() {
+            Some(following) => job = following,
+            None => return true,
+        }
     }
 }
