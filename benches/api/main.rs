@@ -90,14 +90,13 @@ async fn measure(server: &Server, bare: &Bare, stage: Stage, size: usize, span: 
     let newest = server.get(&format!("emails?inbox={}&per_page=100", server.inbox)).await?;
     let ids: Vec<&str> = newest["data"].as_array().context("a list")?.iter().filter_map(|e| e["id"].as_str()).collect();
     let (mut requests, mut bares) = ((0_u32, Duration::ZERO), (0_u32, Duration::ZERO));
-    let (mut hits, mut n) = (0, 0);
+    let (mut answer, mut n) = (Vec::new(), 0);
     while requests.1 < span {
         let (number, id) = (n * 7919 % size, ids[n % ids.len()]);
         n += 1;
         let begun = Instant::now();
-        let answer = request(server, stage, number, id).await?;
+        answer = request(server, stage, number, id).await?;
         requests = (requests.0 + 1, requests.1 + begun.elapsed());
-        hits = answer["data"].as_array().map_or(1, Vec::len);
         let begun = Instant::now();
         match stage {
             Stage::List => bare.list(&server.inbox)?,
@@ -109,23 +108,26 @@ async fn measure(server: &Server, bare: &Bare, stage: Stage, size: usize, span: 
         }
         bares = (bares.0 + 1, bares.1 + begun.elapsed());
     }
+    let answer: Value = serde_json::from_slice(&answer)?;
+    let hits = answer["data"].as_array().map_or(1, Vec::len);
     let rate = |(count, time): (u32, Duration)| f64::from(count) / time.as_secs_f64();
     let (requests, bares) = (rate(requests), rate(bares));
     println!("| {size} | {stage:?} | {requests:.0} | {bares:.0} | {:.1} | {hits} |", bares / requests);
     Ok(())
 }
 
-async fn request(server: &Server, stage: Stage, number: usize, id: &str) -> Result<Value> {
+/// The octets of the answer.
+async fn request(server: &Server, stage: Stage, number: usize, id: &str) -> Result<Vec<u8>> {
     let search = |q: &str| format!("emails/search?inbox={}&q={}", server.inbox, q.replace(' ', "%20"));
     match stage {
-        Stage::List => server.get(&format!("emails?inbox={}", server.inbox)).await,
-        Stage::Get => server.get(&format!("emails/{id}")).await,
-        Stage::Rare => server.get(&search(&mail::reference(number))).await,
-        Stage::Phrase => server.get(&search(&format!("\"{}\"", mail::PHRASE))).await,
-        Stage::Sender => server.get(&search(&format!("from:{}", mail::sender(number)))).await,
+        Stage::List => server.fetch(&format!("emails?inbox={}", server.inbox)).await,
+        Stage::Get => server.fetch(&format!("emails/{id}")).await,
+        Stage::Rare => server.fetch(&search(&mail::reference(number))).await,
+        Stage::Phrase => server.fetch(&search(&format!("\"{}\"", mail::PHRASE))).await,
+        Stage::Sender => server.fetch(&search(&format!("from:{}", mail::sender(number)))).await,
         Stage::Send => {
             let body = json!({"inbox_id": server.inbox, "to": "somebody@example.com", "subject": "Bench", "text_body": mail::text(number)});
-            server.post("emails/send", &body).await
+            server.send("emails/send", &body).await
         }
     }
 }

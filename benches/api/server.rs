@@ -54,16 +54,28 @@ impl Server {
     }
 
     pub async fn get(&self, path: &str) -> Result<Value> {
-        let answer = self.client.get(format!("{}/{path}", self.base)).bearer_auth(&self.token).send().await?;
-        let (status, body) = (answer.status(), answer.json().await?);
-        if status.is_success() { Ok(body) } else { bail!("GET {path}: {status} {body}") }
+        Ok(serde_json::from_slice(&self.fetch(path).await?)?)
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let url = format!("{}/{path}", self.base);
-        let answer = self.client.post(url).bearer_auth(&self.token).json(body).send().await?;
-        let (status, body) = (answer.status(), answer.json::<Value>().await?);
-        if status.is_success() { Ok(body) } else { bail!("POST {path}: {status} {body}") }
+        Ok(serde_json::from_slice(&self.send(path, body).await?)?)
+    }
+
+    /// The octets of the answer to a GET.
+    pub async fn fetch(&self, path: &str) -> Result<Vec<u8>> {
+        self.octets(self.client.get(format!("{}/{path}", self.base))).await
+    }
+
+    /// The octets of the answer to a POST.
+    pub async fn send(&self, path: &str, body: &Value) -> Result<Vec<u8>> {
+        self.octets(self.client.post(format!("{}/{path}", self.base)).json(body)).await
+    }
+
+    async fn octets(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>> {
+        let answer = request.bearer_auth(&self.token).send().await?;
+        let (status, url, body) = (answer.status(), answer.url().clone(), answer.bytes().await?);
+        anyhow::ensure!(status.is_success(), "{url}: {status} {}", String::from_utf8_lossy(&body));
+        Ok(body.into())
     }
 
     pub fn stop(mut self) -> Result<()> {

@@ -2,8 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use std::net::SocketAddr;
+use std::time::Instant;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// A connection that lines are read from.
 struct Lines {
@@ -114,6 +116,28 @@ impl Http {
         let mut stream = Stream(self.lines);
         stream.line_with("id: ").await?;
         Ok(stream)
+    }
+}
+
+/// The endpoint of a webhook: tells when each request is complete, and answers it.
+pub async fn answer_all(connection: TcpStream, tell: UnboundedSender<Instant>) -> Result<()> {
+    connection.set_nodelay(true)?;
+    let mut lines = Lines { stream: BufReader::new(connection), line: String::new() };
+    loop {
+        let mut length = 0;
+        loop {
+            match lines.next().await? {
+                "" => break,
+                field => {
+                    if let Some(octets) = field.to_lowercase().strip_prefix("content-length: ") {
+                        length = octets.parse()?;
+                    }
+                }
+            }
+        }
+        lines.stream.read_exact(&mut vec![0; length]).await?;
+        tell.send(Instant::now())?;
+        lines.stream.get_mut().write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await?;
     }
 }
 

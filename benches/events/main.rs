@@ -1,5 +1,5 @@
-//! How long an event takes from the 250 of SMTP to a stream and to a request that waits, beside a bare HTTP request on loopback in the
-//! same run; what idle streams cost, in memory and for other requests.
+//! How long an event takes from the 250 of SMTP to a stream, to a request that waits and to a webhook, beside a bare HTTP request on
+//! loopback in the same run; what idle streams cost, in memory and for other requests.
 //!
 //! `cargo bench --bench events` (1,000 emails, 10,000 streams) · `-- --quick` (50 and 500) · `-- --streams=20000`
 //!
@@ -12,6 +12,7 @@ mod server;
 
 use anyhow::{Context, Result};
 use clients::{Http, Sender, Stream};
+use serde_json::json;
 use server::Server;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
@@ -44,6 +45,7 @@ fn main() -> Result<()> {
         show("bare HTTP request", bare);
         show("250 to stream", to_stream(&server, emails).await?);
         show("250 to long poll", to_waiting(&server, emails).await?);
+        show("250 to webhook", to_webhook(&server, emails).await?);
         idle(&server, given.unwrap_or(streams), 10 * emails).await?;
         server.stop()
     })
@@ -125,6 +127,28 @@ async fn to_waiting(server: &Server, count: usize) -> Result<Vec<Duration>> {
         let link = fields.iter().find_map(|field| field.split_once('<')?.1.split_once('>')).context("a link")?;
         (client, path) = (Some(waiting), link.0.to_owned());
     }
+    Ok(times)
+}
+
+async fn to_webhook(server: &Server, count: usize) -> Result<Vec<Duration>> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let url = format!("http://{}/", listener.local_addr()?);
+    server.post("webhook_subscriptions", &json!({"url": url, "events": ["email.received"]})).await?;
+    let (tell, mut arrived) = tokio::sync::mpsc::unbounded_channel();
+    let endpoint = tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            tokio::spawn(clients::answer_all(connection, tell.clone()));
+        }
+    });
+    let mut sender = Sender::connect(server.mx).await?;
+    let mut times = Vec::with_capacity(count);
+    for number in 0..count {
+        sender.send(TO, &format!("h{number}")).await?;
+        let acknowledged = Instant::now();
+        let arrived = arrived.recv().await.context("the endpoint has ended")?;
+        times.push(arrived.saturating_duration_since(acknowledged));
+    }
+    endpoint.abort();
     Ok(times)
 }
 

@@ -92,7 +92,7 @@ fn configuration(http: SocketAddr, mx: SocketAddr, folder: &Path) -> Result<Stri
          [imap]\nimap = \"127.0.0.1:0\"\nimaps = \"127.0.0.1:0\"\n[dns]\nresolvers = [\"127.0.0.1:9\"]\n\
          [limits]\nconnections_per_address = 100000\nconnections_per_network = 100000\nconnections = 100000\n\
          streams = 100000\nstreams_per_account = 100000\nmx_messages_per_hour = 100000000\n\
-         mx_recipients_per_hour = 100000000\n[log]\nfilter = \"warn\"\n",
+         mx_recipients_per_hour = 100000000\n[webhooks]\nallow_networks = [\"127.0.0.0/8\"]\n[log]\nfilter = \"warn\"\n",
         data = folder.join("data"),
     ))
 }

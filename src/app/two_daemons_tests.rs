@@ -199,7 +199,7 @@ async fn a_session_sees_what_another_daemon_has_acknowledged() {
     writer.ok("STORE 1,4 +FLAGS.SILENT (\\Deleted)").await;
     writer.ok("EXPUNGE").await;
     assert_eq!(
-        world.two.store.emails(vec![world.inbox.clone()], EmailFilter::default(), 10).await.unwrap().ids.len(),
+        world.two.store.emails(vec![world.inbox.clone()], EmailFilter::default(), 10).await.unwrap().rows.len(),
         6
     );
     let noop = reader.ok("NOOP").await;

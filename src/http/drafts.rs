@@ -28,7 +28,7 @@ use crate::resources::Owner;
 use crate::resources::spool::PATIENCE;
 use crate::store::StoredMessage;
 use crate::store::email_changes::Replaced;
-use crate::store::emails::EmailFilter;
+use crate::store::emails::{EmailFilter, EmailPage};
 use crate::store::inboxes::Inbox;
 use crate::store::mailboxes::MailboxKind;
 use crate::store::messages::{Flags, MessageSummary};
@@ -223,8 +223,7 @@ pub(super) async fn list(
     };
     let filter =
         EmailFilter { mailboxes: vec![MailboxKind::Drafts], set: Flags::DRAFT, below, ..EmailFilter::default() };
-    let found = store.emails(inboxes, filter, per_page).await?;
-    let rows = store.messages(found.ids).await?;
+    let EmailPage { rows, rest } = store.emails(inboxes, filter, per_page).await?;
     let octets = rows.iter().map(|row| row.header.len()).sum();
     let owner = caller.owner();
     let shown = context.reading.read(&owner, octets, move |reader, _| {
@@ -234,7 +233,7 @@ pub(super) async fn list(
         };
         Ok(rows.into_iter().map(show).collect::<Vec<_>>())
     });
-    let (drafts, rest) = (shown.await?, found.rest);
+    let drafts = shown.await?;
     let meta = Meta { next_cursor: rest.as_ref().map(ToString::to_string) };
     let (count, drafts) = (drafts.len(), Repeated::new(&drafts)?);
     Ok(Linked::new(DraftsJson { count, data: drafts.clone(), drafts, meta }, &target, rest.as_ref()))

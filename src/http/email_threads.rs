@@ -105,8 +105,7 @@ pub(super) async fn show(
     let thread = store.thread(&id).await?.ok_or_else(Problem::not_found)?;
     let inbox = caller.inbox(&context, thread.inbox.as_str()).await?;
     let filter = EmailFilter { thread: Some(id), ..EmailFilter::default() };
-    let found = store.emails(vec![inbox.id], filter, EMAILS).await?;
-    let rows = store.messages(found.ids).await?;
-    let emails = emails::show_all(&caller, &context, Owner::Account(inbox.account), rows).await?;
+    let page = store.emails(vec![inbox.id], filter, EMAILS).await?;
+    let emails = emails::show_all(&caller, &context, Owner::Account(inbox.account), page.rows).await?;
     Ok(Json(WholeThreadJson { thread: thread.into(), emails }))
 }

@@ -29,7 +29,7 @@ async fn fill(store: &Store, inbox: &InboxId, count: usize) {
 async fn candidates(store: &Store, account: &AccountId, word: &str) -> usize {
     let of = SearchIn { account: account.clone(), inboxes: None };
     let grams = Grams::of_terms([(Place::Anywhere, word)], false);
-    store.candidates(of, grams, EmailFilter::default(), 1000).await.unwrap().ids.len()
+    store.candidates(of, grams, EmailFilter::default(), 1000).await.unwrap().rows.len()
 }
 
 #[tokio::test]

@@ -3,11 +3,11 @@
 //! Invariant: one call scans at most [`SCANNED`] messages; if it stops before the end, the result has the ID to continue from.
 //! IDs ascend with time, so the order, the cursor and time bounds are ranges of IDs.
 
-use super::{Store, StoreError, Transaction};
+use super::{Store, StoreError, Transaction, messages};
 use crate::id::{AccountId, InboxId, MessageId, ThreadId};
 use crate::store::engine::{Row, params};
 use crate::store::mailboxes::MailboxKind;
-use crate::store::messages::Flags;
+use crate::store::messages::{Flags, MessageSummary};
 use std::collections::BTreeSet;
 
 /// Messages scanned by one call.
@@ -38,24 +38,42 @@ impl EmailFilter {
 }
 
 /// A page of matching messages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+#[derive(Debug)]
+pub struct EmailPage {
     /// The newest first.
-    pub ids: Vec<MessageId>,
+    pub rows: Vec<MessageSummary>,
     /// If set, there may be more matches with lower IDs.
     pub rest: Option<MessageId>,
 }
 
+impl EmailPage {
+    pub(super) fn read(c: &Transaction<'_>, found: Found) -> Result<Self, StoreError> {
+        Ok(Self { rows: messages::newest_first(c, &found.ids)?, rest: found.rest })
+    }
+}
+
+/// The same, as IDs.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) ids: Vec<MessageId>,
+    pub(super) rest: Option<MessageId>,
+}
+
 impl Store {
     /// Up to `limit` matching messages of the inboxes, the newest first.
-    pub async fn emails(&self, inboxes: Vec<InboxId>, filter: EmailFilter, limit: usize) -> Result<Found, StoreError> {
+    pub async fn emails(
+        &self,
+        inboxes: Vec<InboxId>,
+        filter: EmailFilter,
+        limit: usize,
+    ) -> Result<EmailPage, StoreError> {
         self.read(move |connection| {
             let scanned = (SCANNED / inboxes.len().max(1)).max(MIN_SCANNED);
             let mut found = Vec::with_capacity(inboxes.len());
             for inbox in &inboxes {
                 found.push(of_inbox(connection, inbox, &filter, limit, scanned)?);
             }
-            Ok(merged(found, limit))
+            EmailPage::read(connection, merged(found, limit))
         })
         .await
     }

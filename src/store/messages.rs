@@ -5,7 +5,8 @@
 use super::{Store, StoreError, StoredMessage, Transaction, content};
 use crate::clock::Timestamp;
 use crate::id::{ContentId, InboxId, MailboxId, MessageId, ThreadId};
-use crate::store::engine::{FromValue, Row, ToValue, Unexpected, Value, params};
+use crate::store::engine::{FromValue, List, Row, ToValue, Unexpected, Value, params};
+use serde_json::json;
 use std::ops::Range;
 
 /// The maximum of header octets in a summary.
@@ -139,6 +140,13 @@ pub(super) fn changed_at(
     c.query(&sql, params![0_i64, row, modseq, i64::try_from(limit).unwrap_or(i64::MAX)], summary)
 }
 
+/// Those of the messages that exist, the newest first.
+pub(super) fn newest_first(c: &Transaction<'_>, ids: &[MessageId]) -> Result<Vec<MessageSummary>, StoreError> {
+    let sql = format!("{SUMMARY} WHERE m.id IN (SELECT value ->> 0 FROM {}) ORDER BY m.id DESC", c.items(2));
+    let ids: List = ids.iter().map(|id| json!([id])).collect();
+    c.query(&sql, params![SUMMARY_HEADER, ids], summary)
+}
+
 fn content_of(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Option<ContentId>, StoreError> {
     let sql = "SELECT m.content_id FROM message m JOIN mailbox p ON p.id = m.mailbox_id
                WHERE m.inbox_id = ?1 AND m.id = ?2 AND (p.is_hidden = 0 OR p.part_of IS NOT NULL)";
@@ -146,17 +154,6 @@ fn content_of(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> 
 }
 
 impl Store {
-    /// Those of the messages that exist, the newest first.
-    pub async fn messages(&self, mut ids: Vec<MessageId>) -> Result<Vec<MessageSummary>, StoreError> {
-        ids.sort_unstable_by(|one, other| other.cmp(one));
-        self.read(move |connection| {
-            let sql = format!("{SUMMARY} WHERE m.id = ?2");
-            let found = ids.iter().map(|id| connection.query_opt(&sql, params![SUMMARY_HEADER, id], summary));
-            found.filter_map(Result::transpose).collect()
-        })
-        .await
-    }
-
     pub async fn inbox_of_message(&self, id: &MessageId) -> Result<Option<InboxId>, StoreError> {
         let id = id.clone();
         self.read(move |connection| {
@@ -226,6 +223,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use crate::store::emails::EmailFilter;
     use crate::store::testing::{inbox, put, store_with_account};
 
     #[tokio::test]
@@ -239,7 +237,8 @@ mod tests {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         ids.reverse();
-        let first = store.messages(ids.clone()).await.unwrap();
+        let page = store.emails(vec![ours.clone()], EmailFilter::default(), 10).await.unwrap();
+        let first = page.rows;
         assert_eq!(first.iter().map(|m| m.id.clone()).collect::<Vec<_>>(), ids);
         assert_eq!(first[0].header, b"Subject: 4\r\n\r\n");
         assert_eq!((first[0].mailbox.as_str(), first[0].uid, first[0].size), ("INBOX", 5, 22));

@@ -28,7 +28,7 @@ use crate::resources::Owner;
 use crate::resources::memory::Claim;
 use crate::resources::spool::PATIENCE;
 use crate::store::Store;
-use crate::store::emails::{EmailFilter, Found};
+use crate::store::emails::{EmailFilter, EmailPage};
 use crate::store::inboxes::Inbox;
 use crate::store::messages::{Flags, MessageSummary};
 use crate::store::search::candidates::SearchIn;
@@ -204,8 +204,7 @@ pub(super) async fn newest(
     page: Page,
 ) -> Result<(Vec<EmailJson>, Option<MessageId>), Problem> {
     let store = caller.store(context);
-    let Found { ids, rest } = store.emails(vec![inbox.id.clone()], page.filter, page.per_page).await?;
-    let rows = store.messages(ids).await?;
+    let EmailPage { rows, rest } = store.emails(vec![inbox.id.clone()], page.filter, page.per_page).await?;
     Ok((show_all(caller, context, Owner::Account(inbox.account.clone()), rows).await?, rest))
 }
 

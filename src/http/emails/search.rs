@@ -28,10 +28,8 @@ const PER_PAGE: usize = 20;
 const LOOKED_AT: usize = 2000;
 /// Octets of bodies that one request reads, but for a message that alone has more.
 const OCTETS: u64 = 64 * 1024 * 1024;
-/// Candidates that are asked for together.
+/// Candidates that are asked for together at most: as many as a page has at first, then twice as many each time.
 const BATCH: usize = 100;
-/// How often candidates are asked for.
-const BATCHES: usize = LOOKED_AT / BATCH;
 /// Memory for a message, as a multiple of its size.
 const FACTOR: usize = 4;
 
@@ -90,10 +88,12 @@ pub(super) async fn scan(
 ) -> Result<(Vec<FoundEmail>, Option<MessageId>), Problem> {
     let (store, grams, terms) = (caller.store(context), terms.grams(), Arc::new(terms));
     let (mut fitting, mut octets) = (Vec::new(), 0_u64);
-    for _ in 0..BATCHES {
-        let found = store.candidates(of.clone(), grams.clone(), filter.clone(), BATCH).await?;
-        let rows = store.messages(found.ids).await?;
-        for found in by_header(caller, context, rows, &terms).await? {
+    let (mut looked_at, mut batch) = (0, limit.min(BATCH));
+    while looked_at < LOOKED_AT {
+        let page = store.candidates(of.clone(), grams.clone(), filter.clone(), batch).await?;
+        looked_at += batch;
+        batch = (2 * batch).min(BATCH);
+        for found in by_header(caller, context, page.rows, &terms).await? {
             let id = found.row.id.clone();
             if terms.needs_body() {
                 octets = octets.saturating_add(found.row.size);
@@ -105,7 +105,7 @@ pub(super) async fn scan(
                 return Ok((fitting, Some(id)));
             }
         }
-        filter.below = found.rest;
+        filter.below = page.rest;
         if filter.below.is_none() {
             break;
         }

@@ -212,7 +212,7 @@ async fn a_crash_in_a_deletion_leaves_nothing_that_anybody_sees() {
             let store = Store::open(snapshot.path()).unwrap();
             let is_gone = store.inbox_of_any_account(&one).await.unwrap().is_none();
             if is_gone {
-                assert!(store.emails(vec![one.clone()], EmailFilter::default(), 10).await.unwrap().ids.is_empty());
+                assert!(store.emails(vec![one.clone()], EmailFilter::default(), 10).await.unwrap().rows.is_empty());
                 assert!(store.mailboxes(&one).await.unwrap().is_empty());
             }
             let listed = uids(&store, &one, "Archive").await.len() + uids(&store, &one, "INBOX").await.len();

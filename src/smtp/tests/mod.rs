@@ -160,8 +160,8 @@ impl World {
     /// The messages in an inbox's INBOX, whole.
     async fn mail(&self, inbox: &InboxId) -> Vec<String> {
         let mut all = Vec::new();
-        let found = self.store.emails(vec![inbox.clone()], EmailFilter::default(), 100).await.unwrap();
-        for message in self.store.messages(found.ids).await.unwrap() {
+        let page = self.store.emails(vec![inbox.clone()], EmailFilter::default(), 100).await.unwrap();
+        for message in page.rows {
             let raw = self.store.message_raw(inbox, &message.id).await.unwrap().unwrap().into_bytes();
             all.push(String::from_utf8(raw).unwrap());
         }

@@ -6,12 +6,12 @@
 use super::{Indexing, gram_of, rows};
 use crate::id::{AccountId, InboxId, MessageId};
 use crate::message::grams::Grams;
-use crate::store::emails::{self, EmailFilter, Found, SCANNED};
+use crate::store::emails::{self, EmailFilter, EmailPage, Found, SCANNED};
 use crate::store::engine::{List, ToValue, params};
 use crate::store::{Store, StoreError, Transaction};
 use serde_json::json;
 
-/// Messages per query.
+/// Messages per query at most: as many as are wanted at first, then twice as many each time.
 const CHUNK: usize = 250;
 
 /// The scope of a search.
@@ -41,7 +41,7 @@ impl Store {
         grams: Grams,
         filter: EmailFilter,
         limit: usize,
-    ) -> Result<Found, StoreError> {
+    ) -> Result<EmailPage, StoreError> {
         if grams.is_empty() {
             let inboxes = match of.inboxes {
                 Some(inboxes) => inboxes,
@@ -54,10 +54,13 @@ impl Store {
             if let Some([inbox]) = of.inboxes.as_deref() {
                 wanted.push(gram_of(inbox));
             }
-            let tail = gather(c, &of, &filter, limit, |below| tail(c, &of.account, &filter, below))?;
-            let Some(known) = Indexing::of(c, &of.account)? else { return Ok(emails::merged(vec![tail], limit)) };
-            let indexed = gather(c, &of, &filter, limit, |below| indexed(c, &known, &wanted, &filter, below))?;
-            Ok(emails::merged(vec![tail, indexed], limit))
+            let tail = gather(c, &of, &filter, limit, |below, chunk| tail(c, &of.account, &filter, below, chunk))?;
+            let mut found = vec![tail];
+            if let Some(known) = Indexing::of(c, &of.account)? {
+                let next = |below: Option<&MessageId>, chunk| indexed(c, &known, &wanted, &filter, below, chunk);
+                found.push(gather(c, &of, &filter, limit, next)?);
+            }
+            EmailPage::read(c, emails::merged(found, limit))
         })
         .await
     }
@@ -69,12 +72,14 @@ fn gather(
     of: &SearchIn,
     filter: &EmailFilter,
     limit: usize,
-    next: impl Fn(Option<&MessageId>) -> Result<Chunk, StoreError>,
+    next: impl Fn(Option<&MessageId>, usize) -> Result<Chunk, StoreError>,
 ) -> Result<Found, StoreError> {
     let mut found = Found { ids: Vec::new(), rest: filter.below.clone() };
-    let mut looked_at = 0;
+    // One more than wanted, to see whether there are more.
+    let (mut looked_at, mut size) = (0, limit.saturating_add(1).min(CHUNK));
     loop {
-        let chunk = next(found.rest.as_ref())?;
+        let chunk = next(found.rest.as_ref(), size)?;
+        size = (2 * size).min(CHUNK);
         found.ids.extend(fitting(c, of, filter, &chunk.ids)?);
         found.rest = chunk.rest;
         looked_at += chunk.looked_at;
@@ -94,6 +99,7 @@ fn tail(
     account: &AccountId,
     filter: &EmailFilter,
     below: Option<&MessageId>,
+    chunk: usize,
 ) -> Result<Chunk, StoreError> {
     let part = |is_left_out: u8| {
         format!(
@@ -104,9 +110,9 @@ fn tail(
     let sql = format!("{} UNION ALL {} ORDER BY 1 DESC LIMIT ?4", part(0), part(1));
     // `~` sorts after every id.
     let (from, below) = (filter.from.as_ref().map_or("", MessageId::as_str), below.map_or("~", MessageId::as_str));
-    let chunk = i64::try_from(CHUNK).unwrap_or(i64::MAX);
-    let ids: Vec<MessageId> = c.query(&sql, params![account, from, below, chunk], |row| row.get(0))?;
-    let rest = if ids.len() < CHUNK { None } else { ids.last().cloned() };
+    let rows = i64::try_from(chunk).unwrap_or(i64::MAX);
+    let ids: Vec<MessageId> = c.query(&sql, params![account, from, below, rows], |row| row.get(0))?;
+    let rest = if ids.len() < chunk { None } else { ids.last().cloned() };
     Ok(Chunk { looked_at: ids.len(), ids, rest })
 }
 
@@ -117,6 +123,7 @@ fn indexed(
     wanted: &[u32],
     filter: &EmailFilter,
     below: Option<&MessageId>,
+    chunk: usize,
 ) -> Result<Chunk, StoreError> {
     let mut within = known.documents();
     if let Some(below) = below {
@@ -125,9 +132,9 @@ fn indexed(
     if let Some(from) = &filter.from {
         within.start = first_from(c, known, from)?;
     }
-    let documents = c.index_find(wanted, within, CHUNK)?;
+    let documents = c.index_find(wanted, within, chunk)?;
     // An incomplete answer counts as a chunk even if it is empty, so that the number of queries is bounded.
-    let looked_at = documents.numbers.len().max(if documents.rest.is_some() { CHUNK } else { 0 });
+    let looked_at = documents.numbers.len().max(if documents.rest.is_some() { chunk } else { 0 });
     let sql = format!(
         "SELECT d.message_id FROM {} JOIN search_document d ON d.number = CAST(value AS BIGINT) ORDER BY d.number DESC",
         c.items(1)

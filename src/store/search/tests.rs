@@ -43,10 +43,10 @@ async fn candidates(store: &Store, of: &SearchIn, word: &str) -> Vec<MessageId> 
 async fn pages(store: &Store, of: &SearchIn, word: &str, per_page: usize) -> Vec<MessageId> {
     let (mut all, mut filter) = (Vec::new(), EmailFilter::default());
     loop {
-        let found = store.candidates(of.clone(), wanted(word), filter.clone(), per_page).await.unwrap();
-        assert!(found.ids.len() <= per_page);
-        all.extend(found.ids);
-        filter.below = found.rest;
+        let page = store.candidates(of.clone(), wanted(word), filter.clone(), per_page).await.unwrap();
+        assert!(page.rows.len() <= per_page);
+        all.extend(page.rows.into_iter().map(|row| row.id));
+        filter.below = page.rest;
         if filter.below.is_none() {
             return all;
         }
@@ -125,9 +125,10 @@ async fn bounds_of_ids_are_kept() {
         (Some(ids[4].clone()), Some(ids[6].clone()), 4..6),
     ] {
         let filter = EmailFilter { from, below, ..EmailFilter::default() };
-        let found = store.candidates(all_of(&ours), wanted_word(), filter, 100).await.unwrap();
+        let page = store.candidates(all_of(&ours), wanted_word(), filter, 100).await.unwrap();
         let wanted: Vec<MessageId> = ids[wanted].iter().rev().cloned().collect();
-        assert_eq!((found.ids, found.rest), (wanted, None));
+        let found: Vec<MessageId> = page.rows.into_iter().map(|row| row.id).collect();
+        assert_eq!((found, page.rest), (wanted, None));
     }
 }
 
