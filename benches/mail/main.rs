@@ -77,7 +77,11 @@ fn main() -> Result<()> {
         print(&targets, &figures);
         println!("sink: {} messages arrived", sink.count());
         for ours in ours {
-            ours.stop().await?;
+            let name = ours.target.name;
+            let (writes, retries) = ours.stop().await?;
+            if writes > 0 {
+                println!("{name}: {writes} writes, run again {retries} times");
+            }
         }
         if let Some(peers) = peers {
             peers.stop().await?;

