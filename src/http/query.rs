@@ -11,6 +11,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use utoipa::ToSchema;
 
@@ -58,6 +59,21 @@ impl Parameters {
         text.parse().map_err(|error: T::Err| self.fault(name, error)).ok()
     }
 
+    /// A number in a range. `unit` follows the range in the error.
+    pub(super) fn number<T: FromStr + PartialOrd + Display>(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<T>,
+        unit: &str,
+    ) -> Option<T> {
+        let text: String = self.take(name)?;
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        if number.is_none() {
+            self.fault(name, format!("must be {} to {}{unit}", range.start(), range.end()));
+        }
+        number
+    }
+
     /// The request's target up to `cursor=`, for a link to the next page.
     pub(super) fn target(&self) -> String {
         self.target_up_to("cursor")
@@ -72,10 +88,7 @@ impl Parameters {
 
     /// `per_page` and `cursor`.
     pub(super) fn page<Id: FromStr>(&mut self) -> Page<Id> {
-        let limit = self.take::<u32>("per_page").unwrap_or(DEFAULT_ENTRIES);
-        if !(1..=MAX_ENTRIES).contains(&limit) {
-            self.fault("per_page", format!("must be 1 to {MAX_ENTRIES}"));
-        }
+        let limit = self.number("per_page", 1..=MAX_ENTRIES, "").unwrap_or(DEFAULT_ENTRIES);
         let cursor: Option<String> = self.take("cursor");
         let after = cursor.and_then(|cursor| {
             cursor.parse().map_err(|_| self.fault("cursor", "must be the cursor of a page of this list")).ok()

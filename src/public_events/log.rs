@@ -5,7 +5,7 @@
 
 use super::PublicEvents;
 use crate::clock::Timestamp;
-use crate::events::{Cursor, PublicType, Wakes};
+use crate::events::{Cursor, Event, PublicType, Wakes};
 use crate::id::{AccountId, InboxId};
 use crate::store::StoreError;
 use crate::store::events::LoggedEvent;
@@ -41,6 +41,8 @@ pub struct Page {
     pub next: Cursor,
     /// Events after the reader's cursor were removed, or the cursor is of another log.
     pub has_gap: bool,
+    /// The inbox of the reader is deleted, so no event of it follows.
+    pub is_over: bool,
     /// The page ends before the settled end of the log.
     pub has_more: bool,
     /// False if there are committed events behind the settled end.
@@ -51,12 +53,14 @@ impl PublicEvents {
     /// Up to `limit` events after a cursor.
     pub async fn page(&self, of: &Selection, after: Cursor, limit: usize) -> Result<Page, StoreError> {
         let store = self.0.store.for_account(&of.account);
-        let mut page = Page { events: Vec::new(), next: after, has_gap: false, has_more: true, is_settled: true };
+        let mut page =
+            Page { events: Vec::new(), next: after, has_gap: false, is_over: false, has_more: true, is_settled: true };
         for _ in 0..READS {
             let read = store.events_after(&of.account, of.inbox.as_ref(), page.next, ROWS).await?;
             (page.next, page.has_more, page.is_settled) = (read.next, !read.is_end, read.is_settled);
             page.has_gap |= read.has_gap;
             for logged in read.events {
+                page.is_over |= of.inbox.is_some() && matches!(logged.event, Event::InboxDeleted { .. });
                 if !PublicType::of(&logged.event).is_some_and(|r#type| of.types.contains(&r#type)) {
                     continue;
                 }
@@ -102,7 +106,7 @@ impl PublicEvents {
 /// What a follower gets.
 #[derive(Debug)]
 pub enum Followed {
-    /// At least one event, or a gap.
+    /// At least one event, a gap, or the end.
     Page(Page),
     /// A token of the account was revoked, or events about that were missed.
     CheckToken,
@@ -158,7 +162,7 @@ impl Follower {
                 (false, false) => Look::After(pause),
                 (false, true) => Look::WhenWoken,
             };
-            if page.has_gap || !page.events.is_empty() {
+            if page.has_gap || page.is_over || !page.events.is_empty() {
                 return Ok(Followed::Page(page));
             }
         }

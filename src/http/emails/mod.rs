@@ -27,11 +27,11 @@ use crate::message::searched::lower;
 use crate::resources::Owner;
 use crate::resources::memory::Claim;
 use crate::resources::spool::PATIENCE;
-use crate::store::Store;
 use crate::store::emails::{EmailFilter, EmailPage};
 use crate::store::inboxes::Inbox;
 use crate::store::messages::{Flags, MessageSummary};
 use crate::store::search::candidates::SearchIn;
+use crate::store::{Store, StoreError, StoredMessage};
 pub(super) use crate::views::email::EmailJson;
 use crate::views::email::WholeJson;
 use axum::body::Body;
@@ -77,11 +77,7 @@ impl EmailList {
 }
 
 pub(super) fn per_page(parameters: &mut Parameters, default: usize) -> usize {
-    let per_page = parameters.take::<usize>("per_page").unwrap_or(default);
-    if !(1..=MAX_PER_PAGE).contains(&per_page) {
-        parameters.fault("per_page", format!("must be 1 to {MAX_PER_PAGE}"));
-    }
-    per_page
+    parameters.number("per_page", 1..=MAX_PER_PAGE, "").unwrap_or(default)
 }
 
 /// What a list is asked for.
@@ -229,8 +225,30 @@ pub(super) async fn show(
 ) -> Result<Versioned<WholeJson>, Problem> {
     let (inbox, stored) = find(&caller, &context, &id).await?;
     let version = stored.version();
-    let body = whole(&caller, &context, &inbox, stored).await?.ok_or_else(Problem::not_found)?;
+    let body = whole(&caller, &context, &inbox, stored, Damaged::IsAFault).await?.ok_or_else(Problem::not_found)?;
     Ok(Versioned { body, version })
+}
+
+/// What a damaged body is to a request.
+#[derive(Clone, Copy, Debug)]
+enum Damaged {
+    IsAFault,
+    /// It must not hide other emails.
+    IsSkipped,
+}
+
+/// `None` also where the stored body is damaged.
+fn unless_damaged(
+    read: Result<Option<StoredMessage>, StoreError>,
+    id: &MessageId,
+) -> Result<Option<StoredMessage>, StoreError> {
+    match read {
+        Err(error) if error.is_damage() => {
+            tracing::error!(listener = "http", %error, email = %id, "skipping an email whose stored body is damaged");
+            Ok(None)
+        }
+        read => read,
+    }
 }
 
 /// A message as JSON, with its content; `None` if it was deleted meanwhile.
@@ -239,13 +257,19 @@ async fn whole(
     context: &HttpContext,
     inbox: &Inbox,
     mut stored: MessageSummary,
+    damaged: Damaged,
 ) -> Result<Option<WholeJson>, Problem> {
     let mut work = caller.spool.claim();
     let size = usize::try_from(stored.size).unwrap_or(usize::MAX);
     work.wait_to_grow(size.saturating_mul(SHOW_FACTOR), PATIENCE).await.map_err(no_room)?;
     let store = caller.store(context);
     let sent = store.sent_email(&stored.id, context.clock.now()).await?;
-    let Some(raw) = store.message_raw(&inbox.id, &stored.id).await? else { return Ok(None) };
+    let raw = store.message_raw(&inbox.id, &stored.id).await;
+    let raw = match damaged {
+        Damaged::IsAFault => raw?,
+        Damaged::IsSkipped => unless_damaged(raw, &stored.id)?,
+    };
+    let Some(raw) = raw else { return Ok(None) };
     let owner = Owner::Account(inbox.account.clone());
     let shown = context.reading.read(&owner, size, move |reader, budget| {
         let _work = work;

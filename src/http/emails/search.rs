@@ -4,7 +4,7 @@
 //! at [`LOOKED_AT`] emails and [`OCTETS`] octets at most; where that ends before the page is full, the answer has a cursor.
 
 use super::terms::{Terms, parse};
-use super::{EmailList, page_of, per_page, show_all};
+use super::{EmailList, page_of, per_page, show_all, unless_damaged};
 use crate::auth::login::Scope;
 use crate::http::body::no_room;
 use crate::http::caller::Caller;
@@ -153,8 +153,9 @@ pub(super) async fn by_body(
     let size = usize::try_from(row.size).unwrap_or(usize::MAX);
     let mut work = caller.spool.claim();
     work.wait_to_grow(size.saturating_mul(FACTOR), PATIENCE).await.map_err(no_room)?;
-    // Deleted since it was found.
-    let Some(raw) = caller.store(context).message_raw(&row.inbox, &row.id).await? else { return Ok(None) };
+    let raw = caller.store(context).message_raw(&row.inbox, &row.id).await;
+    // Deleted since it was found, or damaged.
+    let Some(raw) = unless_damaged(raw, &row.id)? else { return Ok(None) };
     let (terms, content) = (Arc::clone(terms), row.content);
     let owner = caller.owner();
     let fits = context.reading.read(&owner, size, move |reader, budget| {

@@ -4,7 +4,7 @@
 
 use super::search::{FoundEmail, by_body, by_header};
 use super::terms::{Terms, parse};
-use super::whole;
+use super::{Damaged, whole};
 use crate::events::{Cursor, Event, EventId, PublicType};
 use crate::http::caller::Caller;
 use crate::http::document::parameters::WaitQuery;
@@ -39,7 +39,7 @@ struct Wanted {
 
 /// The first email that fits, once it has arrived
 ///
-/// 204 where none has arrived in time: send the same request again, with the same `since`, or the request of the `Link`. Mail that a list
+/// 404 at once where the inbox is deleted; 204 where none has arrived in time: send the same request again, with the same `since`, or the request of the `Link`. Mail that a list
 /// blocks does not count.
 #[utoipa::path(
     get, path = "/api/v1/inboxes/{id}/wait", tag = "Emails", params(("id" = InboxId, Path), WaitQuery),
@@ -54,10 +54,7 @@ pub(in crate::http) async fn wait(
 ) -> Result<Response, Problem> {
     let wanted = Wanted::take(&mut parameters, context.config.limits.keyword_length);
     let since: Option<Place> = parameters.take("since");
-    let timeout = parameters.take("timeout").unwrap_or(SECONDS);
-    if !(1..=LONGEST).contains(&timeout) {
-        parameters.fault("timeout", format!("must be 1 to {LONGEST} seconds"));
-    }
+    let timeout = parameters.number("timeout", 1..=LONGEST, " seconds").unwrap_or(SECONDS);
     let target = parameters.target_up_to("since");
     parameters.finish()?;
     let inbox = caller.inbox(&context, &id).await?;
@@ -71,6 +68,8 @@ pub(in crate::http) async fn wait(
         Some(place) => place.cursor(&context, &of).await?,
         None => context.public_events.end().await?,
     };
+    // Deleted before its place was known; its end is in the log otherwise.
+    caller.inbox(&context, &id).await?;
     let ends_at = Instant::now() + Duration::from_secs(timeout);
     let mut follower = context.public_events.follow(of, from);
     loop {
@@ -91,6 +90,9 @@ pub(in crate::http) async fn wait(
                     if Instant::now() >= ends_at {
                         return Ok(nothing(&target, logged.cursor));
                     }
+                }
+                if page.is_over {
+                    return Err(Problem::not_found());
                 }
             }
             Followed::CheckToken => {
@@ -156,6 +158,6 @@ async fn fitting(
     let found =
         if wanted.terms.needs_body() { by_body(caller, context, found, &wanted.terms).await? } else { Some(found) };
     let Some(FoundEmail { row, .. }) = found else { return Ok(None) };
-    let email = whole(caller, context, inbox, row).await?;
+    let email = whole(caller, context, inbox, row, Damaged::IsSkipped).await?;
     Ok(email.filter(|email| !wanted.has_code || email.has_codes()))
 }

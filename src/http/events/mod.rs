@@ -163,10 +163,7 @@ pub(super) async fn list(
     mut parameters: Parameters,
 ) -> Result<Json<EventList>, Problem> {
     let after: Option<Place> = parameters.take("after");
-    let limit = parameters.take("limit").unwrap_or(EVENTS);
-    if !(1..=MAX_EVENTS).contains(&limit) {
-        parameters.fault("limit", format!("must be 1 to {MAX_EVENTS}"));
-    }
+    let limit = parameters.number("limit", 1..=MAX_EVENTS, "").unwrap_or(EVENTS);
     let types = types(&mut parameters);
     let inbox: Option<String> = parameters.take("inbox_id");
     let account: Option<AccountId> = parameters.take("account_id");

@@ -4,7 +4,7 @@
 //! holds no buffer and reads nothing; one whose client reads slowly holds one group of events, which its memory is claimed for.
 
 use super::{GROUP, Place, Streams, permitted, types};
-use crate::events::{Cursor, Event, EventId};
+use crate::events::{Cursor, EventId};
 use crate::http::caller::Caller;
 use crate::http::document::parameters::{AccountQuery, LastEventHeader, StreamQuery};
 use crate::http::problem::Problem;
@@ -62,7 +62,8 @@ pub(in crate::http) async fn stream(
 
 /// Events of an inbox as they happen
 ///
-/// Server-Sent Events: `id`, `event` (the type) and `data` (the event as JSON). Too many open streams are 503 `too_many_streams`.
+/// Server-Sent Events: `id`, `event` (the type) and `data` (the event as JSON). It ends when the inbox is deleted. Too many open streams
+/// are 503 `too_many_streams`.
 #[utoipa::path(
     get, path = "/api/v1/inboxes/{id}/stream", tag = "Events",
     params(("id" = InboxId, Path), StreamQuery, LastEventHeader),
@@ -92,10 +93,7 @@ impl Wanted {
     fn take(headers: &HeaderMap, mut parameters: Parameters) -> Result<Self, Problem> {
         let types = types(&mut parameters);
         let since: Option<Place> = parameters.take("since");
-        let timeout = parameters.take("timeout").unwrap_or(LONGEST);
-        if !(1..=LONGEST).contains(&timeout) {
-            parameters.fault("timeout", format!("must be 1 to {LONGEST} seconds"));
-        }
+        let timeout = parameters.number("timeout", 1..=LONGEST, " seconds").unwrap_or(LONGEST);
         let last = headers.get(LAST_EVENT_ID).filter(|last| !last.is_empty()).map(|last| {
             let id = last.to_str().ok().and_then(|text| text.parse().ok());
             id.map(Place::Event)
@@ -122,6 +120,10 @@ async fn open_stream(
         Some(place) => place.cursor(context, &of).await?,
         None => context.public_events.end().await?,
     };
+    if let Some(inbox) = &of.inbox {
+        // Deleted before its place was known; its end is in the log otherwise.
+        caller.inbox(context, inbox.as_str()).await?;
+    }
     let now = Instant::now();
     let stream = EventStream {
         streams: context.streams.clone(),
@@ -130,7 +132,8 @@ async fn open_stream(
         spool: caller.spool,
         connection,
         pending: VecDeque::new(),
-        step: Step::Opening,
+        is_open: false,
+        is_over: false,
         ends_at: now + wanted.timeout,
         beat_at: now + HEARTBEAT,
         check_at: now + CHECK_EVERY,
@@ -144,14 +147,6 @@ async fn open_stream(
     Ok((headers, Body::from_stream(pieces)).into_response())
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Opening,
-    Open,
-    /// What it was about is gone.
-    Ended,
-}
-
 /// An open stream.
 struct EventStream {
     streams: Streams,
@@ -162,7 +157,9 @@ struct EventStream {
     connection: Connection,
     /// Events that were read and not sent.
     pending: VecDeque<LoggedEvent>,
-    step: Step,
+    is_open: bool,
+    /// Its inbox is deleted: it ends after the pending events.
+    is_over: bool,
     ends_at: Instant,
     beat_at: Instant,
     check_at: Instant,
@@ -178,20 +175,19 @@ impl Drop for EventStream {
 impl EventStream {
     /// The next octets for the client; `None`: the stream ends, and the client may connect again.
     async fn piece(&mut self) -> Option<Bytes> {
-        match self.step {
-            Step::Opening => {
-                self.step = Step::Open;
-                // The client waits for the server, and not the other way round: its connection is not closed for another one.
-                self.connection.activity.works();
-                return Some(opening(self.follower.cursor()));
-            }
-            Step::Open => {}
-            Step::Ended => return None,
+        if !self.is_open {
+            self.is_open = true;
+            // The client waits for the server, and not the other way round: its connection is not closed for another one.
+            self.connection.activity.works();
+            return Some(opening(self.follower.cursor()));
         }
         loop {
             if !self.pending.is_empty() {
                 self.beat_at = Instant::now() + HEARTBEAT;
                 return Box::pin(self.group()).await;
+            }
+            if self.is_over {
+                return None;
             }
             tokio::select! {
                 biased;
@@ -199,6 +195,7 @@ impl EventStream {
                 followed = self.follower.next() => match followed {
                     Ok(Followed::Page(page)) => {
                         self.pending.extend(page.events);
+                        self.is_over = page.is_over;
                         if page.has_gap {
                             return Some(Bytes::from_static(GAP));
                         }
@@ -241,9 +238,6 @@ impl EventStream {
     async fn group(&mut self) -> Option<Bytes> {
         let group: Vec<LoggedEvent> = self.pending.drain(..self.pending.len().min(GROUP)).collect();
         let of = self.follower.selection();
-        if of.inbox.is_some() && group.iter().any(|logged| matches!(logged.event, Event::InboxDeleted { .. })) {
-            self.step = Step::Ended;
-        }
         let shown = self.streams.0.events.render(&of.account, &group).await;
         match shown.and_then(|shown| written(&shown, Buffer::new(self.spool.claim()))) {
             Ok(piece) => Some(piece),

@@ -243,6 +243,13 @@ async fn a_stream_ends_in_time_with_its_token_its_inbox_and_the_daemon() {
     let last = other.event().await.unwrap();
     assert_eq!((last.event.as_str(), &last.data["data"]), ("inbox.deleted", &json!({"id": ann, "deleted": true})));
     assert_eq!(other.block().await, None);
+    // Also one that does not select that event.
+    let ben = inbox(&world, "ben").await;
+    let path = format!("/api/v1/inboxes/{ben}/stream?types=email.received");
+    let mut of_mail = Reading::open(&world, ours, &path, None).await;
+    of_mail.block().await.unwrap();
+    assert_eq!(world.delete(ours, &format!("/api/v1/inboxes/{ben}")).await.status, 204);
+    assert_eq!(of_mail.block().await, None);
 
     let mut stopped = Reading::open(&world, ours, "/api/v1/events/stream", None).await;
     stopped.block().await.unwrap();
@@ -430,4 +437,48 @@ async fn a_request_waits_for_the_first_email_that_fits() {
     assert_eq!((gone.status, gone.code()), (410, "events_gone"));
     let hidden = world.get(&world.theirs.token, &path("")).await;
     assert_eq!(hidden.status, 404);
+    for query in ["timeout=no", "timeout=-1", "timeout=99999999999999999999", "timeout="] {
+        let refused = world.get(&token, &path(&format!("?{query}"))).await;
+        assert!(refused.json().to_string().contains("must be 1 to 60 seconds"), "{query}: {}", refused.json());
+    }
+    let refused = world.get(&token, "/api/v1/events?limit=many").await;
+    assert_eq!(refused.fields(), ["limit"]);
+    assert!(refused.json().to_string().contains("must be 1 to 100"), "{}", refused.json());
+}
+
+#[tokio::test]
+async fn a_waiting_request_ends_with_its_inbox() {
+    let world = World::new().await;
+    let (ann, token) = (inbox(&world, "ann").await, world.ours.token.clone());
+    let path = format!("/api/v1/inboxes/{ann}/wait?timeout=60");
+    let since = list(&world, "").await["meta"]["next_cursor"].as_str().unwrap().to_owned();
+    // From a place before the deletion, whether it is deleted before or after the request.
+    let waiting = tokio::spawn(world.request("GET", &token, &format!("{path}&since={since}")).send());
+    assert_eq!(world.delete(&token, &format!("/api/v1/inboxes/{ann}")).await.status, 204);
+    let answer = tokio::time::timeout(PATIENCE / 2, waiting).await.expect("an answer before its timeout");
+    assert_eq!(answer.unwrap().unwrap().status().as_u16(), 404);
+}
+
+#[tokio::test]
+async fn an_email_whose_stored_body_is_damaged_does_not_hide_others_from_a_waiting_request_nor_from_a_search() {
+    let world = World::new().await;
+    let (ann, token) = (inbox(&world, "ann").await, world.ours.token.clone());
+    write_to_itself(&world, &ann, "ann", "damaged").await;
+    // The copy in Sent has the same body.
+    let damage = "UPDATE body SET data = ?1";
+    let damaged = world
+        .context
+        .store
+        .write::<_, crate::store::StoreError, _>(move |c| c.execute(damage, crate::store::params![vec![0_u8; 100]]));
+    assert!(damaged.await.unwrap() >= 1);
+    let body = json!({"to": "ann@inboxlayer.dev", "subject": "good", "text_body": "Another code is 771904."});
+    assert_eq!(world.post(&token, &format!("/api/v1/emails/send?inbox_id={ann}"), body).await.status, 201);
+    for query in ["", "&q=code", "&has=code"] {
+        let found = world.get(&token, &format!("/api/v1/inboxes/{ann}/wait?since=evt_0-0{query}")).await;
+        assert_eq!((found.status, found.text("subject").as_str()), (200, "good"), "{query}: {}", found.json());
+    }
+    let found = world.get(&token, &format!("/api/v1/emails/search?inbox={ann}&q=code")).await;
+    assert_eq!(found.status, 200, "{}", found.json());
+    let subjects: Vec<_> = found.json()["data"].as_array().unwrap().iter().map(|row| row["subject"].clone()).collect();
+    assert!(!subjects.is_empty() && subjects.iter().all(|subject| subject == "good"), "{subjects:?}");
 }
