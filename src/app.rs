@@ -43,7 +43,7 @@ use crate::store::bodies::objects::Objects;
 use crate::store::{Access, OpenError, Store, StoreError};
 use crate::submission::Submission;
 use crate::verifier::Verifier;
-use crate::webhooks::{self, Webhooks};
+use crate::webhooks::Webhooks;
 use listeners::Bound;
 use sd_notify::NotifyState;
 use std::net::SocketAddr;
@@ -76,8 +76,6 @@ pub enum StartError {
     /// The root certificates for outbound TLS.
     #[error("queue.extra_roots: {0}")]
     Roots(TlsError),
-    #[error("[webhooks]: {0}")]
-    Webhooks(#[from] webhooks::StartError),
     #[error("[dns]: {0}")]
     Resolver(#[from] ResolverError),
     #[error("[tls]: {0}")]
@@ -193,7 +191,8 @@ impl Services {
         let public_events =
             PublicEvents::new(store.clone(), clock.clone(), platform, registry.clone(), reading.clone(), &spool);
         let webhooks =
-            Webhooks::new(&config, store.clone(), clock.clone(), &resolver, keys.secrets(), public_events.clone())?;
+            Webhooks::new(&config, store.clone(), clock.clone(), &resolver, keys.secrets(), public_events.clone())
+                .map_err(StartError::Roots)?;
         let readiness = Readiness::new(store.clone());
         Ok(Self {
             config,

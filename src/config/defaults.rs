@@ -173,6 +173,7 @@ impl Default for Limits {
             access_entries: 5000,
             webhook_subscriptions: 20,
             webhook_deliveries: 10_000,
+            webhook_octets: 64 * 1024 * 1024,
             tokens: 1000,
             token_inboxes: 100,
             creations_per_hour: 1000,

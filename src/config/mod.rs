@@ -387,6 +387,8 @@ pub struct Limits {
     pub webhook_subscriptions: u32,
     /// Waiting deliveries of one webhook subscription.
     pub webhook_deliveries: u32,
+    /// Octets that are kept for one account's webhooks: compressed events, and 2 KiB for each delivery.
+    pub webhook_octets: u64,
     /// Live API tokens of one account.
     pub tokens: u32,
     /// Inboxes that one API token may name.

@@ -104,6 +104,8 @@ struct Hub {
 #[derive(Debug, Default)]
 struct Followed {
     accounts: HashSet<AccountId>,
+    /// Those that were added while the list of all was read.
+    added: HashSet<AccountId>,
     /// Those with events that no reader has heard of. Apart, since there are few.
     new: HashMap<AccountId, Origin>,
 }
@@ -229,17 +231,22 @@ impl Events {
         }
     }
 
-    /// Follows the events of these accounts and of no others.
-    pub fn follow(&self, accounts: impl IntoIterator<Item = AccountId>) {
+    /// Follows the events of the accounts that `read` returns, of those that are added while it runs, and of no others.
+    pub async fn follow<E>(&self, read: impl Future<Output = Result<Vec<AccountId>, E>>) -> Result<(), E> {
+        self.followed().added.clear();
+        let found = read.await?;
         let mut followed = self.followed();
-        let Followed { accounts: all, new } = &mut *followed;
-        *all = accounts.into_iter().collect();
-        new.retain(|account, _| all.contains(account));
+        let Followed { accounts, added, new } = &mut *followed;
+        *accounts = found.into_iter().chain(added.drain()).collect();
+        new.retain(|account, _| accounts.contains(account));
+        Ok(())
     }
 
-    /// Follows the events of one more account.
+    /// Follows the events of one more account, which the store has already.
     pub fn follow_also(&self, account: AccountId) {
-        self.followed().accounts.insert(account);
+        let mut followed = self.followed();
+        followed.added.insert(account.clone());
+        followed.accounts.insert(account);
     }
 
     /// The followed accounts with events since the last call.
@@ -265,7 +272,7 @@ impl Events {
         }
         {
             let mut followed = self.followed();
-            let Followed { accounts, new } = &mut *followed;
+            let Followed { accounts, new, .. } = &mut *followed;
             for account in accounts.iter() {
                 new.entry(account.clone()).or_insert(Origin::Elsewhere);
             }
@@ -325,10 +332,30 @@ mod tests {
         assert_eq!(events.take_new(), [(one.clone(), Origin::Here)]);
         assert_eq!(events.take_new(), []);
         events.publish(&one, revoked());
-        events.follow([one.clone(), other.clone()]);
+        let follow = async |accounts: &[&AccountId]| {
+            let accounts = accounts.iter().map(|account| (*account).clone()).collect();
+            events.follow(std::future::ready(Ok::<_, ()>(accounts))).await.unwrap();
+        };
+        follow(&[&one, &other]).await;
         assert_eq!(events.take_new(), [(one.clone(), Origin::Here)], "what is followed on stays new");
         events.publish(&one, revoked());
-        events.follow([other]);
+        follow(&[&other]).await;
+        assert_eq!(events.take_new(), []);
+    }
+
+    #[tokio::test]
+    async fn an_account_that_is_added_while_the_list_is_read_is_followed() {
+        let (events, account) = (Events::new(), AccountId::new());
+        let list = async {
+            // It was not in the list yet.
+            events.follow_also(account.clone());
+            Ok::<_, ()>(Vec::new())
+        };
+        events.follow(list).await.unwrap();
+        events.publish(&account, revoked());
+        assert_eq!(events.take_new(), [(account.clone(), Origin::Here)]);
+        events.follow(std::future::ready(Ok::<_, ()>(Vec::new()))).await.unwrap();
+        events.publish(&account, revoked());
         assert_eq!(events.take_new(), []);
     }
 

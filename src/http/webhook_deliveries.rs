@@ -13,6 +13,7 @@ use crate::events::Cursor;
 use crate::id::{InboxId, WebhookDeliveryId, WebhookId};
 use crate::store::webhooks::deliveries::{Attempt, RedeliverError, State as DeliveryState, Which};
 use crate::store::webhooks::listing::Delivery;
+use crate::webhooks::PAUSE;
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
@@ -81,7 +82,7 @@ pub(super) struct RedeliveryJson {
 
 /// Deliveries of a subscription, the newest first
 ///
-/// With their attempts. They are kept for three days after they end.
+/// With their attempts. They are kept for four days after the event, fewer where the account's limit is reached.
 #[utoipa::path(
     get, path = "/api/v1/webhook_subscriptions/{id}/deliveries", tag = "Webhooks",
     params(("id" = WebhookId, Path), DeliveryQuery), responses((status = 200, body = List<DeliveryJson>))
@@ -104,7 +105,8 @@ pub(super) async fn list(
 
 /// Sends deliveries again
 ///
-/// One, or those of all events since a time, in the order of the events, also those that have succeeded.
+/// One, or those of all events since a time, in the order of the events, also those that have succeeded. They are sent beside new events,
+/// which do not wait for them. An account asks for it once a second.
 #[utoipa::path(
     post, path = "/api/v1/webhook_subscriptions/{id}/redeliver", tag = "Webhooks",
     params(("id" = WebhookId, Path)), request_body = RedeliverInput, responses((status = 200, body = RedeliveryJson), (status = 409))
@@ -117,13 +119,14 @@ pub(super) async fn redeliver(
 ) -> Result<Json<RedeliveryJson>, Problem> {
     let (account, id) = subscription(&caller, &context, &id).await?;
     let mut fields = body.object(&caller.spool).await?;
+    let is_given = [fields.has("delivery_id"), fields.has("since")];
     let (one, since) = (fields.parsed::<WebhookDeliveryId>("delivery_id"), fields.parsed::<Timestamp>("since"));
     let which = match (one, since) {
         (Some(one), None) => Some(Which::One(one)),
         (None, Some(since)) => Some(Which::Since(since)),
         _ => None,
     };
-    if which.is_none() {
+    if is_given[0] == is_given[1] {
         fields.fault("delivery_id", "give either delivery_id or since");
     }
     fields.finish()?;
@@ -137,6 +140,9 @@ pub(super) async fn redeliver(
             "Activate it with `active: true` first.",
             None,
         ),
+        RedeliverError::Busy => {
+            Problem::too_many("Another redelivery of the account is running, or began less than a second ago.", PAUSE)
+        }
         RedeliverError::Store(error) => error.into(),
     })?;
     Ok(Json(RedeliveryJson { count, has_more }))

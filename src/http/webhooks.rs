@@ -15,7 +15,7 @@ use crate::events::PublicType;
 use crate::id::{AccountId, WebhookId};
 use crate::public_events::needed;
 use crate::store::webhooks::{Webhook, WebhookPatch};
-use crate::webhooks::{TEST_PAUSE, Tested, WebhookError, WithSecret};
+use crate::webhooks::{PAUSE, Tested, WebhookError, WithSecret};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -111,7 +111,7 @@ fn problem(error: WebhookError) -> Problem {
         ),
         WebhookError::Busy => Problem::too_many(
             "Another test of a webhook subscription is running, or began less than a second ago.",
-            TEST_PAUSE,
+            PAUSE,
         ),
         WebhookError::Secret(error) => {
             tracing::error!(listener = "http", error, "cannot make or open a webhook secret");
@@ -129,8 +129,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(fields: &mut Fields, context: &HttpContext) -> Self {
-        let url = fields.text("url");
+    fn of(fields: &mut Fields, url: Option<String>, context: &HttpContext) -> Self {
         if let Some(error) = url.as_deref().and_then(|url| context.webhooks.check_url(url).err()) {
             fields.fault("url", error);
         }
@@ -176,10 +175,8 @@ pub(super) async fn create(
     caller.whole_account()?;
     let mut fields = body.fields(&caller.spool, "webhook_subscription").await?;
     let account = fields.parsed("account_id");
-    let wanted = Wanted::of(&mut fields, &context);
-    if wanted.url.is_none() {
-        fields.fault("url", "is required");
-    }
+    let url = fields.required_text("url");
+    let wanted = Wanted::of(&mut fields, url, &context);
     fields.finish()?;
     let account = caller.account(account)?;
     let (url, events) = (wanted.url.unwrap_or_default(), wanted.events.unwrap_or_else(|| PublicType::ALL.to_vec()));
@@ -256,7 +253,8 @@ pub(super) async fn change(
     let store = caller.store(&context);
     let current = store.webhook_get(&account, &id).await?.ok_or_else(Problem::not_found)?;
     let mut fields = body.fields(&caller.spool, "webhook_subscription").await?;
-    let Wanted { url, events, is_active } = Wanted::of(&mut fields, &context);
+    let url = fields.text("url");
+    let Wanted { url, events, is_active } = Wanted::of(&mut fields, url, &context);
     fields.finish()?;
     // Another URL gets what is in the emails, too: also what the subscription had before, which can be sent again.
     let of: Vec<PublicType> = current.events.iter().chain(events.iter().flatten()).copied().collect();

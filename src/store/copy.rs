@@ -47,6 +47,7 @@ const TABLES: &[&str] = &[
     "webhook_event",
     "webhook_delivery",
     "webhook_attempt",
+    "webhook_usage",
     "body",
     "body_name",
     "body_released",

@@ -1,8 +1,9 @@
 //! The HTTP client of deliveries.
 //!
-//! Invariant: a request takes at most [`TIME_LIMIT`], and of its answer at most [`ANSWER_LIMIT`] octets are read, whatever the endpoint
-//! sends; redirects are not followed, and no proxy is used.
+//! Invariant: a request takes at most [`TIME_LIMIT`], and of its answer a bounded number of octets is read, whatever the endpoint
+//! sends ([`super::connection`], [`BODY_LIMIT`]); redirects are not followed, and no proxy is used.
 
+use super::connection::{Allowance, Connector};
 use super::endpoint::{Guard, Scheme, check};
 use super::outcome::{Answer, retry_after};
 use super::signature::Signed;
@@ -11,20 +12,21 @@ use crate::dns::Resolver;
 use crate::net::client_tls::ClientTls;
 use crate::net::ranges::AllowedNetworks;
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::redirect::Policy;
+use http_body_util::{BodyExt, Full};
+use hyper::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, Uri};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Of a request, from the look-up of the name to the end of the answer's header.
 pub const TIME_LIMIT: Duration = Duration::from_secs(15);
-/// Of the connection with its TLS handshake.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Octets read of an answer's body, so that its connection can be used again.
-const ANSWER_LIMIT: usize = 16 * 1024;
+const BODY_LIMIT: usize = 16 * 1024;
 /// Time for that.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
+const BODY_TIME: Duration = Duration::from_secs(1);
 /// How long a connection stays open between requests.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
 /// Idle connections to an endpoint.
@@ -32,36 +34,27 @@ const IDLE_PER_HOST: usize = 2;
 /// Maximum octets of an error in the log of attempts.
 const LONGEST_ERROR: usize = 500;
 
+const AGENT: &str = concat!("Inboxlayer/", env!("CARGO_PKG_VERSION"), " (webhooks)");
+
 /// Clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    https: reqwest::Client,
-    http: reqwest::Client,
+    https: legacy::Client<Connector, Full<Bytes>>,
+    http: legacy::Client<Connector, Full<Bytes>>,
     allowed: AllowedNetworks,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("cannot build the HTTP client of webhooks: {0}")]
-pub struct ClientError(#[from] reqwest::Error);
-
 impl Client {
-    pub fn new(tls: &ClientTls, resolver: &Resolver, allowed: &AllowedNetworks) -> Result<Self, ClientError> {
+    pub fn new(tls: &ClientTls, resolver: &Resolver, allowed: &AllowedNetworks) -> Self {
         let client = |scheme| {
             let guard = Guard { resolver: resolver.clone(), allowed: allowed.clone(), scheme };
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.verifying().config().as_ref().clone())
-                .dns_resolver(Arc::new(guard))
-                .redirect(Policy::none())
-                .no_proxy()
-                .http1_only()
-                .referer(false)
-                .connect_timeout(CONNECT_LIMIT)
+            legacy::Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(IDLE_LIMIT)
                 .pool_max_idle_per_host(IDLE_PER_HOST)
-                .user_agent(concat!("Inboxlayer/", env!("CARGO_PKG_VERSION"), " (webhooks)"))
-                .build()
+                .build(Connector::new(Arc::clone(tls.verifying().config()), guard))
         };
-        Ok(Self { https: client(Scheme::Https)?, http: client(Scheme::Http)?, allowed: allowed.clone() })
+        Self { https: client(Scheme::Https), http: client(Scheme::Http), allowed: allowed.clone() }
     }
 
     /// Sends a signed body. The time is that until the answer.
@@ -81,38 +74,47 @@ impl Client {
             Ok((url, Scheme::Http)) => (url, &self.http),
             Err(error) => return Answer::Failed(format!("the URL {error}")),
         };
-        let request = client
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .header("webhook-id", signed.id)
-            .header("webhook-timestamp", signed.timestamp)
-            .header("webhook-signature", signed.signatures)
-            .header("x-signature", signed.x_signature)
-            .body(body);
-        let mut response = match request.send().await {
+        let request = Uri::try_from(url.as_str()).map_err(hyper::http::Error::from).and_then(|uri| {
+            Request::post(uri)
+                .header(USER_AGENT, AGENT)
+                .header(CONTENT_TYPE, "application/json")
+                .header("webhook-id", signed.id)
+                .header("webhook-timestamp", signed.timestamp)
+                .header("webhook-signature", signed.signatures)
+                .header("x-signature", signed.x_signature)
+                .body(Full::new(body))
+        });
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return Answer::Failed(format!("the URL cannot be requested: {error}")),
+        };
+        let mut response = match client.request(request).await {
             Ok(response) => response,
             Err(error) => return Answer::Failed(in_words(&error)),
         };
+        let allowance = response.extensions().get::<Allowance>().cloned();
+        allowance.iter().for_each(Allowance::renew);
         let field = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = field.and_then(|value| retry_after(value, Timestamp::real()));
         let code = response.status().as_u16();
         // The status is the answer, whatever becomes of the body.
-        let _ = tokio::time::timeout(ANSWER_TIME, async {
-            let mut left = ANSWER_LIMIT;
-            while let Ok(Some(piece)) = response.chunk().await {
-                left = left.saturating_sub(piece.len());
+        let _ = tokio::time::timeout(BODY_TIME, async {
+            let mut left = BODY_LIMIT;
+            while let Some(Ok(frame)) = response.frame().await {
+                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
                 if left == 0 {
                     break;
                 }
             }
         })
         .await;
+        allowance.iter().for_each(Allowance::renew);
         Answer::Status { code, retry_after }
     }
 }
 
 /// The innermost cause, which names the fault.
-fn in_words(error: &reqwest::Error) -> String {
+fn in_words(error: &legacy::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(source) = cause.source() {
         cause = source;

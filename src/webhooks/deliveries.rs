@@ -110,14 +110,21 @@ impl Work for Deliveries {
 
 impl Deliveries {
     async fn attempt(&self, due: &DueWebhook) -> (Answer, Duration) {
+        let body = match due.body.json() {
+            Ok(body) => Bytes::from(body),
+            Err(error) => {
+                tracing::error!(delivery = %due.id, %error, "cannot read the stored body of a webhook");
+                return (Answer::Failed("the stored event cannot be read".into()), Duration::ZERO);
+            }
+        };
         let signed = match self.open(&due.webhook, &due.secrets) {
-            Ok((current, previous)) => sign(&due.event_id, Timestamp::real(), &due.body, &current, previous.as_ref()),
+            Ok((current, previous)) => sign(&due.event_id, Timestamp::real(), &body, &current, previous.as_ref()),
             Err(error) => {
                 tracing::error!(webhook = %due.webhook, %error, "cannot open the secret of a webhook subscription");
                 return (Answer::Failed("the secret cannot be read: rotate it".into()), Duration::ZERO);
             }
         };
-        self.client.post(&due.url, signed, Bytes::from(due.body.clone())).await
+        self.client.post(&due.url, signed, body).await
     }
 
     /// The current and the previous secret.

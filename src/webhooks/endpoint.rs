@@ -6,9 +6,12 @@
 
 use crate::dns::{Addresses, Resolver};
 use crate::net::ranges::AllowedNetworks;
+use hyper_util::client::legacy::connect::dns::Name;
 use reqwest::Url;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tower_service::Service;
 
 /// Maximum octets of a URL.
 const LONGEST: usize = 2000;
@@ -127,14 +130,18 @@ impl Guard {
     }
 }
 
-impl Resolve for Guard {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for Guard {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = NotDialled;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, NotDialled>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NotDialled>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let guard = self.clone();
-        Box::pin(async move {
-            let found = guard.addresses(name.as_str()).await?;
-            let addresses: Addrs = Box::new(found.into_iter());
-            Ok(addresses)
-        })
+        Box::pin(async move { Ok(guard.addresses(name.as_str()).await?.into_iter()) })
     }
 }
 

@@ -13,7 +13,9 @@ use crate::resources::Owner;
 use crate::resources::places::{Line, Places};
 use crate::store::events::{EventPage, LoggedEvent};
 use crate::store::jobs::{Claim, JobKey};
-use crate::store::webhooks::feed::{Body, FeedPage, Read};
+use crate::store::webhooks::body::{Body, BodyError};
+use crate::store::webhooks::feed::{FeedPage, Read, Recorded};
+use crate::store::webhooks::room::Limits;
 use crate::store::{Store, StoreError};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +26,7 @@ use tokio::sync::Notify;
 const PAGE: u32 = 100;
 /// Events that are rendered together.
 const GROUP: usize = 8;
-/// Octets of bodies recorded in a transaction, but for a body that alone has more.
+/// Octets of compressed bodies recorded in a transaction, but for a body that alone has more.
 const OCTETS: usize = 1024 * 1024;
 /// How long the daemon that has committed an event has to read it, before others do.
 const OTHERS_WAIT: Duration = Duration::from_secs(1);
@@ -43,8 +45,7 @@ pub(super) struct FanOut {
     pub clock: Clock,
     pub events: Events,
     pub public_events: PublicEvents,
-    /// Maximum waiting deliveries of a subscription.
-    pub limit: u32,
+    pub limits: Limits,
     /// Wakes the deliveries.
     pub recorded: Arc<Notify>,
     pub pending: Mutex<Pending>,
@@ -56,8 +57,8 @@ enum ReadError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Render(#[from] RenderError),
-    #[error("cannot write an event as JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Body(#[from] BodyError),
 }
 
 /// Which accounts are looked at, and when.
@@ -120,7 +121,7 @@ impl FanOut {
 
     /// Follows the accounts with feeds, and finds those that are behind.
     async fn look_at_all(&self, now: Instant) -> Result<(), StoreError> {
-        self.events.follow(self.store.webhook_feeds().await?);
+        self.events.follow(self.store.webhook_feeds()).await?;
         for behind in self.store.webhook_feeds_behind(None).await? {
             self.pending().add(behind.account, now);
         }
@@ -180,8 +181,10 @@ impl FanOut {
             }
             let from = page.from;
             let (to, read) = self.shown(account, page).await?;
-            if !store.webhook_fan_out(account, (from, to), read, self.limit, self.clock.now()).await? {
-                break;
+            let recorded = store.webhook_fan_out(account, (from, to), read, self.limits, self.clock.now()).await?;
+            let Some(Recorded { not_sent, removed }) = recorded else { break };
+            if not_sent + removed > 0 {
+                tracing::warn!(%account, not_sent, removed, "limits of webhooks were reached: not_sent deliveries were recorded as failed, and removed ones that had ended can no longer be sent again");
             }
             self.recorded.notify_one();
         }
@@ -215,7 +218,7 @@ impl FanOut {
                 shown.extend(group.into_iter().map(|event| (event.id, event)));
             }
             let body = shown.remove(&id).map(|event| Body::new(&event)).transpose()?;
-            octets = octets.saturating_add(body.as_ref().map_or(0, Body::len));
+            octets = octets.saturating_add(body.as_ref().map_or(0, |body| body.octets().len()));
             read.push(Read { at: event.cursor, id: id.to_string(), kind, inbox, body });
         }
         Ok((next, read))

@@ -6,16 +6,18 @@
 //! least once to an endpoint that accepts it, with the same body and number; no request goes to an address that [`endpoint`] refuses.
 
 mod client;
+mod connection;
 mod deliveries;
 pub mod endpoint;
 mod fan_out;
 mod outcome;
+mod paced;
 mod signature;
 #[cfg(test)]
 mod tests;
 
-pub use client::ClientError;
 pub use endpoint::BadUrl;
+pub use paced::PAUSE;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
@@ -31,25 +33,24 @@ use crate::net::tls::TlsError;
 use crate::public_events::PublicEvents;
 use crate::secret::Secret;
 use crate::store::webhooks::deliveries::{RedeliverError, Which};
+use crate::store::webhooks::room::Limits;
 use crate::store::webhooks::{CreateWebhookError, NewWebhook, Webhook, sealing_context};
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
 use client::Client;
 use deliveries::Deliveries;
 use fan_out::FanOut;
+use paced::{Busy, Paced};
 use serde_json::json;
 use signature::{NoRandomness, WebhookSecret, sign};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Accounts whose events are read at once.
 const FAN_OUT: usize = 4;
 /// How long the previous secret signs after a rotation.
 pub const OVERLAP: Duration = Duration::from_secs(24 * 3600);
-/// Minimum time between the tests of an account, so that they cannot flood an endpoint.
-pub const TEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The service; clones share it.
 #[derive(Clone, Debug)]
@@ -65,10 +66,10 @@ struct Shared {
     clock: Clock,
     allowed: AllowedNetworks,
     subscriptions: u32,
-    waiting: u32,
+    limits: Limits,
     recorded: Arc<Notify>,
-    /// Accounts with a running or recent test.
-    testing: Mutex<HashMap<AccountId, LastTest>>,
+    testing: Paced,
+    redelivering: Paced,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +78,7 @@ pub enum WebhookError {
     NotFound,
     #[error("the account has reached its limit of {0} webhook subscriptions")]
     LimitReached(u32),
-    /// A test of the account is running, or has begun less than [`TEST_PAUSE`] ago.
+    /// A test of the account is running, or has begun less than [`PAUSE`] ago.
     #[error("another test is running or has just begun")]
     Busy,
     #[error("cannot make or read a secret: {0}")]
@@ -107,15 +108,6 @@ impl From<NoRandomness> for WebhookError {
     }
 }
 
-/// Why the service cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-}
-
 /// A new subscription, or the new secret of one, which is shown once.
 #[derive(Debug)]
 pub struct WithSecret {
@@ -141,18 +133,18 @@ impl Webhooks {
         resolver: &Resolver,
         secrets: Secrets,
         public_events: PublicEvents,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, TlsError> {
         let tls = ClientTls::new(config.queue.extra_roots.as_deref())?;
         let allowed = config.webhooks.allow_networks.clone();
-        let client = Client::new(&tls, resolver, &allowed)?;
+        let client = Client::new(&tls, resolver, &allowed);
         let recorded = Arc::new(Notify::new());
-        let (subscriptions, waiting) = (config.limits.webhook_subscriptions, config.limits.webhook_deliveries);
+        let (subscriptions, limits) = (config.limits.webhook_subscriptions, Limits::from(&config.limits));
         let fan_out = FanOut {
             store: store.clone(),
             clock: clock.clone(),
             events: store.events().clone(),
             public_events,
-            limit: waiting,
+            limits,
             recorded: Arc::clone(&recorded),
             pending: Mutex::default(),
         };
@@ -165,11 +157,11 @@ impl Webhooks {
             is_held_back: false.into(),
         };
         let places = config.webhooks.concurrency;
-        let testing = Mutex::default();
+        let (testing, redelivering) = (Paced::default(), Paced::default());
         Ok(Self {
             fan_out: Runner::new(fan_out, FAN_OUT, store.clone(), clock.clone()),
             deliveries: Runner::new(deliveries, places, store.clone(), clock.clone()),
-            shared: Arc::new(Shared { store, clock, allowed, subscriptions, waiting, recorded, testing }),
+            shared: Arc::new(Shared { store, clock, allowed, subscriptions, limits, recorded, testing, redelivering }),
         })
     }
 
@@ -245,15 +237,16 @@ impl Webhooks {
         }
     }
 
-    /// Makes ended deliveries due.
+    /// Makes ended deliveries due, once within [`PAUSE`].
     pub async fn redeliver(
         &self,
         account: &AccountId,
         id: &WebhookId,
         which: Which,
     ) -> Result<(usize, bool), RedeliverError> {
-        let Shared { store, clock, waiting, .. } = &*self.shared;
-        let made = store.for_account(account).webhook_redeliver(account, id, which, *waiting, clock.now()).await?;
+        let Shared { store, clock, limits, redelivering, .. } = &*self.shared;
+        let _one_at_a_time = redelivering.begin(account).map_err(|Busy| RedeliverError::Busy)?;
+        let made = store.for_account(account).webhook_redeliver(account, id, which, *limits, clock.now()).await?;
         self.deliveries.wake();
         Ok(made)
     }
@@ -264,7 +257,7 @@ impl Webhooks {
         let store = store.for_account(account);
         let webhook = store.webhook_get(account, id).await?.ok_or(WebhookError::NotFound)?;
         let sealed = store.webhook_secrets(account, id, clock.now()).await?.ok_or(WebhookError::NotFound)?;
-        let _one_at_a_time = Testing::begin(testing, account)?;
+        let _one_at_a_time = testing.begin(account).map_err(|Busy| WebhookError::Busy)?;
         let deliveries = self.deliveries.work();
         let (current, previous) = deliveries.open(id, &sealed)?;
         let event_id = format!("evt_test_{}", ulid::Ulid::new().to_string().to_ascii_lowercase());
@@ -285,38 +278,5 @@ impl Webhooks {
 impl From<WebhookSecret> for Secret {
     fn from(secret: WebhookSecret) -> Self {
         Self::new(secret.reveal())
-    }
-}
-
-/// The last test of an account.
-#[derive(Debug)]
-struct LastTest {
-    begun: Instant,
-    is_running: bool,
-}
-
-/// A running test of an account.
-struct Testing<'a> {
-    testing: &'a Mutex<HashMap<AccountId, LastTest>>,
-    account: AccountId,
-}
-
-impl<'a> Testing<'a> {
-    fn begin(testing: &'a Mutex<HashMap<AccountId, LastTest>>, account: &AccountId) -> Result<Self, WebhookError> {
-        let mut tests = testing.lock().unwrap_or_else(PoisonError::into_inner);
-        tests.retain(|_, last| last.is_running || last.begun.elapsed() < TEST_PAUSE);
-        if tests.contains_key(account) {
-            return Err(WebhookError::Busy);
-        }
-        tests.insert(account.clone(), LastTest { begun: Instant::now(), is_running: true });
-        Ok(Self { testing, account: account.clone() })
-    }
-}
-
-impl Drop for Testing<'_> {
-    fn drop(&mut self) {
-        if let Some(last) = self.testing.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&self.account) {
-            last.is_running = false;
-        }
     }
 }

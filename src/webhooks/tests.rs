@@ -3,13 +3,11 @@
 use super::client::Client;
 use super::outcome::Answer;
 use super::signature::{WebhookSecret, sign};
-use super::{TEST_PAUSE, Testing};
 use crate::clock::Timestamp;
 use crate::config;
 use crate::dns::Resolver;
 use crate::dns::authority::play::{Fault, Kind, Play};
 use crate::dns::authority::{Authority, Zones};
-use crate::id::AccountId;
 use crate::net::client_tls::ClientTls;
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
@@ -17,7 +15,7 @@ use bytes::Bytes;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// A DNS server, and a client whose internet is 127.0.0.2.
 async fn world() -> (Play, Client, Shutdown) {
@@ -32,7 +30,7 @@ async fn world() -> (Play, Client, Shutdown) {
         ..config::Dns::default()
     };
     let allowed: AllowedNetworks = serde_json::from_str("[\"127.0.0.2\"]").unwrap();
-    let client = Client::new(&ClientTls::new(None).unwrap(), &Resolver::new(&config).unwrap(), &allowed).unwrap();
+    let client = Client::new(&ClientTls::new(None).unwrap(), &Resolver::new(&config).unwrap(), &allowed);
     (play, client, shutdown)
 }
 
@@ -76,6 +74,8 @@ fn failed(answer: Answer) -> String {
 }
 
 const CLOSES: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+const OPEN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 #[tokio::test]
 async fn a_name_is_checked_at_each_connection() {
@@ -131,19 +131,44 @@ async fn redirects_are_answers_and_an_endless_body_is_cut() {
     assert_eq!(answer.unwrap(), Answer::Status { code: 503, retry_after: Some(Duration::from_secs(7)) });
 }
 
+/// Answers each request with `answer` and interim responses before it, `interim` octets of them in all.
+async fn listen_with_interim(interim: usize, answer: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 2], 0))).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let one = b"HTTP/1.1 103 Early Hints\r\nLink: </>; rel=preload\r\n\r\n";
+    let answer = [one.repeat(interim / one.len()).as_slice(), answer].concat();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(answer_all(stream, answer.clone()));
+        }
+    });
+    address
+}
+
+async fn answer_all(mut stream: TcpStream, answer: Vec<u8>) -> std::io::Result<()> {
+    let (mut request, mut octets) = (Vec::new(), [0; 4096]);
+    loop {
+        let count = stream.read(&mut octets).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        request.extend_from_slice(&octets[..count]);
+        if request.ends_with(b"{}") {
+            request.clear();
+            stream.write_all(&answer).await?;
+        }
+    }
+}
+
 #[tokio::test]
-async fn an_account_has_one_test_at_a_time_and_one_a_second() {
-    let (tests, one, other) = (std::sync::Mutex::default(), AccountId::new(), AccountId::new());
-    let running = Testing::begin(&tests, &one).unwrap();
-    assert!(Testing::begin(&tests, &one).is_err());
-    drop(Testing::begin(&tests, &other).unwrap());
-    drop(running);
-    assert!(Testing::begin(&tests, &one).is_err(), "it began less than a second ago");
-    tokio::time::sleep(TEST_PAUSE).await;
-    let running = Testing::begin(&tests, &one).unwrap();
-    tokio::time::sleep(TEST_PAUSE).await;
-    assert!(Testing::begin(&tests, &one).is_err(), "it is still running");
-    drop(running);
-    drop(Testing::begin(&tests, &one).unwrap());
-    assert_eq!(tests.lock().unwrap().len(), 1, "others are not kept");
+async fn interim_responses_count_towards_the_limit_of_an_answer_alone() {
+    let (_, client, _shutdown) = world().await;
+    let many = listen_with_interim(1_000_000, OPEN).await;
+    let error = failed(post(&client, &format!("http://{many}/")).await);
+    assert_eq!(error, "the endpoint sent more than 64 KiB without a final status");
+    // Each answer on a connection has the limit for itself.
+    let few = listen_with_interim(20_000, OPEN).await;
+    for _ in 0..10 {
+        assert_eq!(post(&client, &format!("http://{few}/")).await.status(), Some(200));
+    }
 }

@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// Maximum wait for requests.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Maximum wait for requests. A daemon that is killed in an attempt has a lease on it for two minutes.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How a request is answered.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub enum Behaviour {
     OctetByOctet,
     /// 200, and a body that does not end.
     Endless,
+    /// Interim responses without end, as fast as the client reads.
+    Interim,
 }
 
 /// A request.
@@ -183,6 +185,13 @@ fn answer(out: &mut TcpStream, behaviour: &Behaviour) -> std::io::Result<()> {
             out.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
             loop {
                 out.write_all(b"8\r\nxxxxxxxx\r\n")?;
+            }
+        }
+        Behaviour::Interim => {
+            let interim = ["100 Continue", "102 Processing", "103 Early Hints"];
+            let many = interim.map(|status| format!("HTTP/1.1 {status}\r\n\r\n")).concat().repeat(1000);
+            loop {
+                out.write_all(many.as_bytes())?;
             }
         }
     }

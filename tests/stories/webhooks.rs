@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 const SUBSCRIPTIONS: &str = "/api/v1/webhook_subscriptions";
 
@@ -151,7 +152,14 @@ fn what_fails_is_retried_without_holding_back_the_next() {
     endpoint.wait_for(4);
     let failed = api.poll(&format!("{SUBSCRIPTIONS}/{id}/deliveries?state=failed"), |a| rows(&a.body).len() == 1);
     let failed = failed.at("/data/0/id").to_owned();
-    let redeliver = |body| api.post(&format!("{SUBSCRIPTIONS}/{id}/redeliver"), body);
+    // One a second.
+    let redeliver = |body: Value| loop {
+        let answer = api.post(&format!("{SUBSCRIPTIONS}/{id}/redeliver"), body.clone());
+        if answer.status != 429 {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    };
     assert_eq!(redeliver(json!({"delivery_id": failed})).expect(200).body["count"], 1);
     assert_eq!(endpoint.wait_for(5)[4].sequence(), 3);
     assert_eq!(redeliver(json!({"since": "2020-01-01T00:00:00Z"})).expect(200).body["count"], 3);
@@ -206,6 +214,31 @@ fn bad_endpoints_cost_a_bounded_time_and_are_told_apart() {
     for url in ["http://169.254.169.254/", "http://[::ffff:10.0.0.1]/", "https://10.0.0.1/", "https://0x0a000001/"] {
         let refused = api.post(SUBSCRIPTIONS, json!({"url": url, "events": ["email.received"]})).expect(422);
         assert!(refused.text.contains("not on the internet"), "{url}: {}", refused.text);
+    }
+}
+
+/// hyper passes over interim responses without counting them.
+#[test]
+fn endless_interim_responses_fail_and_others_go_on() {
+    let daemon = Daemon::start();
+    let (api, good) = (daemon.api(), Endpoint::start());
+    let flooding: Vec<String> = (0..8)
+        .map(|_| {
+            let endpoint = Endpoint::start();
+            endpoint.behave([Behaviour::Interim]);
+            subscribe(&api, &endpoint.url(), &["email.received"]).0
+        })
+        .collect();
+    subscribe(&api, &good.url(), &["email.received"]);
+    for number in 1..=20 {
+        email(&api, daemon.ready("inbox_id"), &format!("m{number}"));
+    }
+    assert_eq!(sequences(&good.wait_for(20)), (1..=20).collect::<Vec<_>>());
+    for id in flooding {
+        let delivery = attempted(&api, &id, 1);
+        let error = delivery["attempts"][0]["error"].as_str().unwrap_or_default();
+        assert!(error.contains("64 KiB"), "{delivery}");
+        assert_eq!(delivery["state"], "waiting", "{delivery}");
     }
 }
 

@@ -1,6 +1,11 @@
 //! Webhook subscriptions over the API: what is refused, and who may subscribe to what.
 
+use crate::config::Config;
+use crate::http::router;
 use crate::http::testing::World;
+use crate::net::ranges::AllowedNetworks;
+use crate::store::StoreError;
+use base64::prelude::*;
 use serde_json::{Value, json};
 
 const PATH: &str = "/api/v1/webhook_subscriptions";
@@ -47,6 +52,8 @@ async fn each_wrong_field_is_named() {
     let token = world.ours.token.clone();
     for (body, fields) in [
         (json!({}), vec!["url"]),
+        (json!({"url": 5}), vec!["url"]),
+        (json!({"url": null}), vec!["url"]),
         (json!({"url": "http://app.example.com/"}), vec!["url"]),
         (
             json!({"url": "https://127.0.0.1/", "events": ["email.received", "email.read", 1]}),
@@ -107,4 +114,47 @@ async fn a_token_subscribes_to_what_it_may_read() {
     let inbox = world.post(&world.ours.token, "/api/v1/inboxes", json!({"name": "one"})).await.text("id");
     let of_inbox = world.post(&world.ours.token, "/api/v1/tokens", json!({"inbox_ids": [inbox]})).await.text("token");
     assert_eq!(world.get(&of_inbox, PATH).await.status, 403);
+}
+
+/// Pages in use by the database, in octets.
+async fn database_octets(world: &World) -> i64 {
+    let read = world.context.store.read(|c| {
+        let value = |name: &str| c.sqlite().query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+        Ok::<_, StoreError>((value("page_count")? - value("freelist_count")?) * value("page_size")?)
+    });
+    read.await.unwrap()
+}
+
+#[tokio::test]
+async fn webhooks_of_mail_for_a_dead_endpoint_take_about_as_much_room_as_the_mail() {
+    const EMAILS: usize = 500;
+    crate::store::testing::sqlite_only();
+    let mut config = Config::default();
+    config.webhooks.allow_networks = AllowedNetworks::loopback();
+    let world = World::serving_with(config, router).await;
+    let token = &world.ours.token;
+    let inbox = world.post(token, "/api/v1/inboxes", json!({"name": "ann"})).await.text("id");
+    // Nothing listens there.
+    let body = json!({"url": "http://127.0.0.1:1/", "events": ["email.received"]});
+    let webhook = world.post(token, PATH, body).await.text("id");
+    let start = database_octets(&world).await;
+    let mut mail = 0;
+    for n in 0..EMAILS {
+        // Text that hardly compresses.
+        let mut random = vec![0; 54_000];
+        blake3::Hasher::new().update(&n.to_be_bytes()).finalize_xof().fill(&mut random);
+        let lines: Vec<_> = random.chunks(54).map(|line| BASE64_STANDARD.encode(line)).collect();
+        let text = lines.join("\n");
+        mail += text.len();
+        let body = json!({"inbox_id": inbox, "from": "bo@outside.test", "to": "ann@inboxlayer.dev", "subject": "x", "text_body": text});
+        assert_eq!(world.post(token, "/api/v1/emails", body).await.status, 201);
+    }
+    let stored = database_octets(&world).await - start;
+    world.context.webhooks.settle().await;
+    let grown = database_octets(&world).await - start - stored;
+    println!("{mail} octets of mail: {stored} in the database, and {grown} of webhooks");
+    assert!(grown < i64::try_from(mail).unwrap() * 3 / 2, "{grown}");
+    let waiting = world.get(token, &format!("{PATH}/{webhook}/deliveries?state=waiting&per_page=100")).await;
+    assert_eq!(waiting.json()["data"].as_array().unwrap().len(), 100);
+    assert!(waiting.json()["meta"]["next_cursor"].is_string());
 }

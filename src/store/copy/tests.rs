@@ -40,8 +40,9 @@ const ROWS: &str = "
         VALUES ('whk_1', 'A', 'https://a.test/', 'email.received', 1, x'00', 0, 0, 1, 1);
     INSERT INTO webhook_feed VALUES ('A', 0, 5);
     INSERT INTO webhook_sequence VALUES ('A', 'I', 7);
-    INSERT INTO webhook_event VALUES ('A', 0, 5, 'evt_1', 'email.received', 'I', 7, x'7b7d', 1);
+    INSERT INTO webhook_event VALUES ('A', 0, 5, 'evt_1', 'email.received', 'I', 7, x'7b7d', 1, 0, 2050);
     INSERT INTO webhook_delivery (id, webhook_id, account_id, position, number, state, attempts, ended_at) VALUES ('whd_1', 'whk_1', 'A', 0, 5, 'failed', 1, 1);
+    INSERT INTO webhook_usage VALUES ('A', 2050);
     INSERT INTO webhook_attempt VALUES ('whd_1', 1, 1, 500, NULL, 3);
     INSERT INTO unreadable SELECT id, 1, 1 FROM content LIMIT 1;
     INSERT INTO mailbox_keyword SELECT id, 'urgent', 1 FROM mailbox LIMIT 1;

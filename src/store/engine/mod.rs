@@ -359,6 +359,16 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// The place in the log after which this transaction sees no event, and the positions before it of transactions that are open:
+    /// of these it sees none, either.
+    pub fn log_seen(&self) -> Result<(Cursor, Vec<i64>), StoreError> {
+        match &self.connection {
+            Connection::Sqlite(_) => Ok((self.log_end()?, Vec::new())),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(_) => postgres::events::seen(self, self.place.base),
+        }
+    }
+
     /// The oldest events of the log, in order.
     pub fn oldest_events(&self, limit: i64) -> Result<Vec<(Cursor, Timestamp)>, StoreError> {
         let sql = match &self.connection {

@@ -7,6 +7,7 @@ use super::super::due::Kind;
 use super::super::hot_rows::HotRow;
 use super::super::jobs::{self, Claim, JobKey};
 use super::super::{Store, StoreError, Transaction};
+use super::body::StoredBody;
 use super::{SealedSecrets, deliveries};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, WebhookDeliveryId, WebhookId};
@@ -17,6 +18,8 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 
 /// Concurrent attempts to one endpoint.
 const PER_ENDPOINT: usize = 8;
+/// Those of them that its owner has asked for again.
+const AGAIN_PER_ENDPOINT: usize = 4;
 
 /// A leased delivery.
 #[derive(Clone, Debug)]
@@ -27,8 +30,7 @@ pub struct DueWebhook {
     pub url: String,
     pub secrets: SealedSecrets,
     pub event_id: String,
-    /// JSON.
-    pub body: Vec<u8>,
+    pub body: StoredBody,
     /// Attempts since it was recorded, or made due by its owner.
     pub retries: u32,
 }
@@ -92,14 +94,22 @@ const ENDPOINTS: &str = "SELECT s.id, EXISTS (SELECT 1 FROM webhook_delivery o
         WHERE o.webhook_id = s.id AND o.lease_until > ?2 AND o.lease_owner <> ?3)
     FROM webhook_subscription s WHERE s.account_id = ?1 AND s.is_active = 1 ORDER BY s.id";
 /// Due first attempts of an endpoint, in the order of the log.
-const FIRST: &str = "SELECT id, next_attempt_at FROM webhook_delivery
-    WHERE webhook_id = ?1 AND state = 'waiting' AND retries = 0 AND ready_at <= ?2 ORDER BY position, number LIMIT ?3";
+pub(super) const FIRST: &str = "SELECT id, next_attempt_at FROM webhook_delivery
+    WHERE webhook_id = ?1 AND state = 'waiting' AND attempts = 0 AND ready_at <= ?2 ORDER BY position, number LIMIT ?3";
+/// Those that its owner has asked for again, in the order of the log.
+pub(super) const AGAIN: &str = "SELECT id, next_attempt_at FROM webhook_delivery
+    WHERE webhook_id = ?1 AND state = 'waiting' AND retries = 0 AND attempts > 0 AND ready_at <= ?2
+    ORDER BY position, number LIMIT ?3";
+/// How many of them are running.
+const AGAIN_RUNNING: &str = "SELECT count(*) FROM webhook_delivery
+    WHERE webhook_id = ?1 AND lease_until > ?2 AND state = 'waiting' AND retries = 0 AND attempts > 0";
 /// Its due retries, the longest waiting first.
-const RETRIED: &str = "SELECT id, next_attempt_at FROM webhook_delivery
+pub(super) const RETRIED: &str = "SELECT id, next_attempt_at FROM webhook_delivery
     WHERE webhook_id = ?1 AND state = 'waiting' AND retries > 0 AND next_attempt_at <= ?2 AND ready_at <= ?2
     ORDER BY next_attempt_at LIMIT ?3";
 
-/// The account's due deliveries within the limits of its endpoints: one of each endpoint in turn.
+/// The account's due deliveries within the limits of its endpoints: one of each endpoint in turn. What is sent again takes the places
+/// that first attempts and retries leave.
 fn candidates(
     c: &Transaction<'_>,
     claim: &Claim,
@@ -128,7 +138,11 @@ fn candidates(
             })?;
             Ok::<VecDeque<_>, StoreError>(rows.into_iter().filter(|(id, _)| !running.contains(id)).collect())
         };
-        lists.push(merged(due(FIRST)?, due(RETRIED)?).take(free).collect::<VecDeque<_>>());
+        let mut list: VecDeque<_> = merged(due(FIRST)?, due(RETRIED)?).take(free).collect();
+        let again_running: u32 = c.query_row(AGAIN_RUNNING, params![endpoint, claim.now], |row| row.get(0))?;
+        let again_free = AGAIN_PER_ENDPOINT.saturating_sub(again_running as usize).min(free - list.len());
+        list.extend(due(AGAIN)?.into_iter().take(again_free).map(|(id, _)| id));
+        lists.push(list);
     }
     let mut all = VecDeque::new();
     while lists.iter().any(|list| !list.is_empty()) {
@@ -154,7 +168,7 @@ fn merged(
 
 pub(super) fn due(c: &Transaction<'_>, id: &WebhookDeliveryId, now: Timestamp) -> Result<DueWebhook, StoreError> {
     let sql = "SELECT d.webhook_id, d.account_id, s.url, s.secret, CASE WHEN s.previous_until > ?2 THEN s.previous_secret END,
-            e.id, e.body, d.retries
+            e.id, d.retries, e.body, e.is_packed, e.sequence
         FROM webhook_delivery d JOIN webhook_subscription s ON s.id = d.webhook_id
             JOIN webhook_event e ON e.account_id = d.account_id AND e.position = d.position AND e.number = d.number
         WHERE d.id = ?1";
@@ -166,8 +180,8 @@ pub(super) fn due(c: &Transaction<'_>, id: &WebhookDeliveryId, now: Timestamp) -
             url: row.get(2)?,
             secrets: SealedSecrets { current: row.get(3)?, previous: row.get(4)? },
             event_id: row.get(5)?,
-            body: row.get(6)?,
-            retries: row.get(7)?,
+            retries: row.get(6)?,
+            body: StoredBody::from_columns(row, 7)?,
         })
     })
 }

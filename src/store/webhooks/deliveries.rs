@@ -8,7 +8,9 @@ use super::super::hot_rows::HotRow;
 use super::super::jobs::Lease;
 use super::super::{Store, StoreError, Transaction};
 use super::claim::{self, DueWebhook};
+use super::room::{self, Limits, Room};
 use crate::clock::Timestamp;
+use crate::events::Cursor;
 use crate::id::{AccountId, RunnerId, WebhookDeliveryId, WebhookId};
 use crate::store::engine::{Params, params};
 use std::collections::BTreeSet;
@@ -16,7 +18,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// Attempts that are kept of a delivery.
-const ATTEMPTS_KEPT: u32 = 50;
+const ATTEMPTS_KEPT: u32 = 20;
 /// Deliveries made due in one transaction.
 const BATCH: usize = 500;
 /// An endpoint that has failed for this long, when the last attempt of a delivery fails, is disabled.
@@ -76,6 +78,9 @@ pub enum RedeliverError {
     NotFound,
     #[error("the subscription is not active")]
     Inactive,
+    /// Another redelivery of the account is running, or has just begun.
+    #[error("another redelivery is running or has just begun")]
+    Busy,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -90,8 +95,8 @@ impl Store {
         next: Next,
     ) -> Result<bool, StoreError> {
         let (id, webhook, account) = (due.id.clone(), due.webhook.clone(), due.account.clone());
-        let hot_rows = [HotRow::Webhooks(account.clone())];
-        self.write_serialized(&hot_rows, move |c| {
+        let (hot_rows, at) = ([HotRow::Webhooks(account.clone())], attempt.at);
+        let settled = self.write_serialized(&hot_rows, move |c| {
             let (state, next_at) = match next {
                 Next::Delivered => (State::Delivered, None),
                 Next::Retry(at) => (State::Waiting, Some(at)),
@@ -102,48 +107,53 @@ impl Store {
                            ended_at = ?5, lease_until = NULL, lease_owner = NULL
                        WHERE id = ?1 AND lease_owner = ?2 RETURNING attempts";
             let values = params![id, runner, state.to_string(), next_at, ended];
-            let Some(number) = c.query_opt(sql, values, |row| row.get::<u32>(0))? else { return Ok(false) };
+            let Some(number) = c.query_opt(sql, values, |row| row.get::<u32>(0))? else {
+                return Ok::<_, StoreError>(None);
+            };
             log(c, &id, number, &attempt)?;
             due::changed(c, Kind::Webhook, &account)?;
             let failing_since = judge(c, &webhook, attempt.at, next == Next::Delivered)?;
-            match failing_since {
-                _ if next == Next::Gone => {
-                    super::disable(c, &account, &webhook, "the endpoint has answered 410 Gone", attempt.at)?;
-                }
+            let reason = match failing_since {
+                _ if next == Next::Gone => Some("the endpoint has answered 410 Gone".to_owned()),
                 Some(since) if next == Next::Failed && attempt.at.since(since) >= FAILING_LIMIT => {
-                    let reason = format!("every attempt since {since} has failed");
-                    super::disable(c, &account, &webhook, &reason, attempt.at)?;
+                    Some(format!("every attempt since {since} has failed"))
                 }
-                _ => {}
-            }
-            Ok(true)
-        })
-        .await
+                _ => None,
+            };
+            reason.iter().try_for_each(|reason| super::disable(c, &account, &webhook, reason, attempt.at))?;
+            Ok(Some(reason.is_some()))
+        });
+        let is_disabled = settled.await?;
+        if is_disabled == Some(true) {
+            self.webhook_end_waiting(&due.account, &due.webhook, at).await?;
+        }
+        Ok(is_disabled.is_some())
     }
 
-    /// Makes ended deliveries of events that the subscription has now due, with all their attempts ahead, up to `limit` waiting ones.
-    /// Returns how many, and whether some were left.
+    /// Makes ended deliveries of events that the subscription has now due, with all their attempts ahead, as many as may wait. How long
+    /// they are kept stays the same. Returns how many, and whether some were left.
     pub async fn webhook_redeliver(
         &self,
         account: &AccountId,
         webhook: &WebhookId,
         which: Which,
-        limit: u32,
+        limits: Limits,
         now: Timestamp,
     ) -> Result<(usize, bool), RedeliverError> {
         let (account, webhook) = (account.clone(), webhook.clone());
         // Read first, so that a look through many does not delay writers.
         let (types, ended) = {
             let (account, webhook) = (account.clone(), webhook.clone());
-            self.read(move |c| ended(c, &account, &webhook, &which, limit)).await?
+            self.read(move |c| ended(c, &account, &webhook, &which, limits.waiting)).await?
         };
         let (hot_rows, mut seen, mut count) = ([HotRow::Webhooks(account.clone())], 0, 0);
         for batch in ended.chunks(BATCH) {
             let (account, webhook, types, batch) = (account.clone(), webhook.clone(), types.clone(), batch.to_vec());
-            let again = move |c: &Transaction<'_>| make_due(c, &account, &webhook, &types, &batch, limit, now);
+            let (size, again) =
+                (batch.len(), move |c: &Transaction<'_>| make_due(c, &account, &webhook, &types, &batch, limits, now));
             let (looked_at, made) = self.write_serialized(&hot_rows, again).await?;
             (seen, count) = (seen + looked_at, count + made);
-            if looked_at < BATCH {
+            if looked_at < size {
                 break;
             }
         }
@@ -159,21 +169,32 @@ fn make_due(
     webhook: &WebhookId,
     types: &str,
     batch: &[WebhookDeliveryId],
-    limit: u32,
+    limits: Limits,
     now: Timestamp,
 ) -> Result<(usize, usize), RedeliverError> {
     if active_types(c, account, webhook)? != types {
         return Ok((0, 0));
     }
-    let room = usize::try_from(limit.saturating_sub(waiting(c, webhook)?)).unwrap_or(usize::MAX);
-    let sql = "UPDATE webhook_delivery SET state = 'waiting', retries = 0, next_attempt_at = ?3, ended_at = NULL
-               WHERE id = ?1 AND webhook_id = ?2 AND state <> 'waiting'";
-    let mut made = 0;
-    for id in batch.iter().take(room) {
-        made += c.execute(sql, params![id, webhook, now])?;
+    let sql = "SELECT count(*) FROM webhook_subscription WHERE account_id = ?1 AND is_active = 1";
+    let active: u32 = c.query_row(sql, params![account], |row| row.get(0))?;
+    let mut room = Room::of(c, webhook, active.into(), limits)?;
+    // Without an attempt it would be among the first attempts.
+    let sql = "UPDATE webhook_delivery SET state = 'waiting', retries = 0, next_attempt_at = ?3, ended_at = NULL,
+                   attempts = CASE attempts WHEN 0 THEN 1 ELSE attempts END
+               WHERE id = ?1 AND webhook_id = ?2 AND state <> 'waiting' RETURNING octets";
+    let (mut looked_at, mut made) = (0, 0);
+    for id in batch {
+        if room.fault().is_some() {
+            break;
+        }
+        looked_at += 1;
+        if let Some(octets) = c.query_opt(sql, params![id, webhook, now], |row| row.get(0))? {
+            room.take(octets);
+            made += 1;
+        }
     }
     due::changed(c, Kind::Webhook, account)?;
-    Ok((batch.len().min(room), made))
+    Ok((looked_at, made))
 }
 
 /// The types that an active subscription has.
@@ -206,13 +227,6 @@ fn ended(
         }
     };
     Ok((types, found?))
-}
-
-/// Waiting deliveries of a subscription, counted in two indexes.
-pub(super) fn waiting(c: &Transaction<'_>, webhook: &WebhookId) -> Result<u32, StoreError> {
-    let sql = "SELECT (SELECT count(*) FROM webhook_delivery WHERE webhook_id = ?1 AND state = 'waiting' AND retries = 0)
-                   + (SELECT count(*) FROM webhook_delivery WHERE webhook_id = ?1 AND state = 'waiting' AND retries > 0)";
-    c.query_row(sql, params![webhook], |row| row.get(0))
 }
 
 /// Ended deliveries of the subscription ?1 whose types are among those of the text ?2.
@@ -250,32 +264,39 @@ fn log(c: &Transaction<'_>, id: &WebhookDeliveryId, number: u32, attempt: &Attem
     Ok(())
 }
 
-/// Ends the waiting deliveries of a subscription, but for those whose types are in the text `kept`: no attempt follows, and one that
-/// is running is not recorded.
-pub(super) fn end_waiting(
+/// The subscription of a delivery `d` is active and has the type of its event.
+pub(super) const WANTED: &str =
+    "EXISTS (SELECT 1 FROM webhook_subscription s JOIN webhook_event e ON e.account_id = s.account_id
+        WHERE s.id = d.webhook_id AND s.is_active = 1 AND e.position = d.position AND e.number = d.number
+            AND ' ' || s.events || ' ' LIKE '% ' || e.type || ' %')";
+
+/// Ends those of the deliveries that are still waiting and unwanted.
+pub(super) fn end(
     c: &Transaction<'_>,
     account: &AccountId,
-    webhook: &WebhookId,
-    kept: &str,
+    deliveries: &[WebhookDeliveryId],
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    // One after the other, each with its index.
-    for which in ["retries = 0", "retries > 0"] {
-        let sql = format!(
-            "UPDATE webhook_delivery
-             SET state = 'failed', next_attempt_at = NULL, ended_at = ?2, lease_until = NULL, lease_owner = NULL
-             WHERE webhook_id = ?1 AND state = 'waiting' AND {which} AND NOT EXISTS (SELECT 1 FROM webhook_event e
-                 WHERE e.account_id = webhook_delivery.account_id AND e.position = webhook_delivery.position
-                     AND e.number = webhook_delivery.number AND ' ' || CAST(?3 AS TEXT) || ' ' LIKE '% ' || e.type || ' %')"
-        );
-        c.execute(&sql, params![webhook, now, kept])?;
+    let sql = format!(
+        "UPDATE webhook_delivery AS d
+         SET state = 'failed', next_attempt_at = NULL, ended_at = ?2, lease_until = NULL, lease_owner = NULL
+         WHERE d.id = ?1 AND d.state = 'waiting' AND NOT {WANTED}"
+    );
+    for id in deliveries {
+        c.execute(&sql, params![id, now])?;
     }
     due::changed(c, Kind::Webhook, account)
 }
 
-/// Removes rows of deliveries chosen by `sql`, which have ended; returns their number.
+/// Removes rows of deliveries chosen by `sql`, which have ended, and events that have no others. Returns how many deliveries.
 pub(super) fn remove(c: &Transaction<'_>, chosen: &str, values: Params<'_>) -> Result<usize, StoreError> {
-    c.execute(&format!("DELETE FROM webhook_delivery WHERE id IN ({chosen})"), values)
+    let sql = format!("DELETE FROM webhook_delivery WHERE id IN ({chosen}) RETURNING account_id, position, number");
+    let removed = c.query(&sql, values, |row| {
+        Ok((row.get::<AccountId>(0)?, Cursor { position: row.get(1)?, number: row.get(2)? }))
+    })?;
+    let count = removed.len();
+    room::remove_unused(c, &removed.into_iter().collect())?;
+    Ok(count)
 }
 
 /// Leases those of the deliveries that are still due.

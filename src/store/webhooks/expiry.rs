@@ -1,25 +1,29 @@
 //! Removes ended deliveries and deleted subscriptions, in batches.
 
 use super::super::{Store, StoreError, Transaction};
-use super::deliveries;
+use super::{deliveries, room};
 use crate::clock::Timestamp;
+use crate::events::Cursor;
 use crate::id::WebhookId;
 use crate::store::engine::params;
 use std::time::Duration;
 
-/// How long an ended delivery is kept, so that it can be made again.
-pub const KEPT: Duration = Duration::from_secs(3 * 24 * 3600);
+/// How long an event is kept with its deliveries, so that they can be made again. That does not prolong it, but while a delivery waits.
+pub const KEPT: Duration = Duration::from_secs(4 * 24 * 3600);
 /// Between two looks for what is to be removed.
 const INTERVAL: Duration = Duration::from_secs(60);
 /// Rows removed per transaction.
 const BATCH: i64 = 500;
 
-const ENDED: &str = "SELECT id FROM webhook_delivery WHERE ended_at <= ?1 ORDER BY ended_at LIMIT ?2";
-const OF_DELETED: &str = "SELECT id FROM webhook_delivery WHERE webhook_id = ?1 LIMIT ?2";
-/// Events without deliveries.
-const UNUSED: &str =
-    "SELECT 1 FROM webhook_event e WHERE e.created_at <= ?1 AND NOT EXISTS (SELECT 1 FROM webhook_delivery d
-    WHERE d.account_id = e.account_id AND d.position = e.position AND d.number = e.number)";
+pub(super) const ENDED: &str = "SELECT d.id FROM webhook_event e JOIN webhook_delivery d
+        ON d.account_id = e.account_id AND d.position = e.position AND d.number = e.number
+    WHERE e.created_at <= ?1 AND d.ended_at IS NOT NULL ORDER BY e.created_at LIMIT ?2";
+const OF_DELETED: &str = "SELECT id FROM webhook_delivery WHERE webhook_id = ?1 AND ended_at IS NOT NULL LIMIT ?2";
+/// Events without deliveries: those of deleted accounts.
+const UNUSED: &str = "SELECT e.account_id, e.position, e.number FROM webhook_event e
+    WHERE e.created_at <= ?1 AND NOT EXISTS (SELECT 1 FROM webhook_delivery d
+        WHERE d.account_id = e.account_id AND d.position = e.position AND d.number = e.number)
+    ORDER BY e.created_at LIMIT ?2";
 const DELETED: &str = "SELECT id FROM webhook_subscription WHERE deleted_at IS NOT NULL LIMIT 1";
 
 impl Store {
@@ -43,9 +47,12 @@ impl Store {
         // Checked in a read first, so that it does not delay writers.
         let is_due = move |c: &Transaction<'_>| {
             Ok(c.exists(ENDED, params![before, 1])?
-                || c.exists(UNUSED, params![before])?
+                || c.exists(UNUSED, params![before, 1])?
                 || c.exists(DELETED, params![])?)
         };
+        for (account, id) in self.webhooks_left().await? {
+            self.webhook_end_waiting(&account, &id, now).await?;
+        }
         if !self.read::<_, StoreError, _>(is_due).await? {
             return Ok(false);
         }
@@ -54,14 +61,14 @@ impl Store {
             if let Some(id) = c.query_opt(DELETED, params![], |row| row.get::<WebhookId>(0))?
                 && deliveries::remove(c, OF_DELETED, params![id, BATCH])? == 0
             {
-                c.execute("DELETE FROM webhook_subscription WHERE id = ?1", params![id])?;
+                let sql = "DELETE FROM webhook_subscription WHERE id = ?1
+                               AND NOT EXISTS (SELECT 1 FROM webhook_delivery d WHERE d.webhook_id = ?1)";
+                c.execute(sql, params![id])?;
             }
-            let sql = "DELETE FROM webhook_event WHERE (account_id, position, number) IN (
-                SELECT e.account_id, e.position, e.number FROM webhook_event e
-                WHERE e.created_at <= ?1 AND NOT EXISTS (SELECT 1 FROM webhook_delivery d
-                    WHERE d.account_id = e.account_id AND d.position = e.position AND d.number = e.number)
-                ORDER BY e.created_at LIMIT ?2)";
-            c.execute(sql, params![before, BATCH])?;
+            let unused = c.query(UNUSED, params![before, BATCH], |row| {
+                Ok((row.get(0)?, Cursor { position: row.get(1)?, number: row.get(2)? }))
+            })?;
+            room::remove_unused(c, &unused.into_iter().collect())?;
             Ok(true)
         })
         .await

@@ -8,7 +8,9 @@ use super::super::due::{self, Kind};
 use super::super::events::EventPage;
 use super::super::hot_rows::HotRow;
 use super::super::{Store, StoreError, Transaction, events};
-use super::{deliveries, types};
+use super::body::Body;
+use super::room::{self, Limits, ROWS, Room};
+use super::types;
 use crate::clock::Timestamp;
 use crate::events::{Cursor, PublicType};
 use crate::id::{AccountId, InboxId, WebhookDeliveryId, WebhookId};
@@ -38,12 +40,14 @@ pub struct Wanted {
     pub id: WebhookId,
     /// Events after this place.
     pub since: Cursor,
+    /// Places of transactions before it that were open when the subscription was made: their events are after it, too.
+    pub open: Vec<i64>,
     pub events: Vec<PublicType>,
 }
 
 impl Wanted {
     pub fn includes(&self, at: Cursor, kind: PublicType) -> bool {
-        at > self.since && self.events.contains(&kind)
+        (at > self.since || self.open.contains(&at.position)) && self.events.contains(&kind)
     }
 }
 
@@ -63,35 +67,17 @@ pub struct Read {
     pub id: String,
     pub kind: PublicType,
     pub inbox: Option<InboxId>,
-    /// JSON, up to the number; `None` if no subscription gets it.
+    /// `None` if no subscription gets it.
     pub body: Option<Body>,
 }
 
-/// An event as JSON, without its number.
-#[derive(Clone, Debug)]
-pub struct Body(Vec<u8>);
-
-impl Body {
-    /// From an object that is not empty.
-    pub fn new(object: &impl serde::Serialize) -> Result<Self, serde_json::Error> {
-        serde_json::to_vec(object).map(Self)
-    }
-
-    /// Octets.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// With its number.
-    pub fn numbered(&self, sequence: i64) -> Vec<u8> {
-        let members = self.0.strip_suffix(b"}").unwrap_or(&self.0);
-        [members, format!(",\"sequence\":{sequence}}}").as_bytes()].concat()
-    }
-}
-
-/// The limit of a subscription's waiting deliveries was reached.
-fn too_many(limit: u32) -> String {
-    format!("not sent: {limit} deliveries of this subscription were waiting, which is the limit")
+/// What became of events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Deliveries that may not wait beside the others of their subscriptions.
+    pub not_sent: usize,
+    /// Ended deliveries that were removed, since the account's limit was reached.
+    pub removed: usize,
 }
 
 /// A feed, whether an event after its cursor can be read, and whether there is one at all. ?1 is the end of the log's settled part.
@@ -159,28 +145,29 @@ impl Store {
         .await
     }
 
-    /// Records the deliveries of public events and moves the cursor from `from` to `to`. False if another reader has moved it, or the
-    /// feed was removed: then nothing is recorded. A subscription has at most `limit` waiting deliveries; more are recorded as failed.
+    /// Records the deliveries of public events and moves the cursor from `from` to `to`. `None` if another reader has moved it, or the
+    /// feed was removed: then nothing is recorded. Deliveries beyond what may wait are recorded as failed.
     pub async fn webhook_fan_out(
         &self,
         account: &AccountId,
         (from, to): (Cursor, Cursor),
         events: Vec<Read>,
-        limit: u32,
+        limits: Limits,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Recorded>, StoreError> {
         let account = account.clone();
         let hot_rows = [HotRow::Webhooks(account.clone())];
         self.write_serialized(&hot_rows, move |c| {
             let sql = "UPDATE webhook_feed SET position = ?4, number = ?5 WHERE account_id = ?1 AND position = ?2 AND number = ?3";
             let values = params![account, from.position, from.number, to.position, to.number];
             if c.execute(sql, values)? == 0 {
-                return Ok(false);
+                return Ok(None);
             }
-            if !events.is_empty() {
-                record(c, &account, &events, limit, now)?;
+            if events.is_empty() {
+                return Ok(Some(Recorded::default()));
             }
-            Ok(true)
+            let not_sent = record(c, &account, &events, limits, now)?;
+            Ok(Some(Recorded { not_sent, removed: room::keep_within(c, &account, limits.octets)? }))
         })
         .await
     }
@@ -192,27 +179,29 @@ fn cursor(c: &Transaction<'_>, account: &AccountId) -> Result<Option<Cursor>, St
 }
 
 fn wanted(c: &Transaction<'_>, account: &AccountId) -> Result<Vec<Wanted>, StoreError> {
-    let sql = "SELECT id, since_position, since_number, events FROM webhook_subscription
+    let sql = "SELECT id, since_position, since_number, since_open, events FROM webhook_subscription
                WHERE account_id = ?1 AND is_active = 1 ORDER BY id";
     c.query(sql, params![account], |row| {
         let since = Cursor { position: row.get(1)?, number: row.get(2)? };
-        Ok(Wanted { id: row.get(0)?, since, events: types(&row.text(3)?) })
+        let open = row.text(3)?.split_ascii_whitespace().filter_map(|position| position.parse().ok()).collect();
+        Ok(Wanted { id: row.get(0)?, since, open, events: types(&row.text(4)?) })
     })
 }
 
+/// Returns how many deliveries were recorded as failed.
 fn record(
     c: &Transaction<'_>,
     account: &AccountId,
     events: &[Read],
-    limit: u32,
+    limits: Limits,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<usize, StoreError> {
     let wanted = wanted(c, account)?;
-    let mut room = BTreeMap::new();
+    let (mut rooms, active) = (BTreeMap::new(), i64::try_from(wanted.len()).unwrap_or(i64::MAX));
     for Wanted { id, .. } in &wanted {
-        room.insert(id, limit.saturating_sub(deliveries::waiting(c, id)?));
+        rooms.insert(id, Room::of(c, id, active, limits)?);
     }
-    let mut is_due = false;
+    let (mut is_due, mut not_sent, mut kept) = (false, 0, 0);
     for event in events {
         let inbox = event.inbox.as_ref().map_or("", InboxId::as_str);
         let sql = "INSERT INTO webhook_sequence (account_id, inbox_id, last) VALUES (?1, ?2, 1)
@@ -221,45 +210,41 @@ fn record(
         if event.kind == PublicType::InboxDeleted {
             c.execute("DELETE FROM webhook_sequence WHERE account_id = ?1 AND inbox_id = ?2", params![account, inbox])?;
         }
-        let mut receivers = wanted.iter().filter(|wanted| wanted.includes(event.at, event.kind)).peekable();
+        let receivers: Vec<_> = wanted.iter().filter(|wanted| wanted.includes(event.at, event.kind)).collect();
         // No body: a subscription was changed after the events were read for those before.
-        let Some(body) = event.body.as_ref().filter(|_| receivers.peek().is_some()) else { continue };
-        let Cursor { position, number } = event.at;
-        let (kind, body) = (<&'static str>::from(&event.kind), body.numbered(sequence));
-        let sql =
-            "INSERT INTO webhook_event (account_id, position, number, id, type, inbox_id, sequence, body, created_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-        c.execute(sql, params![account, position, number, event.id, kind, event.inbox, sequence, body, now])?;
+        let Some(body) = event.body.as_ref().filter(|_| !receivers.is_empty()) else { continue };
+        let (Cursor { position, number }, kind) = (event.at, <&'static str>::from(&event.kind));
+        let size = i64::try_from(body.octets().len()).unwrap_or(i64::MAX);
+        let octets = i64::try_from(receivers.len()).unwrap_or(i64::MAX).saturating_mul(ROWS).saturating_add(size);
+        kept += octets;
+        let sql = "INSERT INTO webhook_event (account_id, position, number, id, type, inbox_id, sequence, body, is_packed, octets, created_at)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 1, ?9, ?10)";
+        let values =
+            params![account, position, number, event.id, kind, event.inbox, sequence, body.octets(), octets, now];
+        c.execute(sql, values)?;
         for Wanted { id, .. } in receivers {
-            let left = room.entry(id).or_default();
-            let delivery = WebhookDeliveryId::new();
-            if *left > 0 {
-                *left -= 1;
-                is_due = true;
-                let sql = "INSERT INTO webhook_delivery (id, webhook_id, account_id, position, number, state, next_attempt_at)
-                           VALUES (?1, ?2, ?3, ?4, ?5, 'waiting', ?6)";
-                c.execute(sql, params![delivery, id, account, position, number, now])?;
-            } else {
-                let sql = "INSERT INTO webhook_delivery (id, webhook_id, account_id, position, number, state, attempts, ended_at)
-                           VALUES (?1, ?2, ?3, ?4, ?5, 'failed', 1, ?6)";
-                c.execute(sql, params![delivery, id, account, position, number, now])?;
+            let (delivery, size) = (WebhookDeliveryId::new(), size.saturating_add(ROWS));
+            let Some(room) = rooms.get_mut(id) else { continue };
+            if let Some(fault) = room.fault() {
+                not_sent += 1;
+                let sql = "INSERT INTO webhook_delivery (id, webhook_id, account_id, position, number, octets, state, attempts, ended_at)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'failed', 1, ?7)";
+                c.execute(sql, params![delivery, id, account, position, number, size, now])?;
                 let sql =
                     "INSERT INTO webhook_attempt (delivery_id, number, at, error, millis) VALUES (?1, 1, ?2, ?3, 0)";
-                c.execute(sql, params![delivery, now, too_many(limit)])?;
+                c.execute(sql, params![delivery, now, fault])?;
+            } else {
+                room.take(size);
+                is_due = true;
+                let sql = "INSERT INTO webhook_delivery (id, webhook_id, account_id, position, number, octets, state, next_attempt_at)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'waiting', ?7)";
+                c.execute(sql, params![delivery, id, account, position, number, size, now])?;
             }
         }
     }
-    if is_due { due::added(c, Kind::Webhook, account, now) } else { Ok(()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_becomes_the_last_member() {
-        let body = Body::new(&serde_json::json!({"id": "evt_1", "data": {}})).unwrap();
-        let numbered: serde_json::Value = serde_json::from_slice(&body.numbered(7)).unwrap();
-        assert_eq!(numbered, serde_json::json!({"id": "evt_1", "data": {}, "sequence": 7}));
+    room::add(c, account, kept)?;
+    if is_due {
+        due::added(c, Kind::Webhook, account, now)?;
     }
+    Ok(not_sent)
 }

@@ -25,6 +25,23 @@ pub struct Delivery {
     pub attempts: Vec<Attempt>,
 }
 
+/// Deliveries of a subscription before a place of the log, with a condition.
+macro_rules! listed {
+    ($condition:literal) => {
+        concat!(
+            "SELECT d.id, d.position, d.number, e.id, e.type, e.inbox_id, e.sequence, d.state, e.created_at, d.next_attempt_at
+             FROM webhook_delivery d JOIN webhook_event e
+                 ON e.account_id = d.account_id AND e.position = d.position AND e.number = d.number
+             WHERE d.webhook_id = ?1 AND (d.position, d.number) < (?3, ?4)
+                 AND ?2 = (SELECT s.account_id FROM webhook_subscription s WHERE s.id = ?1) ",
+            $condition,
+            " ORDER BY d.position DESC, d.number DESC LIMIT ?5"
+        )
+    };
+}
+pub(super) const LISTED: &str = listed!("");
+pub(super) const LISTED_BY_STATE: &str = listed!("AND d.state = ?6");
+
 impl Store {
     /// Deliveries of a subscription from the one before `before` in the event log, the newest first.
     pub async fn webhook_deliveries(
@@ -37,15 +54,14 @@ impl Store {
     ) -> Result<Vec<Delivery>, StoreError> {
         let (account, webhook) = (account.clone(), webhook.clone());
         let Cursor { position, number } = before.unwrap_or(Cursor { position: i64::MAX, number: i64::MAX });
-        let state = state.map(|state| state.to_string());
         self.read(move |c| {
-            let sql = "SELECT d.id, d.position, d.number, e.id, e.type, e.inbox_id, e.sequence, d.state, e.created_at, d.next_attempt_at
-                FROM webhook_delivery d JOIN webhook_event e
-                    ON e.account_id = d.account_id AND e.position = d.position AND e.number = d.number
-                WHERE d.webhook_id = ?1 AND d.account_id = ?2 AND (d.position, d.number) < (?3, ?4)
-                    AND d.state = coalesce(CAST(?5 AS TEXT), d.state)
-                ORDER BY d.position DESC, d.number DESC LIMIT ?6";
-            let mut found = c.query(sql, params![webhook, account, position, number, state, limit], delivery)?;
+            let mut found = match state {
+                None => c.query(LISTED, params![webhook, account, position, number, limit], delivery)?,
+                Some(state) => {
+                    let values = params![webhook, account, position, number, limit, state.to_string()];
+                    c.query(LISTED_BY_STATE, values, delivery)?
+                }
+            };
             let mut attempts = attempts_of(c, &found)?;
             for delivery in &mut found {
                 delivery.attempts = attempts.remove(&delivery.id).unwrap_or_default();

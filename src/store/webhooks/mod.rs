@@ -1,14 +1,17 @@
 //! Webhook subscriptions.
 //!
 //! Invariant: an account with an active subscription has a row in `webhook_feed`, up to which the event log has been read for it
-//! ([`feed`]); an account without one has none. What is recorded for a subscription is in [`deliveries`]. Waiting deliveries of a
-//! subscription end when it is deactivated, disabled or deleted. A deleted one is invisible; its rows are removed in batches.
+//! ([`feed`]); an account without one has none. What is recorded for a subscription is in [`deliveries`]. No attempt is made for one
+//! that is deactivated, disabled or deleted; its waiting deliveries end ([`ending`]). A deleted one is invisible; its rows are removed in batches.
 
+pub(crate) mod body;
 pub(crate) mod claim;
 pub(crate) mod deliveries;
+mod ending;
 pub(crate) mod expiry;
 pub(crate) mod feed;
 pub(crate) mod listing;
+pub(crate) mod room;
 #[cfg(test)]
 mod tests;
 
@@ -114,6 +117,12 @@ fn get(c: &Transaction<'_>, account: &AccountId, id: &WebhookId) -> Result<Optio
     c.query_opt(&sql, params![account, id], webhook)
 }
 
+/// The place in the log after which events are later than this transaction, and earlier places that are, too, separated by spaces.
+fn seen(c: &Transaction<'_>) -> Result<(Cursor, String), StoreError> {
+    let (cursor, open) = c.log_seen()?;
+    Ok((cursor, open.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")))
+}
+
 /// Inserts or removes the account's feed, after a subscription was changed.
 fn update_feed(c: &Transaction<'_>, account: &AccountId) -> Result<(), StoreError> {
     let sql = "SELECT 1 FROM webhook_subscription WHERE account_id = ?1 AND is_active = 1";
@@ -128,7 +137,7 @@ fn update_feed(c: &Transaction<'_>, account: &AccountId) -> Result<(), StoreErro
     Ok(())
 }
 
-/// Stops deliveries to an endpoint, and publishes that.
+/// Stops deliveries to an endpoint, and publishes that. What waits ends after the commit ([`ending`]).
 fn disable(
     c: &Transaction<'_>,
     account: &AccountId,
@@ -141,7 +150,6 @@ fn disable(
     if c.execute(sql, params![id, now, reason])? == 0 {
         return Ok(());
     }
-    deliveries::end_waiting(c, account, id, "", now)?;
     c.publish(account, Event::WebhookDisabled { subscription_id: id.clone(), reason: reason.to_owned() })?;
     update_feed(c, account)
 }
@@ -160,11 +168,11 @@ impl Store {
             if c.query_row(sql, params![account], |row| row.get::<u32>(0))? >= limit {
                 return Err(CreateWebhookError::LimitReached(limit));
             }
-            let Cursor { position, number } = c.log_end()?;
+            let (Cursor { position, number }, open) = seen(c)?;
             let sql = "INSERT INTO webhook_subscription (id, account_id, url, events, is_active, secret, since_position, since_number,
-                           created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)";
+                           since_open, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)";
             let types = types_text(events);
-            c.execute(sql, params![id, account, url, types, is_active, secret, position, number, now])?;
+            c.execute(sql, params![id, account, url, types, is_active, secret, position, number, open, now])?;
             update_feed(c, account)?;
             get(c, account, id)?.ok_or_else(|| StoreError::NoRow("webhook_subscription".to_owned()).into())
         })
@@ -213,10 +221,15 @@ impl Store {
         patch: WebhookPatch,
         now: Timestamp,
     ) -> Result<Option<Webhook>, StoreError> {
-        let (account, id) = (account.clone(), id.clone());
+        if patch.is_active == Some(true) {
+            // What it left when it was deactivated is not sent.
+            self.webhook_end_waiting(account, id, now).await?;
+        }
+        let (of, webhook) = (account.clone(), id.clone());
         let hot_rows = [HotRow::Webhooks(account.clone())];
-        self.write_serialized(&hot_rows, move |c| {
-            let Some(before) = get(c, &account, &id)? else { return Ok(None) };
+        let changed = self.write_serialized(&hot_rows, move |c| {
+            let (account, id) = (&of, &webhook);
+            let Some(before) = get(c, account, id)? else { return Ok::<_, StoreError>(None) };
             let url = patch.url.as_ref().unwrap_or(&before.url);
             let events = types_text(patch.events.as_ref().unwrap_or(&before.events));
             let is_active = patch.is_active.unwrap_or(before.is_active);
@@ -225,20 +238,19 @@ impl Store {
             c.execute(sql, params![id, url, events, is_active, now])?;
             match (before.is_active, is_active) {
                 (false, true) => {
-                    let Cursor { position, number } = c.log_end()?;
-                    let sql =
-                        "UPDATE webhook_subscription SET since_position = ?2, since_number = ?3, failing_since = NULL,
-                                   disabled_at = NULL, disabled_reason = NULL WHERE id = ?1";
-                    c.execute(sql, params![id, position, number])?;
+                    let (Cursor { position, number }, open) = seen(c)?;
+                    let sql = "UPDATE webhook_subscription SET since_position = ?2, since_number = ?3, since_open = ?4,
+                                   failing_since = NULL, disabled_at = NULL, disabled_reason = NULL WHERE id = ?1";
+                    c.execute(sql, params![id, position, number, open])?;
                 }
-                (true, false) => deliveries::end_waiting(c, &account, &id, "", now)?,
-                _ if patch.events.is_some() => deliveries::end_waiting(c, &account, &id, &events, now)?,
                 _ => {}
             }
-            update_feed(c, &account)?;
-            get(c, &account, &id)
-        })
-        .await
+            update_feed(c, account)?;
+            get(c, account, id)
+        });
+        let changed = changed.await?;
+        self.webhook_end_waiting(account, id, now).await?;
+        Ok(changed)
     }
 
     /// False if there is none with this ID.
@@ -248,19 +260,22 @@ impl Store {
         id: &WebhookId,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (account, id) = (account.clone(), id.clone());
+        let (of, webhook) = (account.clone(), id.clone());
         let hot_rows = [HotRow::Webhooks(account.clone())];
-        self.write_serialized(&hot_rows, move |c| {
+        let deleted = self.write_serialized(&hot_rows, move |c| {
             let sql = "UPDATE webhook_subscription SET is_active = 0, deleted_at = ?3
                        WHERE account_id = ?1 AND id = ?2 AND deleted_at IS NULL";
-            if c.execute(sql, params![account, id, now])? == 0 {
-                return Ok(false);
+            if c.execute(sql, params![of, webhook, now])? == 0 {
+                return Ok::<_, StoreError>(false);
             }
-            deliveries::end_waiting(c, &account, &id, "", now)?;
-            update_feed(c, &account)?;
+            update_feed(c, &of)?;
             Ok(true)
-        })
-        .await
+        });
+        let is_deleted = deleted.await?;
+        if is_deleted {
+            self.webhook_end_waiting(account, id, now).await?;
+        }
+        Ok(is_deleted)
     }
 
     /// Replaces the secret; the one before it signs too until `previous_until`. `None` if there is no subscription with this ID.

@@ -1,8 +1,12 @@
 //! Subscriptions, what is recorded for them, and how it is claimed.
 
+mod bounds;
+
+use super::body::Body;
 use super::claim::DueWebhook;
 use super::deliveries::{Attempt, Next, RedeliverError, State, Which};
-use super::feed::{Body, Read};
+use super::feed::Read;
+use super::room::Limits;
 use super::*;
 use crate::events::EventId;
 use crate::id::{InboxId, RunnerId, WebhookDeliveryId};
@@ -12,7 +16,7 @@ use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const START: Timestamp = Timestamp::from_millis(1_795_498_267_000);
-const LIMIT: u32 = 100;
+const LIMIT: Limits = Limits { waiting: 100, octets: i64::MAX };
 
 async fn subscribe(store: &Store, account: &AccountId, events: &[PublicType]) -> Webhook {
     let (id, url) = (WebhookId::new(), "https://a.test/".to_owned());
@@ -29,7 +33,7 @@ async fn log(store: &Store, account: &AccountId, inbox: &InboxId) {
 }
 
 /// Records all events of the account, once other transactions have ended. Returns their number.
-async fn fan_out(store: &Store, account: &AccountId, limit: u32, now: Timestamp) -> usize {
+async fn fan_out(store: &Store, account: &AccountId, limits: Limits, now: Timestamp) -> usize {
     let found = loop {
         match store.webhook_feed_page(account, 1000).await.unwrap() {
             None => return 0,
@@ -50,7 +54,7 @@ async fn fan_out(store: &Store, account: &AccountId, limit: u32, now: Timestamp)
         })
         .collect();
     let count = read.len();
-    assert!(store.webhook_fan_out(account, (found.from, found.page.next), read, limit, now).await.unwrap());
+    assert!(store.webhook_fan_out(account, (found.from, found.page.next), read, limits, now).await.unwrap().is_some());
     assert_due(store).await;
     count
 }
@@ -74,7 +78,11 @@ async fn settle(store: &Store, due: &DueWebhook, at: Timestamp, next: Next) -> b
 
 fn numbers(due: &[DueWebhook]) -> Vec<i64> {
     due.iter()
-        .map(|due| serde_json::from_slice::<serde_json::Value>(&due.body).unwrap()["sequence"].as_i64().unwrap())
+        .map(|due| {
+            serde_json::from_slice::<serde_json::Value>(&due.body.json().unwrap()).unwrap()["sequence"]
+                .as_i64()
+                .unwrap()
+        })
         .collect()
 }
 
@@ -91,7 +99,9 @@ async fn events_from_the_subscription_on_are_recorded_once_and_numbered_by_inbox
     let from = store.webhook_feed_page(&account, 10).await.unwrap().unwrap();
     assert_eq!(fan_out(&store, &account, LIMIT, START).await, 3);
     // Another reader that has begun at the same place records nothing.
-    assert!(!store.webhook_fan_out(&account, (from.from, from.page.next), Vec::new(), LIMIT, START).await.unwrap());
+    assert!(
+        store.webhook_fan_out(&account, (from.from, from.page.next), Vec::new(), LIMIT, START).await.unwrap().is_none()
+    );
     assert_eq!(numbers(&claim(&store, START).await), [1, 1, 2]);
 
     // A later subscription gets later events, with numbers that go on.
@@ -174,17 +184,18 @@ async fn first_attempts_are_in_order_and_the_endpoint_is_one_runners() {
 async fn too_many_waiting_are_recorded_as_failed_and_can_be_made_again() {
     let (_dir, store, account) = store_with_account().await;
     let webhook = subscribe(&store, &account, &[PublicType::InboxCreated]).await;
+    let three = Limits { waiting: 3, ..LIMIT };
     for _ in 0..5 {
         log(&store, &account, &InboxId::new()).await;
     }
-    fan_out(&store, &account, 3, START).await;
+    fan_out(&store, &account, three, START).await;
     let failed = store.webhook_deliveries(&account, &webhook.id, Some(State::Failed), None, 10).await.unwrap();
     let errors: Vec<_> = failed.iter().map(|delivery| delivery.attempts[0].error.clone().unwrap()).collect();
     assert!(errors.len() == 2 && errors.iter().all(|error| error.contains("3 deliveries")), "{errors:?}");
     for due in claim(&store, START).await {
         settle(&store, &due, START, Next::Delivered).await;
     }
-    let again = |which| store.webhook_redeliver(&account, &webhook.id, which, 3, START);
+    let again = |which| store.webhook_redeliver(&account, &webhook.id, which, three, START);
     assert_eq!(again(Which::One(failed[0].id.clone())).await.unwrap(), (1, false));
     assert_eq!(again(Which::One(failed[0].id.clone())).await.unwrap(), (0, false), "it is waiting");
     assert_eq!(again(Which::Since(START)).await.unwrap(), (2, true));
@@ -230,7 +241,7 @@ async fn an_endpoint_is_disabled_when_it_is_gone_or_fails_for_days() {
 }
 
 #[tokio::test]
-async fn what_has_ended_is_removed_after_three_days_and_what_is_deleted_at_once() {
+async fn what_has_ended_is_removed_after_four_days_and_what_is_deleted_at_once() {
     let (_dir, store, account) = store_with_account().await;
     let (kept, deleted) = (
         subscribe(&store, &account, &[PublicType::InboxCreated]).await,
@@ -253,8 +264,14 @@ async fn what_has_ended_is_removed_after_three_days_and_what_is_deleted_at_once(
     assert_eq!(store.webhook_get(&account, &deleted.id).await.unwrap(), None);
     while store.webhook_remove(START).await.unwrap() {}
     assert_eq!(count().await, [1, 1, 1, 1]);
-    while store.webhook_remove(START.after(expiry::KEPT)).await.unwrap() {}
-    assert_eq!(count().await, [1, 0, 0, 0]);
+    // To send it again does not prolong that.
+    let late = START.after(expiry::KEPT);
+    let again = store.webhook_redeliver(&account, &kept.id, Which::Since(START), LIMIT, late).await.unwrap();
+    assert_eq!(again, (1, false));
+    assert!(!store.webhook_remove(late).await.unwrap(), "it is waiting");
+    settle(&store, &claim(&store, late).await[0], late, Next::Delivered).await;
+    while store.webhook_remove(late).await.unwrap() {}
+    assert_eq!((count().await, bounds::usage(&store).await), ([1, 0, 0, 0], (0, 0)));
     assert_due(&store).await;
 }
 
@@ -274,7 +291,7 @@ async fn another_account_sees_none_of_it() {
     assert!(!store.webhook_delete(&theirs, &webhook.id, START).await.unwrap());
     let lost = store.webhook_rotate_secret(&theirs, &webhook.id, vec![2], START, START).await.unwrap();
     assert_eq!(lost, None);
-    let again = store.webhook_redeliver(&theirs, &webhook.id, Which::Since(START), 9, START).await;
+    let again = store.webhook_redeliver(&theirs, &webhook.id, Which::Since(START), LIMIT, START).await;
     assert!(matches!(again, Err(RedeliverError::NotFound)));
 
     let rotated = store.webhook_rotate_secret(&ours, &webhook.id, vec![2], START.after(HOUR), START).await.unwrap();
@@ -328,4 +345,39 @@ async fn what_a_subscription_no_longer_has_is_not_sent_nor_sent_again() {
     change(&[PublicType::InboxCreated]).await;
     assert_eq!(redeliver(Which::One(one)).await, (1, false));
     assert_eq!(redeliver(Which::Since(old)).await, (1, false));
+}
+
+#[cfg(feature = "cluster")]
+#[tokio::test]
+async fn a_subscription_gets_what_is_committed_after_it_while_transactions_are_open() {
+    let (_dir, store, _other, account) = crate::store::testing::two_daemons().await;
+    let (before, open, after) = (InboxId::new(), InboxId::new(), InboxId::new());
+    let publish = async |inbox: &InboxId| {
+        let (of, event) = (account.clone(), Event::InboxCreated { inbox_id: inbox.clone() });
+        store.write::<_, StoreError, _>(move |c| c.publish(&of, event.clone())).await.unwrap();
+    };
+    let (begun, is_begun) = std::sync::mpsc::channel();
+    let (go, may_go) = std::sync::mpsc::channel::<()>();
+    let may_go = std::sync::Mutex::new(may_go);
+    let (holder, of, event) = (store.clone(), account.clone(), Event::InboxCreated { inbox_id: open.clone() });
+    let held = tokio::spawn(async move {
+        let hold = move |c: &Transaction<'_>| {
+            c.publish(&of, event.clone())?;
+            let _ = begun.send(());
+            let _ = may_go.lock().unwrap().recv();
+            Ok::<_, StoreError>(())
+        };
+        holder.write(hold).await
+    });
+    tokio::task::spawn_blocking(move || is_begun.recv().unwrap()).await.unwrap();
+    publish(&before).await;
+    let webhook = subscribe(&store, &account, &[PublicType::InboxCreated]).await;
+    publish(&after).await;
+    go.send(()).unwrap();
+    held.await.unwrap().unwrap();
+    settled(&store, &account).await;
+    fan_out(&store, &account, LIMIT, START).await;
+    let found = store.webhook_deliveries(&account, &webhook.id, None, None, 10).await.unwrap();
+    let inboxes: Vec<_> = found.iter().filter_map(|delivery| delivery.inbox.clone()).collect();
+    assert_eq!(inboxes, [after, open]);
 }

@@ -37,6 +37,18 @@ pub(in crate::store::engine) fn end(transaction: &Transaction<'_>, base: i64) ->
     Ok(Cursor { position: base.saturating_add(oldest).saturating_sub(1), number: i64::MAX })
 }
 
+/// The last position that this transaction may see, and those before it of transactions that were open when it took its snapshot.
+pub(in crate::store::engine) fn seen(
+    transaction: &Transaction<'_>,
+    base: i64,
+) -> Result<(Cursor, Vec<i64>), StoreError> {
+    let sql = "SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS TEXT) AS BIGINT)";
+    let next: i64 = transaction.query_row(sql, params![], |row| row.get(0))?;
+    let sql = "SELECT CAST(CAST(pg_snapshot_xip(pg_current_snapshot()) AS TEXT) AS BIGINT)";
+    let open = transaction.query(sql, params![], |row| Ok(base.saturating_add(row.get::<i64>(0)?)))?;
+    Ok((Cursor { position: base.saturating_add(next).saturating_sub(1), number: i64::MAX }, open))
+}
+
 /// The event log of this daemon's store.
 #[derive(Debug)]
 pub(super) struct EventLog {

@@ -50,6 +50,8 @@ const MIGRATIONS: &[Migration] = &[
     // An older program delivers to inboxes that are disabled.
     Migration { minimum_reader: 17, sql: &[include_str!("disabled.sql")] },
     Migration { minimum_reader: 17, sql: &[include_str!("webhooks.sql")] },
+    // An older program sends compressed events as they are.
+    Migration { minimum_reader: 19, sql: &[include_str!("webhook_limits.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]

@@ -60,6 +60,8 @@ const MIGRATIONS: &[Migration] = &[
     // An older program delivers to inboxes that are disabled.
     contract(31, include_str!("migrations/0031.sql")),
     Migration { minimum_reader: 31, sql: include_str!("migrations/0032.sql") },
+    // An older program sends compressed events as they are.
+    contract(33, include_str!("migrations/0033.sql")),
 ];
 
 /// After any of these, the database is unchanged.
