@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::dns::authority::{Authority, KeysZone, Zones};
 use crate::http::{self, HttpContext, Streams};
 use crate::imap::{self, ImapServer};
+use crate::mcp;
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
 use crate::smtp::{self, MxServer, SubmissionServer};
@@ -128,7 +129,9 @@ fn open_http(
         passwords: Passwords::new(services.reading.work().clone()),
         readiness: services.readiness.clone(),
     };
-    let router = http::router(context).merge(routes);
+    let api = http::router(context.clone());
+    let tools = mcp::Api { router: api.clone(), document: http::document, needed: http::needed };
+    let router = api.merge(http::behind_token(mcp::router(http::MCP, tools), &context)).merge(routes);
     let (tls, config, ending) = (tls.filter(|_| config.http.tls), Arc::clone(config), servers.clone());
     servers.spawn(async move { http::serve(listener, router, tls, &config, ending).await });
 }

@@ -11,6 +11,7 @@ mod domain;
 mod failure;
 mod inbox;
 mod logging;
+mod mcp;
 mod printable;
 mod queue;
 mod read_message;
@@ -84,6 +85,8 @@ enum Command {
     /// Webhooks: endpoints that events are sent to.
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
+    /// Tools for agents: the daemon's MCP server over standard input and output.
+    Mcp(mcp::McpArgs),
     /// Mail that has not been delivered yet.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
@@ -156,6 +159,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Inbox(command) => small_runtime()?.block_on(inbox::run(command)),
         Command::Domain(command) => small_runtime()?.block_on(domain::run(command)),
         Command::Webhook(command) => small_runtime()?.block_on(webhook::run(command)),
+        Command::Mcp(args) => mcp::run(&args),
         Command::Queue(command) => small_runtime()?.block_on(queue::run(command)),
         Command::Seal(command) => small_runtime()?.block_on(seal::run(command)),
         Command::Store(command) => small_runtime()?.block_on(store::run(command)),

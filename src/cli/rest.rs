@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// The daemon to use, and the credentials.
 #[derive(Debug, Args)]
-pub(super) struct RestArgs {
+pub(super) struct DaemonArgs {
     /// The URL of the daemon.
     #[arg(
         long,
@@ -25,6 +25,12 @@ pub(super) struct RestArgs {
     /// The API token. Prefer INBOXLAYER_TOKEN: other users can see command lines.
     #[arg(long, env = "INBOXLAYER_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = secret, help_heading = "Daemon")]
     token: Option<Secret>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestArgs {
+    #[command(flatten)]
+    daemon: DaemonArgs,
     /// The account to act for, with an operator token.
     #[arg(long, value_name = "ACCOUNT", help_heading = "Daemon")]
     account: Option<String>,
@@ -44,22 +50,27 @@ pub(super) struct Rest {
     account: Option<String>,
 }
 
+/// A client of the daemon, its URL and the token.
+pub(super) fn connect(args: &DaemonArgs, timeout: Duration) -> Result<(reqwest::Client, String, Secret), Failure> {
+    let Some(token) = args.token.clone() else {
+        return Err(Failure::usage(
+            "no API token given",
+            "set INBOXLAYER_TOKEN; the first one is created with `inboxlayer token create --operator` while the daemon is stopped",
+        ));
+    };
+    let mut builder = reqwest::Client::builder().timeout(timeout);
+    if args.url.starts_with("http://") {
+        // Plain HTTP needs no certificates, so a machine without root certificates works.
+        builder = builder.tls_certs_only([]);
+    }
+    let client = builder.build().map_err(|e| Failure::new(chain(&e), "check --url and the system's certificates"))?;
+    Ok((client, args.url.trim_end_matches('/').to_owned(), token))
+}
+
 impl Rest {
     pub(super) fn new(args: &RestArgs) -> Result<Self, Failure> {
-        let Some(token) = args.token.clone() else {
-            return Err(Failure::usage(
-                "no API token given",
-                "set INBOXLAYER_TOKEN; the first one is created with `inboxlayer token create --operator` while the daemon is stopped",
-            ));
-        };
-        let mut builder = reqwest::Client::builder().timeout(Duration::from_secs(60));
-        if args.url.starts_with("http://") {
-            // Plain HTTP needs no certificates, so a machine without root certificates works.
-            builder = builder.tls_certs_only([]);
-        }
-        let client =
-            builder.build().map_err(|e| Failure::new(chain(&e), "check --url and the system's certificates"))?;
-        Ok(Self { client, base: args.url.trim_end_matches('/').to_owned(), token, account: args.account.clone() })
+        let (client, base, token) = connect(&args.daemon, Duration::from_secs(60))?;
+        Ok(Self { client, base, token, account: args.account.clone() })
     }
 
     /// A successful response; null without a body (204).
@@ -201,7 +212,7 @@ fn next_page(link: &str) -> Option<String> {
 }
 
 /// Converts a problem document to a failure.
-fn problem(status: StatusCode, body: &Value) -> Failure {
+pub(super) fn problem(status: StatusCode, body: &Value) -> Failure {
     let text = |field: &str| body.get(field).and_then(Value::as_str).map(printable).filter(|t| !t.is_empty());
     let mut what = text("detail").or_else(|| text("title")).unwrap_or_else(|| format!("HTTP status {status}"));
     for error in body.get("errors").and_then(Value::as_array).into_iter().flatten() {
@@ -218,7 +229,7 @@ fn problem(status: StatusCode, body: &Value) -> Failure {
 }
 
 /// An error with its sources, which reqwest does not print.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -45,11 +45,14 @@ pub(super) struct CreateArgs {
     #[arg(long, default_value = "command line")]
     name: String,
     /// Create an operator token in the store of a stopped daemon; needs no other token.
-    #[arg(long, conflicts_with_all = ["account", "inbox", "expires"])]
+    #[arg(long, conflicts_with_all = ["account", "inbox", "permission", "expires"])]
     operator: bool,
     /// Only for this inbox, by id; may be repeated.
     #[arg(long, value_name = "INBOX")]
     inbox: Vec<String>,
+    /// Only what this permits, such as messages:read; may be repeated.
+    #[arg(long, value_name = "PERMISSION")]
+    permission: Vec<String>,
     /// Lifetime: 12h, 90d.
     #[arg(long, value_name = "SPAN")]
     expires: Option<crate::config::HumanDuration>,
@@ -89,6 +92,9 @@ async fn create(args: &CreateArgs) -> Result<(), Failure> {
     body.insert("name".into(), json!(args.name));
     if !args.inbox.is_empty() {
         body.insert("inbox_ids".into(), json!(args.inbox));
+    }
+    if !args.permission.is_empty() {
+        body.insert("permissions".into(), json!(args.permission));
     }
     if let Some(span) = args.expires {
         body.insert("expires_at".into(), json!(Timestamp::real().after(span.0)));

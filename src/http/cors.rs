@@ -10,6 +10,11 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 /// How long a browser need not ask again.
 const MAX_AGE: Duration = Duration::from_secs(3600);
 
+/// True if a page of the origin may call the API.
+pub(super) fn allows(origins: &[String], origin: &HeaderValue) -> bool {
+    origins.iter().any(|allowed| allowed == "*" || allowed.as_bytes() == origin.as_bytes())
+}
+
 /// `None` if no origin is allowed.
 pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
@@ -19,7 +24,7 @@ pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     let allowed =
         if origins.iter().any(|origin| origin == "*") { AllowOrigin::any() } else { AllowOrigin::list(origins) };
     let of = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
-    let mut sent = of(&["idempotency-key", "prefer"]);
+    let mut sent = of(&["idempotency-key", "mcp-method", "mcp-name", "mcp-protocol-version", "prefer"]);
     sent.extend([
         header::ACCEPT,
         header::AUTHORIZATION,

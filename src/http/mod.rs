@@ -35,6 +35,7 @@ mod mailbox_labels;
 mod notification_tokens;
 mod permission;
 mod problem;
+mod protected;
 mod query;
 mod queue;
 mod rate_limit;
@@ -51,8 +52,10 @@ mod webhooks;
 
 pub use events::Streams;
 pub use health::Readiness;
+pub use permission::{MCP, needed};
 pub use problem::{FieldError, Problem};
-pub use router::router;
+pub use protected::behind_token;
+pub use router::{document, router};
 pub use serve::serve;
 
 use crate::auth::login::Authenticator;
@@ -131,6 +134,6 @@ impl HttpContext {
 }
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

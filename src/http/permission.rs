@@ -4,8 +4,15 @@ use super::problem::Problem;
 use crate::auth::login::Permissions;
 use axum::http::{Method, StatusCode};
 
+/// The path of the MCP server. A token needs no permission for it.
+pub const MCP: &str = "/mcp";
+
 /// What a token with a list of permissions needs for the route, a path with its `{…}`. A path without a rule needs all of them.
-pub(super) fn needed(method: &Method, path: &str) -> Permissions {
+pub fn needed(method: &Method, path: &str) -> Permissions {
+    // The requests that its tools make are checked one by one.
+    if path == MCP {
+        return Permissions::empty();
+    }
     let reads = method.is_safe();
     let by_method = |read, write| if reads { read } else { write };
     let path = path.strip_prefix("/api/v1/").unwrap_or_default().trim_end_matches('/');

@@ -5,13 +5,13 @@ use super::document::{self, Document, Lazily, below_inbox};
 use super::idempotency::idempotent;
 use super::problem::{Problem, ProblemCode};
 use super::rate_limit::rate_limited;
-use super::serve::Client;
 use super::{
     HttpContext, access, accounts, aliases, cors, custom_domains, dkim_keys, dkim_zone, domain_history, drafts,
     email_threads, emails, events, health, inboxes, log_in, mailbox_labels, notification_tokens, queue, send,
     sending_identity, tokens, users, webhook_deliveries, webhooks,
 };
 use crate::message::decode::unescape;
+use crate::net::request::Client;
 use axum::Router;
 use axum::extract::{Extension, Request};
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -114,9 +114,8 @@ fn drafts() -> [Route; 3] {
     ]
 }
 
-/// The document, for tests that go over all routes.
-#[cfg(test)]
-pub(super) fn document() -> serde_json::Value {
+/// What `/openapi.json` answers.
+pub fn document() -> serde_json::Value {
     DOCUMENT.value()
 }
 
@@ -163,7 +162,7 @@ async fn decodable(request: Request, next: Next) -> Response {
 }
 
 /// Responses contain mail and addresses, so no cache may store them (RFC 9111 §5.2.2.5).
-async fn never_cached(request: Request, next: Next) -> Response {
+pub(super) async fn never_cached(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -182,16 +181,20 @@ async fn to_completion(request: Request, next: Next) -> Response {
     let _ends_with_client = is_read.then(|| running.abort_handle()).map(AbortOnDrop);
     match running.await {
         Ok(response) => {
-            if response.status().is_client_error() {
-                let code = response.extensions().get::<ProblemCode>().map_or("-", |ProblemCode(code)| code);
-                tracing::info!(listener = "http", client, what, status = response.status().as_u16(), code, "refused");
-            }
+            log_refusal(&client, &what, &response);
             response
         }
         Err(error) => {
             tracing::error!(listener = "http", %what, %error, "internal error: a request panicked");
             Problem::unavailable().into_response()
         }
+    }
+}
+
+pub(super) fn log_refusal(client: &str, what: &str, response: &Response) {
+    if response.status().is_client_error() {
+        let code = response.extensions().get::<ProblemCode>().map_or("-", |ProblemCode(code)| code);
+        tracing::info!(listener = "http", client, what, status = response.status().as_u16(), code, "refused");
     }
 }
 

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::net::connections::{Activity, Capacity};
 use crate::net::listener::{self, Proxies, Shutdown};
 use crate::net::ranges::Networks;
+use crate::net::request::{Client, Connection};
 use crate::net::tls::{HTTP2, ServerTls};
 use crate::resources::rate::MinimumRate;
 use crate::resources::write_timeout::{WriteLimits, WriteTimeout};
@@ -20,7 +21,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,17 +50,6 @@ const WRITE_BUFFER: usize = 64 * 1024;
 /// The response to a connection over the limit.
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
-
-/// The client's address: the connection's peer, or the address given by a trusted proxy.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Client(pub(super) IpAddr);
-
-/// The connection of a request, for responses that go on for long.
-#[derive(Clone, Debug)]
-pub(super) struct Connection {
-    pub(super) activity: Arc<Activity>,
-    pub(super) shutdown: Shutdown,
-}
 
 /// Serves the router until shutdown; requests in progress are completed.
 pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>, config: &Config, shutdown: Shutdown) {

@@ -32,63 +32,63 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-pub(super) struct Tenant {
-    pub(super) account: AccountId,
-    pub(super) token: String,
+pub(crate) struct Tenant {
+    pub(crate) account: AccountId,
+    pub(crate) token: String,
 }
 
-pub(super) struct World {
-    pub(super) context: HttpContext,
-    pub(super) address: SocketAddr,
-    pub(super) ours: Tenant,
-    pub(super) theirs: Tenant,
-    pub(super) operator: String,
-    pub(super) shutdown: Shutdown,
+pub(crate) struct World {
+    pub(crate) context: HttpContext,
+    pub(crate) address: SocketAddr,
+    pub(crate) ours: Tenant,
+    pub(crate) theirs: Tenant,
+    pub(crate) operator: String,
+    pub(crate) shutdown: Shutdown,
     client: reqwest::Client,
     _dir: tempfile::TempDir,
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: reqwest::header::HeaderMap,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    pub(super) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         self.json()["code"].as_str().unwrap_or_default().to_owned().leak()
     }
 
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    pub(super) fn fields(&self) -> Vec<String> {
+    pub(crate) fn fields(&self) -> Vec<String> {
         let json = self.json();
         let errors = json["errors"].as_array().cloned().unwrap_or_default();
         errors.iter().map(|error| error["field"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    pub(super) fn text(&self, field: &str) -> String {
+    pub(crate) fn text(&self, field: &str) -> String {
         self.json()[field].as_str().unwrap_or_else(|| panic!("{field} in {}", self.json())).to_owned()
     }
 }
 
 impl World {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::serving(router).await
     }
 
-    pub(super) async fn serving(router: impl FnOnce(HttpContext) -> Router) -> Self {
+    pub(crate) async fn serving(router: impl FnOnce(HttpContext) -> Router) -> Self {
         Self::serving_with(Config::default(), router).await
     }
 
-    pub(super) async fn serving_with(config: Config, router: impl FnOnce(HttpContext) -> Router) -> Self {
+    pub(crate) async fn serving_with(config: Config, router: impl FnOnce(HttpContext) -> Router) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let clock = Clock::manual();
@@ -108,40 +108,40 @@ impl World {
         Self { context, address, ours, theirs, operator, shutdown, client: reqwest::Client::new(), _dir: dir }
     }
 
-    pub(super) async fn token(&self, scope: Scope) -> String {
+    pub(crate) async fn token(&self, scope: Scope) -> String {
         token(&self.context.store, &self.context.clock, scope).await
     }
 
     /// Returns once the readers of the event log get all of our events.
-    pub(super) async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         settled(&self.context.store, &self.ours.account).await;
     }
 
-    pub(super) fn request(&self, method: &str, token: &str, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: &str, token: &str, path: &str) -> reqwest::RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let request = self.client.request(method, format!("http://{}{path}", self.address));
         if token.is_empty() { request } else { request.bearer_auth(token) }
     }
 
-    pub(super) async fn send(request: reqwest::RequestBuilder) -> Answer {
+    pub(crate) async fn send(request: reqwest::RequestBuilder) -> Answer {
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Answer { status, headers, body: response.bytes().await.unwrap().to_vec() }
     }
 
-    pub(super) async fn get(&self, token: &str, path: &str) -> Answer {
+    pub(crate) async fn get(&self, token: &str, path: &str) -> Answer {
         Self::send(self.request("GET", token, path)).await
     }
 
-    pub(super) async fn delete(&self, token: &str, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, token: &str, path: &str) -> Answer {
         Self::send(self.request("DELETE", token, path)).await
     }
 
-    pub(super) async fn post(&self, token: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, token: &str, path: &str, body: Value) -> Answer {
         Self::send(self.request("POST", token, path).json(&body)).await
     }
 
-    pub(super) async fn patch(&self, token: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn patch(&self, token: &str, path: &str, body: Value) -> Answer {
         Self::send(self.request("PATCH", token, path).json(&body)).await
     }
 }

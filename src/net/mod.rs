@@ -10,4 +10,5 @@ pub(crate) mod fuzz;
 pub mod listener;
 mod proxy_protocol;
 pub mod ranges;
+pub(crate) mod request;
 pub mod tls;

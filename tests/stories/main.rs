@@ -11,6 +11,7 @@
 )]
 
 mod access_lists;
+mod agents;
 mod cancelled_clients;
 mod clients;
 mod clock_jump;

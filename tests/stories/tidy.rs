@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 6] = [
         "public_events",
         "webhooks",
     ],
-    &["smtp", "imap", "http"],
+    &["smtp", "imap", "http", "mcp"],
     &["app", "sandbox", "cli", "lib", "main"],
 ];
 const SERVERS: usize = 4;

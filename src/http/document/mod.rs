@@ -66,10 +66,9 @@ impl Document {
     }
 }
 
-#[cfg(test)]
 impl Document {
     pub(super) fn value(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.json.body).unwrap()
+        serde_json::from_slice(&self.json.body).unwrap_or_default()
     }
 }
 

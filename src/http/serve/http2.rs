@@ -4,10 +4,11 @@
 //! request bodies, [`PIECE`] octets of each response that the client has no window for. It is closed when it is idle for as long as a
 //! request head may take, and when a client does not take the next octets of a response in the time for that.
 
-use super::{Client, Connection, Peer, Timeouts, close_requested, log_end};
+use super::{Peer, Timeouts, close_requested, log_end};
 use crate::http::forwarded::client_of;
 use crate::net::connections::Activity;
 use crate::net::listener::Shutdown;
+use crate::net::request::{Client, Connection};
 use axum::Router;
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
