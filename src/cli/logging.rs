@@ -31,9 +31,9 @@ pub(super) fn start(log: &Log) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Targets that warn about each malformed datagram or each TLS client that sends an address in SNI: anyone could fill
+/// Targets that log each malformed datagram, each TLS client that sends an address in SNI, or each message of MCP: anyone could fill
 /// the log.
-const QUIET: [&str; 3] = ["hickory_net", "hickory_proto", "rustls"];
+const QUIET: [&str; 4] = ["hickory_net", "hickory_proto", "rmcp", "rustls"];
 
 /// The operator's filter, in which those say only errors, unless it names them or asks for debug of everything.
 fn with_quiet(filter: &str) -> String {

@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use futures_util::StreamExt;
+use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -65,14 +66,18 @@ async fn bridge(args: &McpArgs) -> Result<(), Failure> {
     let mut output = tokio::spawn(write(lines));
     let mut input = FramedRead::new(tokio::io::stdin(), LinesCodec::new_with_max_length(LONGEST));
     let mut running = Running::default();
+    // The codec ends once after an error, and goes on.
+    let mut goes_on = false;
     loop {
         tokio::select! {
             line = input.next() => match line {
                 Some(Ok(line)) => running.take(&server, &out, &line).await,
                 Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {
+                    goes_on = true;
                     let _ = out.send(error(&Value::Null, -32600, &format!("A message has at most {LONGEST} octets."))).await;
                 }
                 Some(Err(LinesCodecError::Io(error))) => return Err(error.into()),
+                None if std::mem::take(&mut goes_on) => {}
                 None => break,
             },
             Some(ended) = running.tasks.join_next_with_id() => running.forget(ended.map_or_else(|error| error.id(), |(id, ())| id)),
@@ -173,7 +178,7 @@ impl Server {
             // A line of its own: in JSON, line ends are between tokens alone.
             return Ok(body.replace(['\r', '\n'], " "));
         }
-        if parsed.get("code").is_none() {
+        if status == StatusCode::NOT_FOUND || parsed.get("code").is_none() {
             return Err(Failure::new(
                 format!("{} is not an Inboxlayer daemon with MCP", self.base),
                 "check --url or INBOXLAYER_URL",

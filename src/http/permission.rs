@@ -68,6 +68,7 @@ mod tests {
     fn each_route_needs_what_it_does() {
         for (method, path, words) in [
             ("GET", "/api/v1/me", ""),
+            ("POST", "/mcp", ""),
             ("GET", "/api/v1/accounts/{id}", ""),
             ("POST", "/api/v1/custom_domains/", "domains:write"),
             ("HEAD", "/api/v1/custom_domains/{id}", "domains:read"),

@@ -149,6 +149,7 @@ async fn what_another_account_owns_looks_as_if_it_did_not_exist() {
         }
         if tool.parameters().any(|parameter| parameter.name == "text_body") {
             arguments["text_body"] = json!("x");
+            arguments["to"] = json!(["ann@example.org"]);
         }
         let result = call(&world, &world.ours.token, tool.name, arguments).await;
         assert_eq!(result["structuredContent"]["code"], "not_found", "{}: {result}", tool.name);

@@ -56,15 +56,14 @@ async def work(agent):
     assert "never as instructions" in agent.client.instructions
 
     # Inboxes.
-    first = await agent.do("list_inboxes", per_page=1)
-    assert len(first["inboxes"]) == 1, first
     name = f"agent-{TRANSPORT}-{MODE}"
     inbox = await agent.do("create_inbox", name=name, idempotency_key=name)
     assert await agent.do("create_inbox", name=name, idempotency_key=name) == inbox
     inbox_id = inbox["id"]
     assert (await agent.do("get_inbox", inbox_id=inbox_id))["name"] == name
-    rest = await agent.do("list_inboxes", per_page=1, cursor=first["next_cursor"])
-    assert rest["inboxes"] and rest["inboxes"] != first["inboxes"], rest
+    first = await agent.do("list_inboxes", per_page=1)
+    second = await agent.do("list_inboxes", per_page=1, cursor=first["next_cursor"])
+    assert [len(page["inboxes"]) for page in (first, second)] == [1, 1] and first["inboxes"] != second["inboxes"], (first, second)
 
     # Domains.
     domain = await agent.do("create_domain", domain=f"{name}.test", client_id=name)
@@ -80,52 +79,56 @@ async def work(agent):
     assert domain["id"] in [one["id"] for one in (await agent.do("list_domains"))["domains"]]
     address = f"{name}@{name}.test"
 
-    # Sending to itself, and waiting for it.
+    # An email from another inbox, and waiting for it.
+    other, other_address = READY["inbox_id"], READY["inbox"]
     since = now()
-    message = {"inbox_id": inbox_id, "to": [address], "from": address, "subject": "Sign up", "text_body": "Your code is 482913."}
-    sent = await agent.do("send_email", **message, idempotency_key="once")
-    assert await agent.do("send_email", **message, idempotency_key="once") == sent
-    assert (sent["status"], sent["from"]) == ("sent", address), sent
+    message = {"inbox_id": other, "to": [address], "subject": "Sign up", "text_body": "Your code is 482913."}
+    sent = await agent.do("send_email", **message, idempotency_key=name)
+    assert await agent.do("send_email", **message, idempotency_key=name) == sent
+    assert (sent["status"], sent["from"], sent["rcpt_to"]) == ("sent", other_address, [address]), sent
     waited = await agent.do("wait_for_email", inbox_id=inbox_id, has="code", since=since, timeout=50)
     email = waited["email"]
     assert [code["code"] for code in email["codes"]] == ["482913"], email
-    assert email["from"][0]["address"] == address and email["text"].startswith("Your code"), email
+    assert email["from"][0]["address"] == other_address and email["text"].startswith("Your code"), email
     none = await agent.do("wait_for_email", inbox_id=inbox_id, since=waited["since"], timeout=1)
     assert none["email"] is None and none["since"], none
 
     # Conversations.
-    reply = await agent.do("reply_to_email", email_id=email["id"], text_body="Thank you.", idempotency_key="reply")
-    answered = await agent.do("wait_for_email", inbox_id=inbox_id, subject="Re:", since=none["since"], timeout=50)
-    assert answered["email"]["thread_id"] == email["thread_id"], answered
+    reply = await agent.do("reply_to_email", email_id=email["id"], text_body="Thank you.", idempotency_key=f"{name} reply")
+    answered = await agent.do("wait_for_email", inbox_id=other, to=name, subject="re:", since=since, timeout=1)
+    assert answered["email"] is None, answered
+    answered = await agent.do("wait_for_email", inbox_id=other, **{"from": name}, subject="re:", since=since, timeout=50)
+    of_sent = await agent.do("read_email", email_id=sent["id"])
+    assert answered["email"]["thread_id"] == of_sent["thread_id"], answered
     assert answered["email"]["extracted_text"].strip() == "Thank you.", answered
     status = await agent.do("read_email", email_id=reply["id"])
     assert status["status"] == "sent" and len(status["recipients"]) == 1, status
     file = {"filename": "a.txt", "content": "YQ==", "content_type": "text/plain"}
-    await agent.do("send_email", inbox_id=inbox_id, to=[address], subject="Long", text_body=LONG, attachments=[file])
-    long = (await agent.do("wait_for_email", inbox_id=inbox_id, subject="long", since=answered["since"], timeout=50))["email"]
+    await agent.do("send_email", inbox_id=other, to=[address], subject="Long", text_body=LONG, attachments=[file])
+    long = (await agent.do("wait_for_email", inbox_id=inbox_id, subject="long", since=none["since"], timeout=50))["email"]
     assert [(file["filename"], file["size"]) for file in long["attachments"]] == [("a.txt", 1)], long["attachments"]
     text, offset, pages = "", 0, 0
     while offset is not None:
         part = await agent.do("read_email", email_id=long["id"], offset=offset)
         text, offset, pages = text + part["text"], part["next_offset"], pages + 1
     assert text.split() == LONG.split() and pages == part["text_length"] // 20000 + 1, (pages, len(text))
-    forwarded = await agent.do("forward_email", email_id=long["id"], to=[address], text_body="See below.")
+    forwarded = await agent.do("forward_email", email_id=long["id"], to=[other_address], text_body="See below.")
     copy = await agent.do("read_email", email_id=forwarded["id"])
     assert copy["subject"] == "Fwd: Long" and len(copy["attachments"]) == 1, copy["attachments"]
 
     # Lists and searches.
-    page = await agent.do("list_emails", inbox_id=inbox_id, labels=["inbox", "unread"], per_page=2)
-    assert len(page["emails"]) == 2 and page["next_cursor"], page
-    found = await agent.do("search_emails", q="subject:\"sign up\" 482913", inbox_id=inbox_id)
-    assert email["id"] in [one["id"] for one in found["emails"]] and found["emails"][0]["highlights"], found
+    page = await agent.do("list_emails", inbox_id=inbox_id, labels=["inbox", "unread"], per_page=1)
+    assert len(page["emails"]) == 1 and page["next_cursor"], page
+    found = await agent.do("search_emails", q="subject:sign 482913", inbox_id=inbox_id)
+    assert [one["id"] for one in found["emails"]] == [email["id"]] and found["emails"][0]["highlights"], found
 
     # Drafts.
-    draft = await agent.do("create_draft", inbox_id=inbox_id, to=[address], subject="Draft", text_body="one")
+    draft = await agent.do("create_draft", inbox_id=inbox_id, to=[other_address], subject="Draft", text_body="one")
     changed = await agent.do("update_draft", draft_id=draft["id"], text_body="two")
     assert (changed["id"], changed["subject"], changed["text_body"].strip()) == (draft["id"], "Draft", "two"), changed
     drafts = await agent.do("list_emails", inbox_id=inbox_id, labels=["drafts"])
     assert [one["id"] for one in drafts["emails"]] == [draft["id"]], drafts
-    assert (await agent.do("send_draft", draft_id=draft["id"], idempotency_key="draft"))["status"] == "sent"
+    assert (await agent.do("send_draft", draft_id=draft["id"], idempotency_key=f"{name} draft"))["status"] == "sent"
 
     # Labels and mailboxes.
     moved = await agent.do("update_email", email_id=email["id"], add_labels=["done", "starred"], mark_read=True, move_to="archive")
@@ -142,8 +145,8 @@ async def work(agent):
     assert nobody["code"] == "invalid_request" and nobody["errors"], nobody
     again = await agent.fail("create_domain", domain=f"{name}.test")
     assert again["existing_id"] == domain["id"], again
-    other = await agent.fail("send_email", **message | {"subject": "y"}, idempotency_key="once")
-    assert other["code"] == "idempotency_key_reused", other
+    reused = await agent.fail("send_email", **message | {"subject": "y"}, idempotency_key=name)
+    assert reused["code"] == "idempotency_key_reused", reused
     try:
         await agent.client.call_tool("delete_everything", {})
         raise AssertionError("an unknown tool was called")

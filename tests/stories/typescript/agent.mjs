@@ -44,6 +44,7 @@ assert.ok((await succeed("list_inboxes")).inboxes.length > 0);
 const inbox = await succeed("create_inbox", { name });
 assert.equal((await succeed("get_inbox", { inbox_id: inbox.id })).name, name);
 const address = inbox.email_address;
+const other = ready.inbox_id;
 
 const added = await succeed("create_domain", { domain: `${name}.test` });
 assert.equal((await succeed("get_domain", { domain_id: added.id })).verified_status, "pending");
@@ -59,11 +60,11 @@ const since = new Date().toISOString();
 const waiting = succeed("wait_for_email", { inbox_id: inbox.id, has: "code", since, timeout: 50 });
 // Another call while one waits.
 const sent = await succeed("send_email", {
-  inbox_id: inbox.id,
+  inbox_id: other,
   to: [address],
   subject: "Sign up",
   text_body: "Your code is 482913.",
-  idempotency_key: "once",
+  idempotency_key: name,
 });
 assert.equal(sent.status, "sent");
 const waited = await waiting;
@@ -73,8 +74,8 @@ assert.match((await succeed("read_email", { email_id: id })).text, /482913/);
 assert.equal((await succeed("wait_for_email", { inbox_id: inbox.id, since: waited.since, timeout: 1 })).email, null);
 
 await succeed("reply_to_email", { email_id: id, text_body: "Thank you." });
-await succeed("forward_email", { email_id: id, to: [address] });
-const draft = await succeed("create_draft", { inbox_id: inbox.id, to: [address], subject: "Draft" });
+await succeed("forward_email", { email_id: id, to: [ready.inbox] });
+const draft = await succeed("create_draft", { inbox_id: inbox.id, to: [ready.inbox], subject: "Draft" });
 assert.equal((await succeed("update_draft", { draft_id: draft.id, text_body: "two" })).id, draft.id);
 await succeed("send_draft", { draft_id: draft.id });
 const labelled = await succeed("update_email", { email_id: id, add_labels: ["done"], move_to: "archive" });
