@@ -23,17 +23,17 @@ class Agent:
         self.client = client
         self.called = set()
 
-    async def call(self, name, **arguments):
+    async def call(self, name, /, **arguments):
         self.called.add(name)
         return await self.client.call_tool(name, arguments)
 
-    async def do(self, name, **arguments):
+    async def do(self, name, /, **arguments):
         result = await self.call(name, **arguments)
         assert not result.is_error, (name, result)
         assert json.loads(result.content[0].text) == result.structured_content
         return result.structured_content
 
-    async def fail(self, name, **arguments):
+    async def fail(self, name, /, **arguments):
         result = await self.call(name, **arguments)
         assert result.is_error, (name, result)
         failure = result.structured_content
@@ -83,8 +83,8 @@ async def work(agent):
     other, other_address = READY["inbox_id"], READY["inbox"]
     since = now()
     message = {"inbox_id": other, "to": [address], "subject": "Sign up", "text_body": "Your code is 482913."}
-    sent = await agent.do("send_email", **message, idempotency_key=name)
-    assert await agent.do("send_email", **message, idempotency_key=name) == sent
+    sent = await agent.do("send_email", **message, idempotency_key=f"{name} send")
+    assert await agent.do("send_email", **message, idempotency_key=f"{name} send") == sent
     assert (sent["status"], sent["from"], sent["rcpt_to"]) == ("sent", other_address, [address]), sent
     waited = await agent.do("wait_for_email", inbox_id=inbox_id, has="code", since=since, timeout=50)
     email = waited["email"]
@@ -119,7 +119,7 @@ async def work(agent):
     # Lists and searches.
     page = await agent.do("list_emails", inbox_id=inbox_id, labels=["inbox", "unread"], per_page=1)
     assert len(page["emails"]) == 1 and page["next_cursor"], page
-    found = await agent.do("search_emails", q="subject:sign 482913", inbox_id=inbox_id)
+    found = await agent.do("search_emails", q=f"from:{other_address} subject:sign 482913", inbox_id=inbox_id)
     assert [one["id"] for one in found["emails"]] == [email["id"]] and found["emails"][0]["highlights"], found
 
     # Drafts.
@@ -145,7 +145,7 @@ async def work(agent):
     assert nobody["code"] == "invalid_request" and nobody["errors"], nobody
     again = await agent.fail("create_domain", domain=f"{name}.test")
     assert again["existing_id"] == domain["id"], again
-    reused = await agent.fail("send_email", **message | {"subject": "y"}, idempotency_key=name)
+    reused = await agent.fail("send_email", **message | {"subject": "y"}, idempotency_key=f"{name} send")
     assert reused["code"] == "idempotency_key_reused", reused
     try:
         await agent.client.call_tool("delete_everything", {})
