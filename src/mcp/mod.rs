@@ -1,7 +1,7 @@
 //! The Model Context Protocol over streamable HTTP: tools for agents.
 //!
 //! A tool is an operation of the REST API, called in the process with the caller's token: permissions, limits, idempotency and refusals are
-//! the API's. Invariant: there are no sessions; each request stands alone, so that any daemon answers it.
+//! the API's. Invariant: there are no sessions; a request needs no other before it, so that any daemon answers it.
 
 mod call;
 mod failure;

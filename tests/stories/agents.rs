@@ -167,20 +167,15 @@ fn a_revoked_token_ends_what_waits_and_opens_nothing() {
 
 /// Sends a message, and leaves its answer unread.
 fn raw(daemon: &Daemon, token: &str, body: &str) -> TcpStream {
-    let mut stream = raw_head(daemon, token, body.len());
-    stream.write_all(body.as_bytes()).unwrap();
-    stream
-}
-
-/// The head of a message of this length.
-fn raw_head(daemon: &Daemon, token: &str, length: usize) -> TcpStream {
     let mut stream = TcpStream::connect(daemon.ready("http").trim_start_matches("http://")).unwrap();
     let head = format!(
         "POST /mcp HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nAccept: {}\r\n\
-         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n",
-        ACCEPT.1
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        ACCEPT.1,
+        body.len()
     );
     stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
     stream
 }
 
@@ -234,10 +229,9 @@ fn what_is_malformed_is_refused_and_never_a_fault() {
         let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
         assert_eq!(got, *status, "{method} {shown} {headers:?}");
     }
-    // Refused by its length, before any of it is sent.
-    let mut stream = raw_head(&daemon, daemon.ready("token"), 5 << 20);
+    // One octet too many: all of it is read before it is refused.
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    raw(&daemon, daemon.ready("token"), &" ".repeat((4 << 20) + 1)).read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     // What is JSON-RPC gets an error of JSON-RPC.
     for (method, params, code) in [
