@@ -37,7 +37,7 @@ fn needed(tool: &Tool) -> Value {
         Kind::Flag => json!(true),
         Kind::Number { min, .. } => json!(min),
         Kind::OneOf(words) => json!(words[0]),
-        Kind::Text => json!("example.com"),
+        Kind::Text => json!("acme.org"),
     };
     let required = tool.parameters().filter(|parameter| parameter.is_required);
     Value::Object(required.map(|parameter| (parameter.name.to_owned(), value(parameter.kind))).collect())
@@ -128,7 +128,7 @@ async fn what_another_account_owns_looks_as_if_it_did_not_exist() {
     let draft = json!({"inbox_id": inbox, "text_body": "x"});
     let made = call(&world, &world.theirs.token, "create_draft", draft).await;
     let email = made["structuredContent"]["id"].as_str().unwrap().to_owned();
-    let made = call(&world, &world.theirs.token, "create_domain", json!({"domain": "theirs.example.com"})).await;
+    let made = call(&world, &world.theirs.token, "create_domain", json!({"domain": "theirs.com"})).await;
     let domain = made["structuredContent"]["id"].as_str().unwrap().to_owned();
     for tool in &TOOLS {
         let mut arguments = needed(tool);
