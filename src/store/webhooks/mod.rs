@@ -236,14 +236,11 @@ impl Store {
             let sql =
                 "UPDATE webhook_subscription SET url = ?2, events = ?3, is_active = ?4, updated_at = ?5 WHERE id = ?1";
             c.execute(sql, params![id, url, events, is_active, now])?;
-            match (before.is_active, is_active) {
-                (false, true) => {
-                    let (Cursor { position, number }, open) = seen(c)?;
-                    let sql = "UPDATE webhook_subscription SET since_position = ?2, since_number = ?3, since_open = ?4,
-                                   failing_since = NULL, disabled_at = NULL, disabled_reason = NULL WHERE id = ?1";
-                    c.execute(sql, params![id, position, number, open])?;
-                }
-                _ => {}
+            if is_active && !before.is_active {
+                let (Cursor { position, number }, open) = seen(c)?;
+                let sql = "UPDATE webhook_subscription SET since_position = ?2, since_number = ?3, since_open = ?4,
+                               failing_since = NULL, disabled_at = NULL, disabled_reason = NULL WHERE id = ?1";
+                c.execute(sql, params![id, position, number, open])?;
             }
             update_feed(c, account)?;
             get(c, account, id)
