@@ -9,6 +9,7 @@
 
 mod bare;
 mod mail;
+#[path = "../common/server.rs"]
 mod server;
 
 use anyhow::{Context, Result};

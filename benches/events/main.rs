@@ -8,6 +8,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod clients;
+#[path = "../common/server.rs"]
 mod server;
 
 use anyhow::{Context, Result};
