@@ -2,7 +2,7 @@
 //! [`Reading::read`], which applies `[limits]`, runs it in the pool for heavy work with fair scheduling, and records
 //! the message while it is parsed, so that a message that aborts the daemon is opaque text after the next start.
 
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::id::ContentId;
 use crate::message::ReadLimits;
 use crate::resources::Owner;
@@ -42,17 +42,21 @@ impl Reader<'_> {
     }
 }
 
-impl Reading {
-    /// Runs in this pool, and records the messages being parsed.
-    pub fn new(config: &Config, work: WorkPool, log: ReadingLog) -> Self {
-        let limits = &config.limits;
-        let limits = ReadLimits {
+impl From<&Limits> for ReadLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
             nesting: limits.message_nesting,
             parts: limits.message_parts,
             header_size: limits.message_header_size,
             fields: limits.message_fields,
-        };
-        Self { work, limits, log }
+        }
+    }
+}
+
+impl Reading {
+    /// Runs in this pool, and records the messages being parsed.
+    pub fn new(config: &Config, work: WorkPool, log: ReadingLog) -> Self {
+        Self { work, limits: ReadLimits::from(&config.limits), log }
     }
 
     /// The pool, for heavy work on data that is not stored.

@@ -5,20 +5,23 @@
 use crate::access;
 use crate::address::{Address, ReversePath};
 use crate::auth::login::Login;
+use crate::auth::token::{self, Token};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::dkim::Signer;
 use crate::envelope::Recipients;
-use crate::id::{AccountId, DomainId, InboxId, SubmissionId};
+use crate::id::{AccountId, DomainId, InboxId, SubmissionId, TokenId};
 use crate::identity::{Choice, Fallback, Unverified};
 use crate::mailbox::MailboxService;
-use crate::message::{self, Submitted};
+use crate::message::disclosed::disclosed;
+use crate::message::{self, ReadLimits, Submitted};
 use crate::queue::Queue;
 use crate::queue::outgoing::{self, Composed, Signed};
 use crate::rates::{Exceeded, Hourly, Limit, Quota};
 use crate::resources::Owner;
+use crate::secret::Secret;
 use crate::store::deliver::LocalDelivery;
-use crate::store::queue::{AcceptError, NewSubmission, SentCopy};
+use crate::store::queue::{AcceptError, NewSubmission, SendLimits, SentCopy};
 use crate::store::routing::{Destination, LocalRecipient};
 use crate::store::senders::Sender;
 use crate::store::sent::Note;
@@ -28,6 +31,9 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// What looks like an API token in one message and is looked up, at most.
+const TOKENS: usize = 100;
 
 /// A message submitted by a client.
 #[derive(Debug)]
@@ -120,6 +126,16 @@ pub enum Refusal {
         /// The rest of the hour.
         retry_after: Duration,
     },
+    /// The inbox's hourly limit of messages in this thread: 450 4.7.1 / 429.
+    #[error(
+        "this inbox has sent {limit} messages in this thread within an hour, which is the limit: wait {} seconds before the next one", seconds(*.retry_after)
+    )]
+    ThreadFull { limit: u32, retry_after: Duration },
+    /// It holds a live API token: 550 5.7.1 / 422. `None`: an operator's.
+    #[error(
+        "this message contains {}, which gives access to this account: remove it from the message, and revoke it if others may know it", named(.0.as_ref())
+    )]
+    HoldsToken(Option<TokenId>),
     /// The account's queue is full: 452 4.3.1 / 429.
     #[error("this account's queued mail has reached its limit of {limit} octets: wait for deliveries, or remove some")]
     QueueFull {
@@ -135,6 +151,9 @@ pub enum Refusal {
     /// The draft that it was has been sent or removed meanwhile: 404.
     #[error("there is no such draft")]
     NoSuchDraft,
+    /// It has another version than the request is meant for: 412.
+    #[error("the draft has changed")]
+    DraftChanged,
     /// Not enough free disk space: 452 4.3.1 / 503.
     #[error("insufficient system storage, try again later")]
     DiskLow,
@@ -249,9 +268,20 @@ impl Submission {
     /// The path of a message.
     async fn take_in(&self, login: &Login, draft: Draft) -> Result<Accepted, Refusal> {
         let signer = self.signer.for_account(&login.account);
-        let (raw, hop_limit) = (draft.raw.clone(), self.config.queue.hop_limit);
-        let parsed = signer.run(raw.len(), move || parse(&raw, hop_limit)).await;
-        let (header, body) = parsed.map_err(temporary)??;
+        let (raw, hop_limit, limits) =
+            (draft.raw.clone(), self.config.queue.hop_limit, ReadLimits::from(&self.config.limits));
+        let parsed = signer.run(raw.len(), move || {
+            let (header, body) = parse(&raw, hop_limit)?;
+            let tokens = tokens_in(&header, &body, &limits);
+            Ok::<_, Refusal>((header, body, tokens))
+        });
+        let (header, body, tokens) = parsed.await.map_err(temporary)??;
+        if !tokens.is_empty() {
+            let store = self.store.for_account(&login.account);
+            if let Some(token) = store.token_that_opens(&login.account, tokens, self.clock.now()).await? {
+                return Err(Refusal::HoldsToken(token.scope.account().is_some().then_some(token.id)));
+            }
+        }
         self.handed_in
             .charge::<Refusal>(login.account.clone(), [1, draft.rcpt_to.as_slice().len()], self.clock.now())
             .await?;
@@ -328,8 +358,12 @@ impl Submission {
             expires_at: draft.send_at.unwrap_or(now).after(held_until.unwrap_or(self.config.queue.expire_after.0)),
         };
         let mailboxes = self.mailboxes.for_owner(Owner::Account(login.account.clone()));
-        let accepted = mailboxes.accept(new, self.config.limits.queue_size).await;
-        accepted.map_err(|error| not_accepted(error, login, here))?;
+        let limits = SendLimits {
+            queue_size: self.config.limits.queue_size,
+            thread_messages_per_hour: self.config.limits.thread_messages_per_hour,
+        };
+        let (now, accepted) = (new.now, mailboxes.accept(new, limits).await);
+        accepted.map_err(|error| not_accepted(error, login, here, now))?;
         if leaves {
             self.queue.wake();
         }
@@ -350,10 +384,12 @@ fn by_destination(recipients: Recipients<Recipient>) -> (Vec<LocalRecipient>, Ve
 }
 
 /// Why the store did not accept the message.
-fn not_accepted(error: AcceptError, login: &Login, here: Vec<LocalRecipient>) -> Refusal {
+fn not_accepted(error: AcceptError, login: &Login, here: Vec<LocalRecipient>, now: Timestamp) -> Refusal {
     match error {
         AcceptError::NoSuchDraft => Refusal::NoSuchDraft,
+        AcceptError::DraftChanged => Refusal::DraftChanged,
         AcceptError::QueueFull(limit) => Refusal::QueueFull { limit },
+        AcceptError::ThreadFull { limit, until } => Refusal::ThreadFull { limit, retry_after: until.since(now) },
         AcceptError::InboxFull(full) if full.contains(&login.inbox) => Refusal::SenderFull,
         AcceptError::InboxFull(full) => {
             let named = here.iter().filter(|recipient| full.contains(recipient.inbox()));
@@ -362,6 +398,22 @@ fn not_accepted(error: AcceptError, login: &Login, here: Vec<LocalRecipient>) ->
         AcceptError::Store(StoreError::DiskLow(_)) => Refusal::DiskLow,
         AcceptError::Store(error) => temporary(error),
     }
+}
+
+/// The hashes of what looks like an API token in a message.
+fn tokens_in(header: &[u8], body: &[u8], limits: &ReadLimits) -> Vec<[u8; 32]> {
+    let is_token = |word: &str| Token::parse(word).is_some();
+    let words = disclosed(header, body, limits, token::FORM, TOKENS, is_token);
+    words.into_iter().map(Secret::new).map(|word| token::hash_of(word.reveal())).collect()
+}
+
+fn named(token: Option<&TokenId>) -> String {
+    token.map_or_else(|| "an operator's API token".to_owned(), |id| format!("the API token {id}"))
+}
+
+/// Rounded up.
+fn seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 fn addresses(list: &[Address]) -> String {

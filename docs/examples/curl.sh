@@ -9,12 +9,13 @@ field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" | head -1; }
 name=agent-$RANDOM$RANDOM
 inbox=$(api "$INBOXLAYER_URL/api/v1/inboxes" -d "{\"name\": \"$name\"}" | sed 's/,/\n/g')
 id=$(grep -o '"id":"inb_[^"]*"' <<<"$inbox" | field id)
+service=$(api "$INBOXLAYER_URL/api/v1/inboxes" -d "{\"name\": \"service-$name\"}" | grep -o '"id":"inb_[^"]*"' | field id)
 address=$(field email_address <<<"$inbox")
 
 since=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 # What a service would send that somebody signs up at.
 api "$INBOXLAYER_URL/api/v1/emails/send" -H "Idempotency-Key: sign-up-$name" \
-    -d "{\"inbox_id\": \"$id\", \"to\": \"$address\", \"subject\": \"Sign up\", \"text_body\": \"Your code is 482913.\"}" >/dev/null
+    -d "{\"inbox_id\": \"$service\", \"to\": \"$address\", \"subject\": \"Sign up\", \"text_body\": \"Your code is 482913.\"}" >/dev/null
 
 # Waits for the first email with a code, also one that has arrived already.
 found=$(api "$INBOXLAYER_URL/api/v1/inboxes/$id/wait?has=code&since=$since&timeout=60")

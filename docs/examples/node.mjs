@@ -14,10 +14,11 @@ async function api(method, path, body, headers = {}) {
 
 const name = `agent-${Math.random().toString(36).slice(2)}`;
 const inbox = await api("POST", "/inboxes", { name });
+const service = await api("POST", "/inboxes", { name: `service-${name}` });
 
 const since = new Date().toISOString();
 // What a service would send that somebody signs up at.
-const message = { inbox_id: inbox.id, to: inbox.email_address, subject: "Sign up", text_body: "Your code is 482913." };
+const message = { inbox_id: service.id, to: inbox.email_address, subject: "Sign up", text_body: "Your code is 482913." };
 await api("POST", "/emails/send", message, { "Idempotency-Key": `sign-up-${name}` });
 
 // Waits for the first email with a code, also one that has arrived already.

@@ -13,10 +13,11 @@ url, token = os.environ["INBOXLAYER_URL"], os.environ["INBOXLAYER_TOKEN"]
 client = InboxLayerClient(base_url=url, api_token=token)
 name = f"agent-{secrets.token_hex(6)}"
 inbox = client.create_inbox({"name": name})
+service = client.create_inbox({"name": f"service-{name}"})
 
 since = datetime.now(timezone.utc)
 # What a service would send that somebody signs up at.
-message = {"inbox_id": inbox["id"], "to": inbox["email_address"], "subject": "Sign up", "text_body": "Your code is 482913."}
+message = {"inbox_id": service["id"], "to": inbox["email_address"], "subject": "Sign up", "text_body": "Your code is 482913."}
 client.send_email(message)
 
 

@@ -4,6 +4,7 @@
 //! characters that mail clients cap passwords at. Invariant: a token is shown once, when it is made; what is stored and
 //! looked up is its SHA-256, which needs no salt since 190 bits cannot be guessed.
 
+use crate::message::disclosed::Form;
 use crate::secret::Secret;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -12,6 +13,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 pub const PREFIX: &str = "ilt_";
 const RANDOM: usize = 32;
 const CHECKSUM: usize = 6;
+/// What a token looks like.
+pub const FORM: Form = Form { prefix: PREFIX, length: PREFIX.len() + RANDOM + CHECKSUM };
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// A well-formed API token.

@@ -217,7 +217,7 @@ impl Config {
         .find_map(|(key, on)| on.then_some(key))
     }
 
-    fn zeros(&self) -> [(&'static str, bool); 21] {
+    fn zeros(&self) -> [(&'static str, bool); 22] {
         let limits = &self.limits;
         [
             ("dns.timeout", self.dns.timeout.0.is_zero()),
@@ -242,6 +242,7 @@ impl Config {
                 [limits.connections, limits.connections_per_address, limits.connections_per_network].contains(&0),
             ),
             ("limits.connections_per_account", limits.connections_per_account == 0),
+            ("limits.thread_messages_per_hour", limits.thread_messages_per_hour == 0),
             ("limits.minimum_rate_period", limits.minimum_rate_period.0.is_zero()),
             ("limits.mx_messages_per_hour", limits.mx_messages_per_hour == 0 || limits.mx_recipients_per_hour == 0),
         ]

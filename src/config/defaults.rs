@@ -162,6 +162,7 @@ impl Default for Limits {
             failed_logins: 20,
             messages_per_hour: 1000,
             recipients_per_hour: 5000,
+            thread_messages_per_hour: 20,
             // Big providers send from few addresses.
             mx_messages_per_hour: 20_000,
             mx_recipients_per_hour: 100_000,

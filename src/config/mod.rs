@@ -367,6 +367,8 @@ pub struct Limits {
     pub messages_per_hour: u32,
     /// Recipients that an account may submit to per hour.
     pub recipients_per_hour: u32,
+    /// Messages that an inbox may send per hour in a thread that it has already.
+    pub thread_messages_per_hour: u32,
     /// Messages that one address (an IPv6 /64) may deliver at the MX per hour.
     pub mx_messages_per_hour: u32,
     /// Recipients of those messages.

@@ -407,12 +407,17 @@ pub(super) async fn change(
 /// Deletes a draft for good
 #[utoipa::path(
     delete, path = "/api/v1/drafts/{id}", tag = "Drafts", params(("id" = MessageId, Path)),
-    responses((status = 204))
+    responses((status = 204), (status = 412))
 )]
-pub(super) async fn delete(caller: Caller, State(context): Context, path: At) -> Result<StatusCode, Problem> {
+pub(super) async fn delete(
+    caller: Caller,
+    State(context): Context,
+    path: At,
+    IfMatch(versions): IfMatch,
+) -> Result<StatusCode, Problem> {
     let (inbox, id) = at(&path)?;
     let (inbox, message) = draft(&caller, &context, inbox, id).await?;
-    caller.mailboxes(&context).remove_email(&inbox.id, &message.id).await.map_err(emails::problem)?;
+    caller.mailboxes(&context).remove_email(&inbox.id, &message.id, versions).await.map_err(emails::problem)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -421,17 +426,18 @@ pub(super) async fn delete(caller: Caller, State(context): Context, path: At) ->
 /// The draft is gone, and its message in Sent.
 #[utoipa::path(
     post, path = "/api/v1/drafts/{id}/send", tag = "Drafts", params(("id" = MessageId, Path)),
-    responses((status = 201, body = Sent), (status = 413), (status = 422), (status = 507))
+    responses((status = 201, body = Sent), (status = 412), (status = 413), (status = 422), (status = 507))
 )]
 pub(super) async fn send(
     caller: Caller,
     State(context): Context,
     path: At,
+    IfMatch(versions): IfMatch,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
     let (inbox, id) = at(&path)?;
     let (inbox, message) = draft(&caller, &context, inbox, id).await?;
     let raw = caller.store(&context).message_raw(&inbox.id, &message.id).await?.ok_or_else(Problem::not_found)?;
     let mut request = raw_request(&raw.into_bytes(), &context.config.limits)?;
-    request.options = Options::of_draft(message.id);
+    request.options = Options::of_draft(Replaced { id: message.id, versions });
     submit(&caller, &context, inbox, request).await
 }

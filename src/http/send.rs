@@ -12,6 +12,7 @@ use super::fields::{Fields, is_json, media_type};
 use super::problem::Problem;
 use super::query::Parameters;
 use super::sending_identity::not_of_the_inbox;
+use super::version::changed_since;
 use super::{Context, HttpContext};
 use crate::address::Address;
 use crate::auth::login::{Login, Scope};
@@ -22,6 +23,7 @@ use crate::id::{InboxId, MessageId};
 use crate::message;
 use crate::resources::Owner;
 use crate::resources::spool::{PATIENCE, STORED_FACTOR};
+use crate::store::email_changes::Replaced;
 use crate::store::inboxes::Inbox;
 use crate::store::sent::{Note, Status};
 use crate::submission::{Accepted, Draft, Recipient, RecipientError, Refusal};
@@ -87,8 +89,8 @@ pub(super) struct Options {
 
 impl Options {
     /// Of a draft.
-    pub(super) fn of_draft(id: MessageId) -> Self {
-        Self { note: Note { draft: Some(id), ..Note::default() }, send_at: None }
+    pub(super) fn of_draft(draft: Replaced) -> Self {
+        Self { note: Note { draft: Some(draft), ..Note::default() }, send_at: None }
     }
 
     /// Reads `message_type`, `metadata` and `send_at`.
@@ -293,10 +295,19 @@ fn problem(refusal: Refusal) -> Problem {
         ),
         Refusal::Malformed(_) | Refusal::Loop => Problem::invalid_field("raw", text).with_code("malformed_message"),
         Refusal::RateLimited { retry_after, .. } => Problem::too_many(text, retry_after),
+        Refusal::ThreadFull { retry_after, .. } => Problem::too_many(text, retry_after).with_code("thread_limit"),
+        Refusal::HoldsToken(_) => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "token_in_message",
+            "The message contains an API token",
+            text,
+            "Remove the token from the text, the subject, the other fields and the attachments.",
+        ),
         Refusal::QueueFull { .. } => Problem::too_many(text, Duration::from_secs(60)).with_code("queue_full"),
         Refusal::RecipientFull(_) => inbox_full(text, "Leave these recipients out, or send to them later."),
         Refusal::SenderFull => inbox_full(text, "Delete messages of the inbox, or set its save_sent to false."),
         Refusal::NoSuchDraft => Problem::not_found(),
+        Refusal::DraftChanged => changed_since(),
         Refusal::DiskLow | Refusal::Temporary => Problem::unavailable(),
     }
 }

@@ -5,6 +5,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::id::{InboxId, MessageId};
 use crate::store::StoreError;
 use crate::store::email_changes::{Deleted, EmailChange, EmailError, Replaced};
+use crate::store::version::Versions;
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -28,13 +29,23 @@ impl MailboxService {
     }
 
     /// Removes a message for good.
-    pub async fn remove_email(&self, inbox: &InboxId, id: &MessageId) -> Result<(), EmailError> {
-        self.store.email_remove(inbox, id).await
+    pub async fn remove_email(&self, inbox: &InboxId, id: &MessageId, versions: Versions) -> Result<(), EmailError> {
+        self.store.email_remove(inbox, id, versions).await
+    }
+
+    /// Removes a message that is to leave later, which it then does not.
+    pub async fn cancel_email(&self, inbox: &InboxId, id: &MessageId, versions: Versions) -> Result<(), EmailError> {
+        self.store.email_cancel(inbox, id, versions).await
     }
 
     /// Moves a message to Trash, or removes one that is there.
-    pub async fn delete_email(&self, inbox: &InboxId, id: &MessageId) -> Result<Deleted, EmailError> {
-        self.store.email_delete(inbox, id, self.limits).await
+    pub async fn delete_email(
+        &self,
+        inbox: &InboxId,
+        id: &MessageId,
+        versions: Versions,
+    ) -> Result<Deleted, EmailError> {
+        self.store.email_delete(inbox, id, versions, self.limits).await
     }
 
     /// Removes what is known of emails that were sent and are in no mailbox any more, from time to time.

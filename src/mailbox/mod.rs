@@ -19,7 +19,7 @@ use crate::store::mailbox_changes::{Append, Appended, FlagUpdate};
 use crate::store::mailboxes::MailboxError;
 use crate::store::message_rows::Delivered;
 use crate::store::open_mailbox::MessageFlags;
-use crate::store::queue::{AcceptError, NewSubmission, Settled, Settlement};
+use crate::store::queue::{AcceptError, NewSubmission, SendLimits, Settled, Settlement};
 use crate::store::room::DeliverError;
 use crate::store::routing::Destination;
 use crate::store::{Store, StoreError};
@@ -56,10 +56,9 @@ impl MailboxService {
         self.store.message_deliver(delivery, body, self.limits.quota).await
     }
 
-    /// Accepts a message sent by an inbox: copies for local recipients and for Sent, and a delivery for each other recipient. Its
-    /// account may have `queue_size` octets in the queue.
-    pub async fn accept(&self, message: NewSubmission, queue_size: u64) -> Result<(), AcceptError> {
-        self.store.submission_accept(message, queue_size, self.limits.quota).await
+    /// Accepts a message sent by an inbox: copies for local recipients and for Sent, and a delivery for each other recipient.
+    pub async fn accept(&self, message: NewSubmission, limits: SendLimits) -> Result<(), AcceptError> {
+        self.store.submission_accept(message, limits, self.limits.quota).await
     }
 
     /// The current destinations of mail of this size to `addresses`. [`Self::accept`] decides finally on room.

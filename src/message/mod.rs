@@ -22,13 +22,19 @@
 //! | `grams` | the trigrams of that, for the index of searches |
 //! | `highlights` | where the words of a search are |
 //! | `threading` | which thread it belongs to |
+//! | `disclosed` | where it holds words of a known form, such as API tokens |
+//! | `automatic` | whether a program or a list sent it |
+//! | `markup` | HTML: its tags and texts |
+//! | `hidden` | text that a reader does not see |
 //! | `extraction` | a reply without its quotes, one-time codes, links |
 
 pub(crate) mod addresses;
 mod authors;
+pub(crate) mod automatic;
 pub(crate) mod charset;
 pub(crate) mod date;
 pub(crate) mod decode;
+pub mod disclosed;
 mod display_name;
 mod dsn;
 pub(crate) mod extraction;
@@ -38,8 +44,10 @@ pub(crate) mod fields;
 pub(crate) mod fuzz;
 pub mod grams;
 mod headers;
+pub(crate) mod hidden;
 pub(crate) mod highlights;
 mod line_ends;
+mod markup;
 pub(crate) mod mime;
 pub(crate) mod octets_read;
 pub(crate) mod parameters;

@@ -122,7 +122,7 @@ async fn many_emails_are_shown_in_order_and_a_deleted_one_by_its_ids() {
         let raw = format!("Subject: {n}\r\n\r\n{}", format!("{}\r\n", "y".repeat(78)).repeat(size / 80));
         ids.push(world.deliver("ann", raw.as_bytes()).await);
     }
-    world.store.email_remove(&inbox, &ids[1]).await.unwrap();
+    world.store.email_remove(&inbox, &ids[1], Default::default()).await.unwrap();
     let shown = world.shown().await;
     let emails: Vec<&Value> = shown.iter().map(|(_, data)| data).collect();
     assert_eq!(

@@ -142,13 +142,15 @@ fn queued(accepted: &Accepted) -> Reply {
 fn refused(refusal: &Refusal) -> Reply {
     let (code, enhanced) = match refusal {
         Refusal::Unverified { .. } => (550, EnhancedCode(5, 7, 1)),
+        Refusal::HoldsToken(_) => (550, EnhancedCode(5, 7, 1)),
+        Refusal::ThreadFull { .. } => (450, EnhancedCode(4, 7, 1)),
         Refusal::Malformed(_) => (550, EnhancedCode(5, 6, 0)),
         Refusal::Loop => (554, EnhancedCode(5, 4, 6)),
         Refusal::RateLimited { .. } => (452, EnhancedCode(4, 7, 1)),
         Refusal::RecipientFull(_) | Refusal::SenderFull => (452, EnhancedCode(4, 2, 2)),
         Refusal::QueueFull { .. } | Refusal::DiskLow => (452, EnhancedCode(4, 3, 1)),
         // No draft is sent over SMTP.
-        Refusal::NoSuchDraft | Refusal::Temporary => (451, EnhancedCode(4, 3, 0)),
+        Refusal::NoSuchDraft | Refusal::DraftChanged | Refusal::Temporary => (451, EnhancedCode(4, 3, 0)),
     };
     Reply::new(code, enhanced, refusal.to_string())
 }

@@ -7,7 +7,7 @@ use super::jobs::Claim;
 use super::params;
 use super::queue::{End, Ended, NewSubmission, Settled, Settlement};
 use super::routing::Route;
-use super::testing::{account, assert_due, inbox, limits, outgoing};
+use super::testing::{NO_LIMITS, account, assert_due, inbox, limits, outgoing};
 use super::{Store, StoreError, Transaction, bodies, mailbox_tree};
 use crate::address::{Address, DomainName, ReversePath};
 use crate::clock::Timestamp;
@@ -150,7 +150,7 @@ async fn concurrent_submissions_of_one_account_are_all_queued() {
     let sender = owner.clone();
     let each = move |store: Store, _| {
         let new = message(&sender, &hello, "a@example.org");
-        async move { store.submission_accept(new, u64::MAX, limits(u64::MAX).quota).await.unwrap() }
+        async move { store.submission_accept(new, NO_LIMITS, limits(u64::MAX).quota).await.unwrap() }
     };
     println!("{MESSAGES} submissions of one account: {:?}", pair.run(MESSAGES, 16, each).await);
     let all = pair.stores[1].queue_list(Some(owner), None, 1000).await.unwrap();
@@ -212,7 +212,7 @@ async fn each_delivery_is_claimed_by_one_of_two_daemons() {
             let from = inbox(&pair.stores[0], &owner, &format!("from{daemons}-{number}")).await;
             for message_number in 0..40 {
                 let new = message(&owner, &from, &format!("a@to{}.example", message_number % 5));
-                pair.stores[0].submission_accept(new, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+                pair.stores[0].submission_accept(new, NO_LIMITS, limits(u64::MAX).quota).await.unwrap();
             }
         }
         let start = Instant::now();

@@ -14,10 +14,10 @@ use super::open_mailbox::MessageFlags;
 use super::parts::{self, Part};
 use super::transfer::{self, Kind, Transfer, TransferError};
 use super::version::{self, Versions};
-use super::{Store, StoreError, Transaction, bodies, content, expunged, message_rows, room};
+use super::{Store, StoreError, Transaction, bodies, content, expunged, message_rows, queue, room};
 use crate::clock::Timestamp;
 use crate::events::Event;
-use crate::id::{InboxId, MailboxId, MessageId};
+use crate::id::{InboxId, MailboxId, MessageId, SubmissionId};
 use crate::message;
 use crate::message::threading::Threading;
 use crate::store::engine::{Row, params};
@@ -112,6 +112,17 @@ fn find(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result
     Ok(Location { mailbox, kind, uid, part, flags, keywords, was_sent, version, kept })
 }
 
+/// The same, if it has one of the versions.
+fn find_version(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    id: &MessageId,
+    versions: &Versions,
+) -> Result<Location, EmailError> {
+    let at = find(connection, inbox, id)?;
+    if versions.has(at.version) { Ok(at) } else { Err(EmailError::Changed) }
+}
+
 impl EmailChange {
     pub fn to(target: Target) -> Self {
         Self { to: Some(target), ..Self::default() }
@@ -203,6 +214,8 @@ fn remove(connection: &Transaction<'_>, inbox: &InboxId, at: &Location) -> Resul
 pub(super) enum RemoveDraftError {
     /// It was sent, removed or moved.
     Gone,
+    /// It has another version.
+    Changed,
     Store(StoreError),
 }
 
@@ -210,6 +223,7 @@ impl From<RemoveDraftError> for EmailError {
     fn from(error: RemoveDraftError) -> Self {
         match error {
             RemoveDraftError::Gone => Self::NoSuchEmail,
+            RemoveDraftError::Changed => Self::Changed,
             RemoveDraftError::Store(error) => Self::Store(error),
         }
     }
@@ -219,15 +233,16 @@ impl From<RemoveDraftError> for EmailError {
 pub(super) fn remove_draft(
     connection: &Transaction<'_>,
     inbox: &InboxId,
-    id: &MessageId,
+    draft: &Replaced,
 ) -> Result<(), RemoveDraftError> {
-    let at = find_draft(connection, inbox, id)?;
+    let at = find_draft(connection, inbox, draft)?;
     remove(connection, inbox, &at).map_err(RemoveDraftError::Store)
 }
 
-fn find_draft(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Location, RemoveDraftError> {
-    let at = match find(connection, inbox, id) {
+fn find_draft(connection: &Transaction<'_>, inbox: &InboxId, draft: &Replaced) -> Result<Location, RemoveDraftError> {
+    let at = match find_version(connection, inbox, &draft.id, &draft.versions) {
         Ok(at) => at,
+        Err(EmailError::Changed) => return Err(RemoveDraftError::Changed),
         Err(EmailError::Store(error)) => return Err(RemoveDraftError::Store(error)),
         Err(_) => return Err(RemoveDraftError::Gone),
     };
@@ -237,8 +252,8 @@ fn find_draft(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> 
     Ok(at)
 }
 
-/// The draft that another one replaces, and the versions of it that this is meant for.
-#[derive(Clone, Debug)]
+/// A draft that is replaced or sent, and the versions of it that this is meant for.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replaced {
     pub id: MessageId,
     pub versions: Versions,
@@ -255,11 +270,8 @@ fn put_draft(
 ) -> Result<MessageId, EmailError> {
     let (mut version, mut kept) = (None, Kept::default());
     let (mut flags, mut keywords) = (Flags::DRAFT | Flags::SEEN, String::new());
-    if let Some(Replaced { id, versions }) = replaces {
-        let at = find_draft(connection, inbox, id)?;
-        if !versions.has(at.version) {
-            return Err(EmailError::Changed);
-        }
+    if let Some(replaced) = replaces {
+        let at = find_draft(connection, inbox, replaced)?;
         remove(connection, inbox, &at)?;
         version = Some(version::next(at.version, Timestamp::real()));
         (flags, keywords, kept) = (at.flags.difference(Flags::DELETED), at.keywords, at.kept);
@@ -307,10 +319,21 @@ impl Store {
     }
 
     /// Removes a message permanently, from any mailbox.
-    pub async fn email_remove(&self, inbox: &InboxId, id: &MessageId) -> Result<(), EmailError> {
+    pub async fn email_remove(&self, inbox: &InboxId, id: &MessageId, versions: Versions) -> Result<(), EmailError> {
         let (hot_row, inbox, id) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), id.clone());
         self.write_serialized(&hot_row, move |connection| {
-            let at = find(connection, &inbox, &id)?;
+            let at = find_version(connection, &inbox, &id, &versions)?;
+            Ok(remove(connection, &inbox, &at)?)
+        })
+        .await
+    }
+
+    /// The same, and removes it from the queue.
+    pub async fn email_cancel(&self, inbox: &InboxId, id: &MessageId, versions: Versions) -> Result<(), EmailError> {
+        let (hot_row, inbox, id) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), id.clone());
+        self.write_serialized(&hot_row, move |connection| {
+            let at = find_version(connection, &inbox, &id, &versions)?;
+            queue::remove(connection, &SubmissionId::of_sent(&id))?;
             Ok(remove(connection, &inbox, &at)?)
         })
         .await
@@ -325,10 +348,7 @@ impl Store {
     ) -> Result<(), EmailError> {
         let (hot_row, inbox, id) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), id.clone());
         self.write_serialized(&hot_row, move |connection| {
-            let at = find(connection, &inbox, &id)?;
-            if !change.versions.has(at.version) {
-                return Err(EmailError::Changed);
-            }
+            let at = find_version(connection, &inbox, &id, &change.versions)?;
             if change.has_flags() {
                 let (uids, update) = ([at.uid], |before: &MessageFlags| change.apply(before));
                 mailbox_changes::flag(connection, &inbox, at.mailbox, &uids, &change.add, limits, update)?;
@@ -346,11 +366,12 @@ impl Store {
         &self,
         inbox: &InboxId,
         id: &MessageId,
+        versions: Versions,
         limits: InboxLimits,
     ) -> Result<Deleted, EmailError> {
         let (hot_row, inbox, id) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), id.clone());
         self.write_serialized(&hot_row, move |connection| {
-            let at = find(connection, &inbox, &id)?;
+            let at = find_version(connection, &inbox, &id, &versions)?;
             if at.kind == Some(MailboxKind::Trash) {
                 remove(connection, &inbox, &at)?;
                 return Ok(Deleted::ForGood);

@@ -3,12 +3,13 @@
 //! Invariant: recipients are recorded in the transaction that accepts the message, and their results in the one that settles
 //! them; in between, they are in the queue.
 
+use super::email_changes::Replaced;
 use super::queue::{End, Ended, NewSubmission};
 use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
 use crate::envelope::queue_id;
 use crate::events::DeliveryAttempt;
-use crate::id::{MessageId, SubmissionId};
+use crate::id::{MessageId, SubmissionId, ThreadId};
 use crate::store::engine::{Row, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 /// The age from which records of messages that are in no mailbox are removed.
 const RETENTION: Duration = Duration::from_secs(30 * 86_400);
+/// The period of the limit on messages in a thread.
+const HOUR: Duration = Duration::from_secs(3600);
 /// Records checked per transaction.
 const BATCH: i64 = 500;
 
@@ -26,7 +29,7 @@ pub struct Note {
     /// A JSON object.
     pub metadata: Option<String>,
     /// The draft that it was, which is removed when it is accepted.
-    pub draft: Option<MessageId>,
+    pub draft: Option<Replaced>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,18 +108,38 @@ impl SentRecipient {
     }
 }
 
-/// Records an accepted message.
-pub(super) fn insert(connection: &Transaction<'_>, new: &NewSubmission) -> Result<(), StoreError> {
+/// When an inbox may send the next message in a thread, if it has sent `limit` in the hour before `now`.
+pub(super) fn next_in_thread(
+    connection: &Transaction<'_>,
+    thread: &ThreadId,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT created_at FROM sent_email WHERE thread_id = ?1 AND created_at > ?2
+               ORDER BY created_at DESC LIMIT 1 OFFSET ?3";
+    let first = params![thread, now.before(HOUR), limit.saturating_sub(1)];
+    let found = connection.query_opt(sql, first, |row| row.get::<Timestamp>(0))?;
+    Ok(found.map(|first| first.after(HOUR)))
+}
+
+/// Records an accepted message, with the thread that it is a part of, if that was there before.
+pub(super) fn insert(
+    connection: &Transaction<'_>,
+    new: &NewSubmission,
+    thread: Option<&ThreadId>,
+) -> Result<(), StoreError> {
     let local = new.local.iter().flat_map(|local| local.recipients.as_slice());
     let here = local.map(|to| Addressee { address: to.address().to_string(), here: true });
     let elsewhere = new.rcpt_to.iter().map(|to| Addressee { address: to.to_string(), here: false });
     let recipients: Vec<Addressee> = here.chain(elsewhere).collect();
     let recipients = serde_json::to_string(&recipients).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    let sql = "INSERT INTO sent_email (id, inbox_id, recipients, message_type, metadata, send_at, created_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let sql =
+        "INSERT INTO sent_email (id, inbox_id, recipients, message_type, metadata, send_at, created_at, thread_id)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let Note { message_type, metadata, .. } = &new.note;
     let id = MessageId::of_sent(&new.id);
-    connection.execute(sql, params![id, new.inbox, recipients, message_type, metadata, new.send_at, new.now])?;
+    let row = params![id, new.inbox, recipients, message_type, metadata, new.send_at, new.now, thread];
+    connection.execute(sql, row)?;
     Ok(())
 }
 

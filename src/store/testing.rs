@@ -6,7 +6,7 @@ use super::events::LoggedEvent;
 use super::keywords::InboxLimits;
 use super::message_rows::{self, Delivered, Going, NewMessage};
 use super::messages::Flags;
-use super::queue::NewSubmission;
+use super::queue::{NewSubmission, SendLimits};
 use super::sent::Note;
 use super::{Store, StoreError, Transaction, bodies, content, due, mailboxes, parts};
 use crate::address::Address;
@@ -334,6 +334,9 @@ pub(crate) async fn record_check(store: &Store, report: Report, policy: Policy, 
     store.write(move |c| c.execute(lease, params![id, owner])).await.unwrap();
     store.domain_record_check(runner, report, None, policy, now, 0).await.unwrap().unwrap();
 }
+
+/// For [`Store::submission_accept`].
+pub(crate) const NO_LIMITS: SendLimits = SendLimits { queue_size: u64::MAX, thread_messages_per_hour: u32::MAX };
 
 /// A message from an inbox named `hello` to remote recipients, due at once.
 pub(crate) fn outgoing(account: &AccountId, inbox: &InboxId, rcpt_to: &[&str], body: &[u8]) -> NewSubmission {

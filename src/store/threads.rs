@@ -51,15 +51,12 @@ pub(super) struct Member<'a> {
 /// Finds or creates the thread of a message, and adds the message's participants and references to it.
 pub(super) fn assign(connection: &Transaction<'_>, member: &Member<'_>) -> Result<ThreadId, StoreError> {
     let Member { id, inbox, threading, was_in, .. } = member;
-    let found = match was_in {
+    let found_thread = match was_in {
         Some(thread) => by_id(connection, thread)?,
-        None => match by_reference(connection, inbox, &threading.ids)? {
-            Some(found) => Some(found),
-            None => by_subject(connection, member)?,
-        },
+        None => found(connection, member)?,
     };
     let addresses = threading.from.iter().chain(&threading.to);
-    let thread = match found {
+    let thread = match found_thread {
         Some((thread, participants)) => {
             let joined = joined(&participants, addresses);
             let sql = "UPDATE thread SET participants = ?2, last_id = CASE WHEN last_id < ?3 THEN ?3 ELSE last_id END WHERE id = ?1";
@@ -82,7 +79,29 @@ pub(super) fn assign(connection: &Transaction<'_>, member: &Member<'_>) -> Resul
     Ok(thread)
 }
 
+/// The thread of the inbox that a message it sends would be in.
+pub(super) fn of_reply(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    id: &MessageId,
+    threading: &Threading,
+) -> Result<Option<ThreadId>, StoreError> {
+    // The first is its own.
+    if threading.ids.len() <= 1 && !threading.is_reply {
+        return Ok(None);
+    }
+    let member = Member { id, inbox, was_sent: true, threading, was_in: None };
+    Ok(found(connection, &member)?.map(|(thread, _)| thread))
+}
+
 type Found = Option<(ThreadId, String)>;
+
+fn found(connection: &Transaction<'_>, member: &Member<'_>) -> Result<Found, StoreError> {
+    match by_reference(connection, member.inbox, &member.threading.ids)? {
+        Some(found) => Ok(Some(found)),
+        None => by_subject(connection, member),
+    }
+}
 
 fn by_id(connection: &Transaction<'_>, thread: &ThreadId) -> Result<Found, StoreError> {
     let sql = "SELECT id, participants FROM thread WHERE id = ?1";

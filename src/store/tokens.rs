@@ -250,6 +250,27 @@ impl Store {
         self.read(move |c| by_hash(c, &hash)).await
     }
 
+    /// The first of these tokens that is live, and is the account's or an operator's.
+    pub async fn token_that_opens(
+        &self,
+        account: &AccountId,
+        hashes: Vec<[u8; 32]>,
+        now: Timestamp,
+    ) -> Result<Option<TokenRecord>, StoreError> {
+        let account = account.clone();
+        self.read(move |c| {
+            for hash in &hashes {
+                let opens = |token: &TokenRecord| token.scope.account().is_none_or(|of| *of == account);
+                let found = by_hash(c, hash)?.filter(|token| token.is_live(now) && opens(token));
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+
     /// The token with this hash, and the inbox of its account that `address` belongs to. Without a token, the second query is run
     /// for an account that does not exist, so that the time reveals nothing.
     pub async fn token_and_inbox(

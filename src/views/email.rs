@@ -1,12 +1,14 @@
 //! An email as JSON. Message content is untrusted text from the sender: decoded, never interpreted.
 
 use super::labels;
+use crate::address::{Address, DomainName};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MessageId, ThreadId};
 use crate::message::addresses::{self, Mailbox};
 use crate::message::date::date;
 use crate::message::extraction::{self, Code, Link};
 use crate::message::fields::Header;
+use crate::message::hidden::HiddenText;
 use crate::message::highlights::Highlight;
 use crate::message::mime::Tree;
 use crate::message::text::{Attachment, content, message_ids};
@@ -60,6 +62,15 @@ pub(crate) struct EmailJson {
     flags: Vec<String>,
     /// Envelope sender.
     mail_from: Option<String>,
+    /// The address of From, where that has exactly one: what receivers compare with authenticated domains.
+    header_from: Option<Address>,
+    /// The same as `mail_from`.
+    envelope_from: Option<String>,
+    /// The domain that an authenticated check speaks for: null while nothing is checked.
+    verified_domain: Option<DomainName>,
+    /// The results of SPF, DKIM and DMARC: null while nothing is checked.
+    #[schema(value_type = Option<Object>)]
+    authentication: Option<Value>,
     /// The envelope recipient it came for.
     rcpt_to: Option<String>,
     received_at: Timestamp,
@@ -88,6 +99,8 @@ pub(crate) struct WholeJson {
     extracted_text: String,
     codes: Vec<Code>,
     links: Vec<Link>,
+    /// Text that a reader does not see and a program does.
+    hidden_text: Vec<HiddenText>,
     headers: Vec<FieldJson>,
     attachments: Vec<AttachmentJson>,
     #[serde(flatten)]
@@ -172,6 +185,10 @@ impl EmailJson {
             thread_id: stored.thread,
             inbox_id: stored.inbox,
             mailbox: stored.mailbox,
+            envelope_from: some(stored.mail_from.clone()),
+            header_from: header_from(&header),
+            verified_domain: None,
+            authentication: None,
             mail_from: some(stored.mail_from),
             rcpt_to: some(stored.rcpt_to),
             received_at: stored.internal_date,
@@ -192,6 +209,13 @@ pub(crate) fn path(id: &MessageId, what: &str) -> String {
 fn mailboxes(header: &Header<'_>, name: &str) -> Vec<MailboxJson> {
     let show = |mailbox: Mailbox<'_>| MailboxJson { name: mailbox.display_name(), address: mailbox.shown_address() };
     addresses::mailboxes(header, name).map(show).collect()
+}
+
+/// The author, if there is exactly one.
+fn header_from(header: &Header<'_>) -> Option<Address> {
+    let mut authors = addresses::mailboxes(header, "From");
+    let author = authors.next()?;
+    authors.next().is_none().then(|| author.address()).flatten()
 }
 
 impl AttachmentJson {
@@ -216,6 +240,7 @@ impl WholeJson {
             extracted_text: extracted.text,
             codes: extracted.codes,
             links: extracted.links,
+            hidden_text: extracted.hidden,
             text_body: content.text,
             html_body: content.html,
             truncated: content.truncated,

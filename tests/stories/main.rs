@@ -43,6 +43,7 @@ mod outside;
 mod own_domain;
 mod pages;
 mod passed_on;
+mod programs;
 mod proxies;
 mod published_sdk;
 mod readme;

@@ -15,7 +15,8 @@ fn every_protocol_shows_what_was_done_over_another() {
         Err(_) => usual,
     };
     let (seed, steps) = (number("WALK_SEED", SEED), number("WALK_STEPS", STEPS));
-    let daemon = Daemon::start();
+    // Its replies come faster than a person's.
+    let daemon = Daemon::start_in(&[("INBOXLAYER_LIMITS__THREAD_MESSAGES_PER_HOUR", "1000")]);
     let other = daemon.api().post("/api/v1/inboxes", json!({"name": "walk-other"})).expect(201);
     let setting = json!({
         "seed": seed, "steps": steps, "ca": daemon.ready("ca"), "token": daemon.ready("token"), "http": daemon.ready("http"),

@@ -363,6 +363,8 @@ messages! {
         inbox_id: Option<InboxId>,
         /// To all others who got the email, too.
         reply_all: Option<bool>,
+        /// Replies to what a program or a mailing list sent, or to the inbox itself, too: otherwise that is 409.
+        force: Option<bool>,
         /// A line that is kept with the email.
         #[schema(max_length = 100)]
         message_type: Option<String>,

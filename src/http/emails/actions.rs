@@ -9,7 +9,7 @@ use crate::http::problem::Problem;
 use crate::http::send::inbox_full;
 use crate::http::version::{IfMatch, Versioned, changed_since};
 use crate::http::{Context, HttpContext, Id};
-use crate::id::{MessageId, SubmissionId};
+use crate::id::MessageId;
 use crate::store::email_changes::{EmailChange, EmailError, Target};
 use crate::store::inboxes::Inbox;
 use crate::store::keywords::FlagError;
@@ -78,21 +78,21 @@ pub(in crate::http) async fn act(
 /// One that is to leave later is cancelled, and gone.
 #[utoipa::path(
     delete, path = "/api/v1/emails/{id}", tag = "Emails", params(("id" = MessageId, Path)),
-    responses((status = 204))
+    responses((status = 204), (status = 412))
 )]
 pub(in crate::http) async fn delete(
     caller: Caller,
     State(context): Context,
     Path(id): Id,
+    IfMatch(versions): IfMatch,
 ) -> Result<StatusCode, Problem> {
     let (inbox, message) = find(&caller, &context, &id).await?;
     let (store, mailboxes) = (caller.store(&context), caller.mailboxes(&context));
     let sent = store.sent_email(&message.id, context.clock.now()).await?;
     if sent.is_some_and(|sent| sent.status() == Status::Scheduled) {
-        store.queue_drop(SubmissionId::of_sent(&message.id)).await?;
-        mailboxes.remove_email(&inbox.id, &message.id).await.map_err(problem)?;
+        mailboxes.cancel_email(&inbox.id, &message.id, versions).await.map_err(problem)?;
     } else {
-        mailboxes.delete_email(&inbox.id, &message.id).await.map_err(problem)?;
+        mailboxes.delete_email(&inbox.id, &message.id, versions).await.map_err(problem)?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

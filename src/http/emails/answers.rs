@@ -1,9 +1,11 @@
 //! `POST …/emails/{id}/reply` and `…/forward`: what the message answers is taken from it.
 //!
 //! Invariant: an answer names the message that it answers, so that it is in its thread wherever it is read; it goes to addresses of the
-//! message only where the request names none, and never to the inbox itself.
+//! message only where the request names none. A reply to a program, a list or the inbox itself is refused unless it is forced: two
+//! programs that answer each other, or one that answers itself, do not end.
 
 use super::find;
+use crate::address::Address;
 use crate::http::body::no_room;
 use crate::http::caller::Caller;
 use crate::http::compose::{Attachment, Content, Mailbox};
@@ -14,6 +16,7 @@ use crate::http::send::{Addressed, JSON_FACTOR, Options, Sent, parts_request, su
 use crate::http::{Context, HttpContext, Id};
 use crate::id::MessageId;
 use crate::message::addresses;
+use crate::message::automatic::{Automatic, automatic};
 use crate::message::fields::Header;
 use crate::message::mime::Tree;
 use crate::message::text::{attachment, content, escaped, message_ids};
@@ -56,6 +59,7 @@ struct Original {
     /// As it is in the message.
     date: String,
     message_id: Option<String>,
+    automatic: Option<Automatic>,
     references: Vec<String>,
     text: String,
     html: Option<String>,
@@ -63,7 +67,7 @@ struct Original {
 }
 
 impl Original {
-    fn read(message: &StoredMessage, readable: Readable, kind: Kind) -> Self {
+    fn read(message: &StoredMessage, has_null_reverse_path: bool, readable: Readable, kind: Kind) -> Self {
         let header = Header::read(&message.header, &readable.limits);
         let tree = Tree::parse(&message.header, &message.body, &readable.limits);
         let shown = content(&tree, usize::MAX);
@@ -91,6 +95,7 @@ impl Original {
             subject: text("Subject"),
             date: text("Date"),
             message_id: ids("Message-ID").into_iter().next(),
+            automatic: automatic(&header, has_null_reverse_path),
             references,
             text: shown.as_text(),
             attachments: attachments.collect(),
@@ -173,7 +178,7 @@ fn subject(original: &str, kind: Kind) -> String {
 /// Replies to an email
 #[utoipa::path(
     post, path = "/api/v1/emails/{id}/reply", tag = "Sending", params(("id" = MessageId, Path)),
-    request_body = ReplyInput, responses((status = 201, body = Sent), (status = 507))
+    request_body = ReplyInput, responses((status = 201, body = Sent), (status = 409), (status = 507))
 )]
 pub(in crate::http) async fn reply(
     caller: Caller,
@@ -213,7 +218,8 @@ async fn answer(
     work.wait_to_grow(size.saturating_mul(FACTOR), PATIENCE).await.map_err(no_room)?;
     let mut fields = Fields::parse(&body)?.unwrapped("email");
     let options = Options::read(&mut fields);
-    let reply_all = kind == Kind::Reply && fields.flag("reply_all").unwrap_or(false);
+    let [reply_all, force] =
+        ["reply_all", "force"].map(|name| kind == Kind::Reply && fields.flag(name).unwrap_or(false));
     if fields.text("inbox_id").is_some_and(|named| named != inbox.id.as_str()) {
         fields.fault("inbox_id", "must be the inbox of the email");
     }
@@ -233,6 +239,9 @@ async fn answer(
     written.attachments.append(&mut original.attachments);
     original.quoted(kind, &mut written);
     let request = parts_request(addressed, written, options, limits)?;
+    if kind == Kind::Reply && !force {
+        check_reply(context, &inbox, original.automatic.as_ref(), &request.rcpt_to).await?;
+    }
     let change = match kind {
         Kind::Reply => EmailChange { set: Flags::ANSWERED, ..EmailChange::default() },
         Kind::Forward => EmailChange { add: vec![FORWARDED.to_owned()], ..EmailChange::default() },
@@ -256,10 +265,11 @@ async fn read(
 ) -> Result<Original, Problem> {
     let raw = caller.store(context).message_raw(&inbox.id, &message.id).await?.ok_or_else(Problem::not_found)?;
     let (owner, content) = (Owner::Account(inbox.account.clone()), message.content);
+    let has_null_reverse_path = message.mail_from.is_empty() && !message.rcpt_to.is_empty();
     let read = context.reading.read(&owner, size, move |reader, budget| {
         budget.check()?;
         let readable = reader.begin(content);
-        Ok(Original::read(&raw, readable, kind))
+        Ok(Original::read(&raw, has_null_reverse_path, readable, kind))
     });
     Ok(read.await?)
 }
@@ -288,19 +298,45 @@ async fn address(
     }
     let others = if was_sent { original.cc.clone() } else { [original.to.as_slice(), &original.cc].concat() };
     let limit = context.config.limits.recipients;
-    let platform = &context.config.platform.domain;
     for other in others.into_iter().take(limit) {
         let known = addressed.to.iter().chain(&addressed.cc).chain(&addressed.bcc);
         if known.into_iter().any(|known| known.address == other.address) {
             continue;
         }
-        let route = context.store.route(platform, &other.address, context.clock.now()).await?;
-        let is_own = matches!(&route, Route::Inbox(recipient) if *recipient.inbox() == inbox.id);
-        if !is_own {
+        if !is_own(context, inbox, &other.address).await? {
             addressed.cc.push(other);
         }
     }
     Ok(())
+}
+
+async fn is_own(context: &HttpContext, inbox: &Inbox, address: &Address) -> Result<bool, Problem> {
+    let route = context.store.route(&context.config.platform.domain, address, context.clock.now()).await?;
+    Ok(matches!(&route, Route::Inbox(recipient) if *recipient.inbox() == inbox.id))
+}
+
+/// Refuses a reply that may be answered without end: to what a program or a list sent, or to the inbox itself.
+async fn check_reply(
+    context: &HttpContext,
+    inbox: &Inbox,
+    automatic: Option<&Automatic>,
+    rcpt_to: &[Address],
+) -> Result<(), Problem> {
+    if let Some(why) = automatic {
+        return Err(reply_refused("automatic_email", format!("The email is not to be answered by a program: {why}.")));
+    }
+    for address in rcpt_to {
+        if is_own(context, inbox, address).await? {
+            return Err(reply_refused("reply_to_self", format!("{address} is an address of the inbox that replies.")));
+        }
+    }
+    Ok(())
+}
+
+/// 409.
+fn reply_refused(code: &'static str, detail: String) -> Problem {
+    let fix = "Do not reply; or send the request again with force: true, if the reply cannot be answered in turn without end.";
+    Problem::new(StatusCode::CONFLICT, code, "The reply may start a mail loop", detail, fix)
 }
 
 #[cfg(test)]
@@ -313,7 +349,7 @@ mod tests {
         let raw = raw.replace('\n', "\r\n").into_bytes();
         let (header, body) = raw.split_at(header_end(&raw));
         let stored = StoredMessage { header: header.to_vec(), body: body.to_vec() };
-        Original::read(&stored, Readable { limits: ReadLimits::default(), is_set_aside: false }, kind)
+        Original::read(&stored, false, Readable { limits: ReadLimits::default(), is_set_aside: false }, kind)
     }
 
     #[test]

@@ -72,6 +72,77 @@ async fn a_reply_is_in_the_thread_quotes_and_goes_to_whom_the_message_says() {
 }
 
 #[tokio::test]
+async fn a_reply_to_a_program_a_list_or_the_inbox_itself_is_refused_unless_forced() {
+    let world = World::new().await;
+    let ann = inbox(&world, "ann").await;
+    let from = |header: &str| format!("From: bo@elsewhere.org\nTo: ann@inboxlayer.dev\nSubject: x\n{header}\nx\n");
+    let bounce = json!({"inbox_id": ann, "raw": "Return-Path: <>\nFrom: daemon@elsewhere.org\nSubject: x\n\nx\n"});
+    let bounce = post(&world, "emails", bounce).await.text("id");
+    let own = "From: Ann <ann+news@inboxlayer.dev>\nTo: bo@elsewhere.org\nSubject: x\n\nx\n";
+    for (id, code, why) in [
+        (
+            received(&world, &ann, &from("Auto-Submitted: auto-replied\n")).await,
+            "automatic_email",
+            "Auto-Submitted: auto-replied",
+        ),
+        (received(&world, &ann, &from("List-Id: <talk.elsewhere.org>\n")).await, "automatic_email", "List-Id"),
+        (received(&world, &ann, &from("Precedence: bulk\n")).await, "automatic_email", "Precedence: bulk"),
+        (bounce, "automatic_email", "return path"),
+        (received(&world, &ann, own).await, "reply_to_self", "ann+news@inboxlayer.dev"),
+    ] {
+        for reply_all in [false, true] {
+            let path = format!("emails/{id}/reply");
+            let refused = post(&world, &path, json!({"text_body": "x", "reply_all": reply_all})).await;
+            assert_eq!((refused.status, refused.code()), (409, code), "{}", refused.json());
+            assert!(refused.text("error").contains(why), "{}", refused.json());
+        }
+        assert_eq!(email(&world, &id).await["flags"], json!([]), "a refused reply marks nothing");
+        let forced = post(&world, &format!("emails/{id}/reply"), json!({"text_body": "x", "force": true})).await;
+        assert_eq!(forced.status, 201, "{}", forced.json());
+        assert_eq!(post(&world, &format!("emails/{id}/forward"), json!({"to": "cy@elsewhere.org"})).await.status, 201);
+    }
+    let person = received(&world, &ann, &from("Auto-Submitted: no\n")).await;
+    assert_eq!(post(&world, &format!("emails/{person}/reply"), json!({"text_body": "x"})).await.status, 201);
+    // Whom the request names counts as well.
+    let copy = json!({"text_body": "x", "cc": "ann@inboxlayer.dev"});
+    let refused = post(&world, &format!("emails/{person}/reply"), copy).await;
+    assert_eq!((refused.status, refused.code()), (409, "reply_to_self"), "{}", refused.json());
+    assert_eq!(
+        post(&world, &format!("emails/{person}/forward"), json!({"to": "cy@elsewhere.org", "force": true}))
+            .await
+            .status,
+        422
+    );
+}
+
+#[tokio::test]
+async fn an_email_says_who_is_in_from_and_in_the_envelope_and_that_nothing_was_authenticated() {
+    let world = World::new().await;
+    let ann = inbox(&world, "ann").await;
+    for (from, header_from) in [
+        ("From: Bo <Bo@Elsewhere.org>", json!("Bo@elsewhere.org")),
+        ("From: bo@elsewhere.org, cy@elsewhere.org", Value::Null),
+        ("From: bo@elsewhere.org\nFrom: cy@elsewhere.org", Value::Null),
+        ("From: somebody", Value::Null),
+        ("X-From: bo@elsewhere.org", Value::Null),
+    ] {
+        let raw = format!("{from}\nSubject: x\n\nx\n");
+        let id = received(&world, &ann, &raw).await;
+        let shown = email(&world, &id).await;
+        assert_eq!(shown["header_from"], header_from, "{from}");
+        for field in ["authentication", "verified_domain", "envelope_from"] {
+            assert_eq!(shown.get(field), Some(&Value::Null), "{field}");
+        }
+    }
+    let body = json!({"from": "Bo <bo@elsewhere.org>", "to": "ann@inboxlayer.dev", "text_body": "x"});
+    let shown = email(&world, &post(&world, "emails", body).await.text("id")).await;
+    assert_eq!(
+        (&shown["envelope_from"], &shown["header_from"]),
+        (&json!("bo@elsewhere.org"), &json!("bo@elsewhere.org"))
+    );
+}
+
+#[tokio::test]
 async fn a_forward_takes_the_attachments_with_it() {
     let world = World::new().await;
     let ann = inbox(&world, "ann").await;

@@ -125,6 +125,51 @@ async fn a_change_may_name_the_version_that_it_is_meant_for() {
 }
 
 #[tokio::test]
+async fn an_email_is_deleted_and_a_draft_sent_in_the_version_that_if_match_names() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let inbox = world.post(token, "/api/v1/inboxes", json!({"name": "ours"})).await.text("id");
+    let email = put(&world.context.store, &inbox.parse().unwrap(), b"Subject: x\r\n\r\nx\r\n").await.id;
+    let made = json!({"to": "bo@elsewhere.org", "text_body": "x"});
+    let [sent, deleted] = [
+        world.post(token, "/api/v1/drafts", made.clone()).await.text("id"),
+        world.post(token, "/api/v1/drafts", made.clone()).await.text("id"),
+    ];
+    let later = world.context.clock.now().after(std::time::Duration::from_secs(3600)).to_string();
+    let scheduled = json!({"to": "bo@elsewhere.org", "text_body": "x", "send_at": later});
+    let scheduled = world.post(token, "/api/v1/emails/send", scheduled).await.text("id");
+    for (method, path, shown, status) in [
+        // To Trash, then for good.
+        ("DELETE", format!("/api/v1/emails/{email}"), format!("/api/v1/emails/{email}"), 204),
+        ("DELETE", format!("/api/v1/emails/{email}"), format!("/api/v1/emails/{email}"), 204),
+        ("DELETE", format!("/api/v1/emails/{scheduled}"), format!("/api/v1/emails/{scheduled}"), 204),
+        ("DELETE", format!("/api/v1/drafts/{deleted}"), format!("/api/v1/drafts/{deleted}"), 204),
+        ("POST", format!("/api/v1/drafts/{sent}/send"), format!("/api/v1/drafts/{sent}"), 201),
+    ] {
+        let etag = async || world.get(token, &shown).await.header("etag").unwrap().to_owned();
+        let act = |tag: &str| World::send(world.request(method, token, &path).header("if-match", tag).json(&json!({})));
+        let first = etag().await;
+        let id = shown.rsplit('/').next().unwrap();
+        let label = json!({"add_labels": ["todo"], "remove_labels": ["unread"]});
+        let relabel = async || world.patch(token, &format!("/api/v1/emails/{id}"), label.clone()).await.status;
+        let star = json!({"add_labels": ["starred"]});
+        assert_eq!(relabel().await, 200);
+        assert_eq!(world.patch(token, &format!("/api/v1/emails/{id}"), star).await.status, 200);
+        let late = act(&first).await;
+        assert_eq!((late.status, late.code()), (412, "precondition_failed"), "{method} {path}");
+        let second = etag().await;
+        assert_ne!(first, second);
+        assert_eq!(act(&second).await.status, status, "{method} {path}");
+        let unstar = json!({"remove_labels": ["starred", "todo"]});
+        world.patch(token, &format!("/api/v1/emails/{id}"), unstar).await;
+    }
+    let queue = world.get(token, "/api/v1/queue").await.json();
+    assert_eq!(queue["data"].as_array().unwrap().len(), 1, "the scheduled email is not queued any more: {queue}");
+    let listed = world.get(token, &format!("/api/v1/emails?inbox={inbox}")).await.json();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1, "{listed}");
+}
+
+#[tokio::test]
 async fn an_answer_says_what_is_left_of_the_limit_that_it_was_charged_to() {
     let mut config = Config::default();
     (config.limits.creations_per_hour, config.limits.claims_per_hour) = (2, 7);

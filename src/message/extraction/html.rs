@@ -1,11 +1,13 @@
-//! HTML as lines: what is shown, how deep it is quoted, what the markup of mail programs says of it; and its links.
+//! HTML as lines: what is shown, how deep it is quoted, what the markup of mail programs says of it; its links; and what it hides.
 //!
 //! Invariant: an element's state is derived from its parent's, and at most [`DEEPEST`] elements are kept open, so that
 //! work is linear and memory bounded however deep elements are nested.
 
+use super::layout::Known;
 use super::lines::{LIMIT, Line, Lines, Mark};
-use super::markup::{Tag, Token, Tokens, decoded};
 use super::urls::{READ, is_link};
+use crate::message::hidden::{Characters, Findings, Look, Place, Sheet};
+use crate::message::markup::{Tag, Token, Tokens, decoded};
 
 /// Open elements whose state is kept.
 const DEEPEST: usize = 100;
@@ -17,6 +19,7 @@ const LINK_TEXT: usize = 300;
 pub(super) struct Page {
     pub lines: Lines,
     pub links: Vec<Anchor>,
+    pub hidden: Findings,
 }
 
 /// Something that can be clicked, in order of appearance.
@@ -36,7 +39,7 @@ pub(super) struct Anchor {
 struct State {
     depth: usize,
     mark: Mark,
-    is_hidden: bool,
+    look: Look,
     is_preformatted: bool,
     is_coloured: bool,
 }
@@ -49,9 +52,13 @@ struct Open<'a> {
     is_paragraph: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reader<'a> {
     page: Page,
+    sheet: Sheet,
+    characters: Characters,
+    /// The first element beyond [`DEEPEST`] that hides what is in it, and how many are open beyond there with it.
+    deep: Option<(usize, Look)>,
     line: Line,
     /// White space is due before the next text.
     space: Space,
@@ -74,13 +81,11 @@ enum Space {
 
 /// Reads a page.
 pub(super) fn read(html: &str) -> Page {
-    let mut reader = Reader::default();
+    let mut reader = Reader::new();
     for token in Tokens::of(html) {
-        if reader.page.lines.lines.len() >= LIMIT {
-            reader.page.lines.is_cut = true;
-            break;
-        }
+        reader.page.lines.is_cut |= reader.page.lines.lines.len() >= LIMIT;
         match token {
+            Token::Style(css) => reader.sheet.add(css),
             Token::Text(text) => reader.text(text),
             Token::Open(tag) => reader.open(&tag),
             Token::Close(name) => reader.close(name),
@@ -88,20 +93,45 @@ pub(super) fn read(html: &str) -> Page {
     }
     reader.end_link();
     reader.end_line();
+    reader.characters.end(&mut reader.page.hidden);
     reader.page
 }
 
 impl<'a> Reader<'a> {
+    fn new() -> Self {
+        Self {
+            page: Page::default(),
+            sheet: Sheet::default(),
+            characters: Characters::new(Place::Html),
+            deep: None,
+            line: Line::default(),
+            space: Space::None,
+            open: Vec::new(),
+            more_open: 0,
+            link: None,
+            is_divided: false,
+        }
+    }
+
     fn state(&self) -> State {
-        self.open.last().map(|open| open.state).unwrap_or_default()
+        let mut state = self.open.last().map(|open| open.state).unwrap_or_default();
+        if let Some((_, look)) = self.deep {
+            state.look = look;
+        }
+        state
     }
 
     fn text(&mut self, text: &str) {
         let state = self.state();
-        if state.is_hidden {
+        if let Some(reason) = state.look.hidden() {
+            self.page.hidden.hidden(reason, state.look.is_responsive(), &decoded(text));
             return;
         }
         for c in decoded(text).chars() {
+            self.characters.push(c, &mut self.page.hidden);
+            if self.page.lines.is_cut {
+                continue;
+            }
             match c {
                 '\n' if state.is_preformatted => {
                     self.end_line_or_leave_blank();
@@ -117,6 +147,7 @@ impl<'a> Reader<'a> {
     }
 
     fn push(&mut self, c: char, state: State) {
+        self.page.hidden.visible();
         let space = std::mem::take(&mut self.space) != Space::None;
         if self.line.text.is_empty() {
             self.line.depth = state.depth;
@@ -208,7 +239,7 @@ impl<'a> Reader<'a> {
         }
         if tag.is("a") || tag.is("area") {
             self.end_link();
-            self.link = facts.href.filter(|_| !state.is_hidden).map(Anchor::new);
+            self.link = facts.href.filter(|_| state.look.hidden().is_none()).map(Anchor::new);
             if tag.is("area") {
                 if let Some(link) = &mut self.link {
                     link.text = facts.alt.unwrap_or_default();
@@ -223,6 +254,9 @@ impl<'a> Reader<'a> {
             self.open.push(Open { name, state, is_paragraph: known.is_paragraph && !facts.is_tight });
         } else {
             self.more_open += 1;
+            if self.deep.is_none() && state.look.hidden().is_some() {
+                self.deep = Some((self.more_open, state.look));
+            }
         }
     }
 
@@ -235,6 +269,7 @@ impl<'a> Reader<'a> {
             self.space = self.space.max(Space::Soft);
         }
         if self.more_open > 0 {
+            self.deep = self.deep.filter(|(at, _)| *at < self.more_open);
             self.more_open -= 1;
             if known.is_block {
                 self.end_line();
@@ -271,7 +306,7 @@ impl<'a> Reader<'a> {
 
     fn end_link(&mut self) {
         let Some(mut link) = self.link.take() else { return };
-        if self.page.links.len() >= READ {
+        if self.page.links.len() >= READ || self.page.lines.is_cut {
             return;
         }
         if link.start == usize::MAX {
@@ -288,7 +323,7 @@ impl<'a> Reader<'a> {
         let mut state = self.state();
         let facts = Facts::of(tag);
         state.is_preformatted |= tag.is("pre") || facts.is_preformatted;
-        state.is_hidden |= facts.is_hidden;
+        state.look = state.look.inner(tag, &self.sheet);
         if let Some(is_coloured) = facts.is_coloured {
             state.is_coloured = is_coloured;
         }
@@ -318,64 +353,11 @@ impl Anchor {
     }
 }
 
-/// How an element is laid out.
-#[derive(Clone, Copy, Debug, Default)]
-struct Known {
-    is_block: bool,
-    is_paragraph: bool,
-    is_cell: bool,
-    is_void: bool,
-}
-
-impl Known {
-    fn of(tag: &Tag<'_>) -> Self {
-        Self::named(tag.name)
-    }
-
-    fn named(name: &str) -> Self {
-        let lower = name.to_ascii_lowercase();
-        let is_cell = matches!(lower.as_str(), "td" | "th");
-        let is_paragraph =
-            matches!(lower.as_str(), "p" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "ul" | "ol" | "dl" | "pre");
-        let is_block = is_paragraph
-            || matches!(
-                lower.as_str(),
-                "div"
-                    | "br"
-                    | "hr"
-                    | "tr"
-                    | "table"
-                    | "tbody"
-                    | "thead"
-                    | "li"
-                    | "blockquote"
-                    | "section"
-                    | "article"
-                    | "header"
-                    | "footer"
-                    | "center"
-                    | "address"
-                    | "dt"
-                    | "dd"
-                    | "form"
-                    | "body"
-                    | "html"
-                    | "caption"
-            );
-        let is_void = matches!(
-            lower.as_str(),
-            "br" | "hr" | "img" | "input" | "meta" | "link" | "area" | "base" | "col" | "wbr" | "source" | "embed"
-        );
-        Self { is_block, is_paragraph, is_cell, is_void }
-    }
-}
-
 /// What the attributes of a tag say.
 #[derive(Debug, Default)]
 struct Facts {
     href: Option<String>,
     alt: Option<String>,
-    is_hidden: bool,
     is_preformatted: bool,
     /// A paragraph without space around it.
     is_tight: bool,
@@ -415,7 +397,6 @@ impl Facts {
                         is_link(&url).then(|| url.split(['\r', '\n', '\t']).collect::<String>().trim().to_owned());
                 }
                 "alt" => facts.alt = Some(decoded(value).into_owned()),
-                "hidden" => facts.is_hidden = true,
                 "type" => facts.is_cited |= tag.is("blockquote") && value.eq_ignore_ascii_case("cite"),
                 "name" => facts.is_quote |= tag.is("div") && value.eq_ignore_ascii_case("quote"),
                 "class" | "id" => facts.name(tag, value),
@@ -447,7 +428,6 @@ impl Facts {
             let Some((name, value)) = declaration.split_once(':') else { continue };
             let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_ascii_lowercase());
             match name.as_str() {
-                "display" => self.is_hidden |= value.starts_with("none"),
                 "white-space" => self.is_preformatted |= value.starts_with("pre"),
                 "margin" | "margin-bottom" => self.is_tight |= value.starts_with('0'),
                 "color" => self.is_coloured = Some(is_vivid(&value)),

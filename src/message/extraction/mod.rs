@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `words`, `words.txt` | the words that programs and services use, by language |
 //! | `lines` | plain text as lines with their depth of quoting |
-//! | `html`, `markup` | the same of HTML, and its links |
+//! | `html`, `layout` | the same of HTML, its links, and what it hides |
 //! | `reply` | what the header says |
 //! | `quotes` | finds what is quoted, and what only looks like it |
 //! | `introductions` | "On … wrote:" and blocks of "From: … Sent: …" |
@@ -20,9 +20,9 @@ mod candidates;
 mod codes;
 mod html;
 mod introductions;
+mod layout;
 mod lines;
 mod links;
-mod markup;
 mod quotes;
 mod reply;
 mod signatures;
@@ -36,6 +36,7 @@ use self::lines::{Line, Lines};
 use self::reply::Reply;
 use super::addresses;
 use super::fields::Header;
+use super::hidden::{Characters, Findings, HiddenText, Place, without_tags};
 use super::text::Content;
 use super::words::{decoded_words, is_control, without_controls};
 use mail_parser::decoders::html::html_to_text;
@@ -49,16 +50,26 @@ pub(crate) struct Extraction {
     pub codes: Vec<Code>,
     /// Confirmations first, then the others, each group in order of appearance; each URL once.
     pub links: Vec<Link>,
+    /// What a reader does not see. Of it, what is in HTML is not in `text`, nor are tag characters.
+    pub hidden: Vec<HiddenText>,
 }
 
 /// Extracts from a message: its own header and its content as displayed.
 pub(crate) fn extract(header: &Header<'_>, content: &Content) -> Extraction {
     let subject = header.find("Subject").map(decoded_words).unwrap_or_default();
     let author = addresses::mailboxes(header, "From").next().and_then(|mailbox| mailbox.display_name());
+    let mut findings = Findings::default();
+    Characters::read(Place::Subject, &subject, &mut findings);
+    Characters::read(Place::From, author.as_deref().unwrap_or_default(), &mut findings);
+    Characters::read(Place::Text, content.text.as_deref().unwrap_or_default(), &mut findings);
+    for name in content.attachments.iter().filter_map(|attachment| attachment.filename.as_deref()) {
+        Characters::read(Place::Filename, name, &mut findings);
+    }
     let answers = ["In-Reply-To", "References"].iter().any(|name| header.find(name).is_some());
     let reply = Reply::new(&subject, author.as_deref(), answers);
 
-    let page = content.html.as_deref().map(html::read);
+    let mut page = content.html.as_deref().map(html::read);
+    let of_page = page.as_mut().map(|page| std::mem::take(&mut page.hidden)).unwrap_or_default();
     let plain = content.text.as_deref().map(|text| lines::of_text(text, content.flow));
     let empty = Lines::default();
     let shown = match (&page, &plain) {
@@ -84,11 +95,18 @@ pub(crate) fn extract(header: &Header<'_>, content: &Content) -> Extraction {
         (None, None) => Vec::new(),
     };
     let whole = || content.text.clone().or_else(|| content.html.as_deref().map(html_to_text)).unwrap_or_default();
-    let text = if shown.is_cut { whole() } else { text_of(&kept) };
+    let mut text = if shown.is_cut { whole() } else { text_of(&kept) };
+    if text.trim().is_empty() && !of_page.is_empty() {
+        // All of it is hidden.
+        text = whole();
+    }
+    let text = Some(without_tags(text.clone())).filter(|rest| !rest.trim().is_empty()).unwrap_or(text);
+    let mut hidden = findings.into_list();
+    hidden.extend(of_page.into_list());
     let codes = codes.into_iter().map(|code| Code { context: without_controls(code.context), ..code });
     let links = links::in_order(&subject, found).into_iter().filter(|link| !link.url.contains(is_control));
     let links = links.map(|link| Link { text: without_controls(link.text), ..link });
-    Extraction { text, codes: codes.collect(), links: links.collect() }
+    Extraction { text, codes: codes.collect(), links: links.collect(), hidden }
 }
 
 fn text_of(lines: &[&Line]) -> String {

@@ -32,7 +32,7 @@ const ROWS: &str = "
     INSERT INTO body_unnamed SELECT id FROM body LIMIT 1;
     INSERT INTO body_released (body_id) SELECT id FROM body LIMIT 1;
     INSERT INTO thread_reference SELECT inbox_id, 5, id FROM thread LIMIT 1;
-    INSERT INTO sent_email VALUES ('msg_1', 'I', '[]', 'reply', '{}', 5, 1);
+    INSERT INTO sent_email VALUES ('msg_1', 'I', '[]', 'reply', '{}', 5, 1, 'thr_1');
     INSERT INTO sent_result VALUES ('msg_1', 'b@c.test', 1, '550 no', 'mx.c.test', 7);
     INSERT INTO label VALUES ('lbl_1', 'A', 'Urgent', 'urgent', '#ff0000', 1, 2);
     INSERT INTO access_entry VALUES ('ace_1', 'A', 'I', 'receive', 'block', 'example.org', 1);

@@ -270,7 +270,7 @@ impl Store {
 }
 
 /// Removes a submission and its recipients. False if there is no such submission.
-pub(super) fn remove(connection: &Transaction<'_>, id: &SubmissionId) -> Result<bool, StoreError> {
+pub(in crate::store) fn remove(connection: &Transaction<'_>, id: &SubmissionId) -> Result<bool, StoreError> {
     rows::remove(connection, id)?;
     remove_settled(connection, id)
 }

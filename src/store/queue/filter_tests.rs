@@ -3,7 +3,7 @@
 use super::*;
 use crate::resources::concurrency::{DestinationLimits, Scope};
 use crate::store::jobs;
-use crate::store::testing::{assert_due, inbox, limits, outgoing, store_with_account};
+use crate::store::testing::{NO_LIMITS, assert_due, inbox, limits, outgoing, store_with_account};
 use std::collections::BTreeSet;
 use tempfile::TempDir;
 
@@ -29,7 +29,7 @@ impl Fixture {
         let mut new = outgoing(&self.account, &self.inbox, rcpt_to, b"body\r\n");
         change(&mut new);
         let id = new.id.clone();
-        self.store.submission_accept(new, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+        self.store.submission_accept(new, NO_LIMITS, limits(u64::MAX).quota).await.unwrap();
         id
     }
 

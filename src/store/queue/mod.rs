@@ -16,6 +16,7 @@ mod tests;
 
 #[cfg(test)]
 use attempts::AttemptKey;
+pub(super) use attempts::remove;
 pub use attempts::{
     BounceMessage, Deferral, Due, DueDelivery, End, Ended, NewOutgoing, QueuedMessage, Settled, Settlement, Wait,
 };
@@ -32,7 +33,7 @@ use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
 use super::room::{self, DeliverError, Quota};
 use super::sent::{self, Note};
-use super::{Store, StoreError, Transaction, bodies, content, email_changes, mailboxes};
+use super::{Store, StoreError, Transaction, bodies, content, email_changes, mailboxes, threads};
 use crate::address::Address;
 use crate::address::InboxName;
 use crate::clock::Timestamp;
@@ -94,6 +95,15 @@ pub struct NewSubmission {
     pub expires_at: Timestamp,
 }
 
+/// What an account may send.
+#[derive(Clone, Copy, Debug)]
+pub struct SendLimits {
+    /// Octets in the queue.
+    pub queue_size: u64,
+    /// Messages per hour in one thread that its inbox has.
+    pub thread_messages_per_hour: u32,
+}
+
 /// The header block of the copy in Sent.
 #[derive(Debug)]
 pub enum SentCopy {
@@ -106,11 +116,11 @@ pub enum SentCopy {
 impl Store {
     /// Accepts a message in one commit: the body, the copies for local recipients and for Sent, and, for remote recipients, both
     /// header blocks and one row each. The status of the domain may have changed since it was read; it is not compared here,
-    /// since each attempt reads it again. `queue_size` is the maximum of octets that the account may have in the queue.
+    /// since each attempt reads it again.
     pub(crate) async fn submission_accept(
         &self,
         new: NewSubmission,
-        queue_size: u64,
+        limits: SendLimits,
         quota: Quota,
     ) -> Result<(), AcceptError> {
         self.check_disk()?;
@@ -124,12 +134,12 @@ impl Store {
         }
         let object = body.object();
         let accepted =
-            self.write_serialized(&hot_rows, move |transaction| accept(transaction, &new, &body, queue_size, quota));
+            self.write_serialized(&hot_rows, move |transaction| accept(transaction, &new, &body, limits, quota));
         accepted.await.inspect(|()| object.iter().for_each(NewObject::committed))
     }
 }
 
-/// All but `NoSuchDraft` are temporary errors to a client.
+/// All but those of the draft are temporary errors to a client.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
     #[error("the account's queue is full: the limit is {0} octets")]
@@ -139,6 +149,10 @@ pub enum AcceptError {
     InboxFull(Vec<InboxId>),
     #[error("there is no such draft")]
     NoSuchDraft,
+    #[error("the draft has changed")]
+    DraftChanged,
+    #[error("the inbox has sent {limit} messages in this thread within an hour, which is the limit")]
+    ThreadFull { limit: u32, until: Timestamp },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -147,6 +161,7 @@ impl From<RemoveDraftError> for AcceptError {
     fn from(error: RemoveDraftError) -> Self {
         match error {
             RemoveDraftError::Gone => Self::NoSuchDraft,
+            RemoveDraftError::Changed => Self::DraftChanged,
             RemoveDraftError::Store(error) => Self::Store(error),
         }
     }
@@ -175,7 +190,7 @@ fn accept(
     transaction: &Transaction<'_>,
     new: &NewSubmission,
     body: &NewBody,
-    queue_size: u64,
+    limits: SendLimits,
     quota: Quota,
 ) -> Result<(), AcceptError> {
     if let Some(draft) = &new.note.draft {
@@ -188,6 +203,15 @@ fn accept(
         Some(SentCopy::WithHeader(header)) => Some(header),
         None => None,
     };
+    let threading = Threading::of(sent_header.unwrap_or(&new.outgoing_header));
+    let email_id = MessageId::of_sent(&new.id);
+    let thread = threads::of_reply(transaction, &new.inbox, &email_id, &threading)?;
+    if let Some(thread) = &thread {
+        let limit = limits.thread_messages_per_hour;
+        if let Some(until) = sent::next_in_thread(transaction, thread, limit, new.now)? {
+            return Err(AcceptError::ThreadFull { limit, until });
+        }
+    }
     let sent_octets = sent_header.map(|header| (&new.inbox, room::octets(header.len(), body_size)));
     let local_octets = new.local.iter().flat_map(|local| local.octets(body_size));
     room::check(transaction, local_octets.chain(sent_octets), quota)?;
@@ -205,7 +229,7 @@ fn accept(
             _ => content::insert_content(transaction, header, body, body_size)?,
         };
         let copy = NewMessage {
-            id: MessageId::of_sent(&new.id),
+            id: email_id,
             inbox: &new.inbox,
             mailbox: mailboxes::of_kind(transaction, &new.inbox, MailboxKind::Sent)?,
             content,
@@ -214,14 +238,14 @@ fn accept(
             mail_from: &new.mail_from.to_string(),
             rcpt_to: "",
             internal_date: new.arrived_at,
-            threading: &Threading::of(header),
+            threading: &threading,
         };
         message_rows::insert(transaction, &copy)?;
     }
-    sent::insert(transaction, new)?;
+    sent::insert(transaction, new, thread.as_ref())?;
     let (submission_id, inbox_id) = (new.id.clone(), new.inbox.clone());
     let remote_recipients = match outgoing {
-        Some(outgoing) if !new.rcpt_to.is_empty() => enqueue(transaction, new, body, outgoing, queue_size)?,
+        Some(outgoing) if !new.rcpt_to.is_empty() => enqueue(transaction, new, body, outgoing, limits.queue_size)?,
         _ => 0,
     };
     let event = Event::EmailAccepted(NewEmail { submission_id, inbox_id, remote_recipients });

@@ -10,7 +10,7 @@ use crate::resources::concurrency::{DestinationLimits, Scope};
 use crate::store::deliver::LocalDelivery;
 use crate::store::jobs::{self, JobKey, Lease};
 use crate::store::routing::Route;
-use crate::store::testing::{assert_due, inbox, limits, outgoing, store_with_account};
+use crate::store::testing::{NO_LIMITS, assert_due, inbox, limits, outgoing, store_with_account};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -106,7 +106,7 @@ async fn recipients_share_a_body_which_is_deleted_when_the_last_is_settled() {
     let mut rcpt_to: Vec<&str> = rcpt_to.iter().map(String::as_str).collect();
     // A duplicate: domains are compared without regard to case, remote local parts exactly.
     rcpt_to.push("r0@D0.example");
-    fixture.store.submission_accept(fixture.message(&rcpt_to), u64::MAX, limits(u64::MAX).quota).await.unwrap();
+    fixture.store.submission_accept(fixture.message(&rcpt_to), NO_LIMITS, limits(u64::MAX).quota).await.unwrap();
     assert_eq!(
         [fixture.count("body").await, fixture.count("content").await, fixture.count("delivery").await],
         [1, 2, 10]
@@ -129,7 +129,7 @@ async fn a_message_that_leaves_the_queue_releases_its_body_unless_the_copy_in_se
     let fixture = Fixture::open().await;
     for (sent, released) in [(Some(SentCopy::AsItLeaves), 0), (None, 1)] {
         let new = NewSubmission { sent, ..fixture.message(&["a@example.org"]) };
-        fixture.store.submission_accept(new, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+        fixture.store.submission_accept(new, NO_LIMITS, limits(u64::MAX).quota).await.unwrap();
         let due = fixture.claim(at(0)).await.pop().unwrap();
         assert_eq!(fixture.settle(settlement(&due)).await, Settled::Recorded);
         let count =
@@ -145,7 +145,7 @@ async fn a_claimed_attempt_belongs_to_its_runner_until_the_lease_expires_or_the_
     let fixture = Fixture::open().await;
     fixture
         .store
-        .submission_accept(fixture.message(&["a@example.org"]), u64::MAX, limits(u64::MAX).quota)
+        .submission_accept(fixture.message(&["a@example.org"]), NO_LIMITS, limits(u64::MAX).quota)
         .await
         .unwrap();
     let first = fixture.claim(at(0)).await;
@@ -192,7 +192,7 @@ async fn a_bounce_and_a_local_copy_are_delivered_with_the_settlement() {
         .store
         .submission_accept(
             fixture.message(&["friend@inboxlayer.dev", "nobody@inboxlayer.dev"]),
-            u64::MAX,
+            NO_LIMITS,
             limits(u64::MAX).quota,
         )
         .await
@@ -236,7 +236,7 @@ async fn a_deferred_message_is_listed_with_its_reply_and_can_be_retried_or_dropp
     let fixture = Fixture::open().await;
     let message = fixture.message(&["a@example.org"]);
     let id = message.id.clone();
-    fixture.store.submission_accept(message, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+    fixture.store.submission_accept(message, NO_LIMITS, limits(u64::MAX).quota).await.unwrap();
     let due = fixture.claim(at(0)).await.pop().unwrap();
     let deferral = Deferral {
         delivery: due.deliveries[0].id.clone(),
@@ -284,7 +284,7 @@ async fn a_message_deferred_for_a_domain_that_changed_during_the_attempt_is_due_
         let claim = "INSERT INTO custom_domain (id, account_id, name, status, on_unverified, dkim_tokens, created_at, updated_at)
                      VALUES (?1, ?2, 'acme.com', 'pending', 'hold', 'one two three', 0, 0)";
         fixture.store.write(move |c| c.execute(claim, params![domain, account])).await.unwrap();
-        fixture.store.submission_accept(held, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+        fixture.store.submission_accept(held, NO_LIMITS, limits(u64::MAX).quota).await.unwrap();
         let due = fixture.claim(at(0)).await.pop().unwrap();
         assert!(due.queued.is_held);
         // After the attempt has read the domain.
@@ -315,7 +315,7 @@ async fn a_new_identity_replaces_the_outgoing_header_block() {
     let domain = VerifiedDomain::of(&claim).unwrap();
     let identity = SendIdentity::Custom { local: "hello".parse().unwrap(), domain };
     let message = NewSubmission { mail_from: identity.address(), identity, ..fixture.message(&["a@example.org"]) };
-    fixture.store.submission_accept(message, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+    fixture.store.submission_accept(message, NO_LIMITS, limits(u64::MAX).quota).await.unwrap();
     let from = "hello@inboxlayer.dev".parse().unwrap();
     let header = b"From: hello@inboxlayer.dev\r\n\r\n".to_vec();
     let new = NewOutgoing {
@@ -346,7 +346,11 @@ async fn a_destination_is_limited_to_its_concurrency() {
     for _ in 0..6 {
         fixture
             .store
-            .submission_accept(fixture.message(&["a@big.example", "a@small.example"]), u64::MAX, limits(u64::MAX).quota)
+            .submission_accept(
+                fixture.message(&["a@big.example", "a@small.example"]),
+                NO_LIMITS,
+                limits(u64::MAX).quota,
+            )
             .await
             .unwrap();
     }
@@ -370,7 +374,7 @@ async fn a_backlog_of_one_account_does_not_delay_the_others() {
     for number in 0..3 {
         let many: Vec<String> = (0..1000).map(|i| format!("a@slow{number}-{i}.example")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        fixture.store.submission_accept(fixture.message(&many), u64::MAX, limits(u64::MAX).quota).await.unwrap();
+        fixture.store.submission_accept(fixture.message(&many), NO_LIMITS, limits(u64::MAX).quota).await.unwrap();
     }
     let first = fixture.account.clone();
     let others: Vec<AccountId> = (0..3).map(|_| AccountId::new()).collect();
@@ -383,7 +387,7 @@ async fn a_backlog_of_one_account_does_not_delay_the_others() {
         fixture.account = account.clone();
         fixture.inbox = inbox(&fixture.store, account, ["one", "two", "three"][number]).await;
         let late = NewSubmission { now: at(60), ..fixture.message(&["b@example.org"]) };
-        fixture.store.submission_accept(late, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+        fixture.store.submission_accept(late, NO_LIMITS, limits(u64::MAX).quota).await.unwrap();
     }
     let of = |due: &[Due], account: &AccountId| due.iter().filter(|due| due.queued.account == *account).count();
     let Claimed { due, waiting } = fixture.claim_while_running(at(60), [], 8).await;
@@ -400,7 +404,7 @@ async fn claims_use_indexes() {
     let fixture = Fixture::open().await;
     fixture
         .store
-        .submission_accept(fixture.message(&["a@example.org"]), u64::MAX, limits(u64::MAX).quota)
+        .submission_accept(fixture.message(&["a@example.org"]), NO_LIMITS, limits(u64::MAX).quota)
         .await
         .unwrap();
     let plan = |sql: &'static str| {
@@ -420,4 +424,42 @@ async fn claims_use_indexes() {
         let plan = plan(sql).await;
         assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
     }
+}
+
+#[tokio::test]
+async fn messages_of_a_thread_are_limited_per_hour_with_and_without_copies_in_sent() {
+    let fixture = Fixture::open().await;
+    let other = inbox(&fixture.store, &fixture.account, "other").await;
+    let limits_of_two = SendLimits { thread_messages_per_hour: 2, ..NO_LIMITS };
+    let send = async |inbox: &InboxId, header: &str, saved: bool, now: Timestamp| {
+        let header = header.replace('\n', "\r\n").into_bytes();
+        let new = NewSubmission {
+            inbox: inbox.clone(),
+            outgoing_header: header,
+            sent: saved.then_some(SentCopy::AsItLeaves),
+            now,
+            ..fixture.message(&["a@example.org"])
+        };
+        fixture.store.submission_accept(new, limits_of_two, limits(u64::MAX).quota).await
+    };
+    let until = |result: Result<(), AcceptError>| match result {
+        Err(AcceptError::ThreadFull { limit: 2, until }) => until,
+        other => panic!("{other:?}"),
+    };
+    let first = "From: hello@inboxlayer.dev\nTo: a@example.org\nMessage-ID: <1@x>\nSubject: Lunch\n\n";
+    let by_reference = "Message-ID: <2@x>\nIn-Reply-To: <1@x>\n\n";
+    let by_subject = "From: hello@inboxlayer.dev\nTo: a@example.org\nSubject: Re: lunch\n\n";
+    send(&fixture.inbox, first, true, at(0)).await.unwrap();
+    send(&fixture.inbox, by_reference, true, at(10)).await.unwrap();
+    send(&fixture.inbox, by_subject, false, at(20)).await.unwrap();
+    assert_eq!(until(send(&fixture.inbox, by_reference, true, at(30)).await), at(3610));
+    assert_eq!(until(send(&fixture.inbox, by_subject, false, at(3609)).await), at(3610));
+    // Another thread, and the same one in another inbox.
+    for n in 0..3 {
+        send(&fixture.inbox, &first.replace("1@x", &format!("{n}@y")), true, at(30)).await.unwrap();
+    }
+    send(&other, by_reference, true, at(30)).await.unwrap();
+    send(&other, by_reference, true, at(30)).await.unwrap();
+    send(&fixture.inbox, by_reference, false, at(3610)).await.unwrap();
+    assert_eq!(until(send(&fixture.inbox, by_reference, true, at(3611)).await), at(3620));
 }

@@ -98,7 +98,7 @@ async fn candidates_are_what_is_not_indexed_and_what_has_the_trigrams() {
 
     // What is removed is out of the index with it.
     let gone = ids[1].clone();
-    store.email_remove(&two, &gone).await.unwrap();
+    store.email_remove(&two, &gone, Default::default()).await.unwrap();
     assert_eq!(candidates(&store, &in_two, "needle").await, newest_first(&[4]));
     let sql = "SELECT 1 FROM search_document WHERE message_id = ?1";
     assert!(!store.read(move |c| c.exists(sql, params![gone])).await.unwrap());

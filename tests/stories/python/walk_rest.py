@@ -29,7 +29,8 @@ class RestActions:
 
     def rest_reply(self):
         to = self.random.choice([None, self.recipients()])
-        self.answer("reply", "Re:", {"text_body": "Yes.", **({"to": to} if to else {})}, to)
+        # Also to itself.
+        self.answer("reply", "Re:", {"text_body": "Yes.", "force": True, **({"to": to} if to else {})}, to)
 
     def rest_forward(self):
         to = self.recipients()

@@ -47,7 +47,9 @@ assert.deepEqual(read.labels, ["archive", "urgent"]);
 const label = ok(await api.POST("/api/v1/mailbox_labels", { body: { name: "Needs reply", color: "#ff8800" } }));
 assert.equal(label.slug, "needs-reply");
 
-const reply = ok(await api.POST("/api/v1/emails/{id}/reply", { params: { path }, body: { text_body: "Thank you." } }));
+const answer = { text_body: "Thank you." };
+refused(await api.POST("/api/v1/emails/{id}/reply", { params: { path }, body: answer }), 409, "reply_to_self");
+const reply = ok(await api.POST("/api/v1/emails/{id}/reply", { params: { path }, body: { ...answer, force: true } }));
 const threads = ok(await api.GET("/api/v1/email_threads", { params: { query: { inbox: inbox.id } } })).data;
 assert.ok(reply.message_id && threads.length === 1 && (threads[0]?.email_count ?? 0) >= 3);
 

@@ -52,6 +52,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 17, sql: &[include_str!("webhooks.sql")] },
     // An older program sends compressed events as they are.
     Migration { minimum_reader: 19, sql: &[include_str!("webhook_limits.sql")] },
+    Migration { minimum_reader: 19, sql: &[include_str!("sent_threads.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]

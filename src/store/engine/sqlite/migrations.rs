@@ -62,6 +62,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 31, sql: include_str!("migrations/0032.sql") },
     // An older program sends compressed events as they are.
     contract(33, include_str!("migrations/0033.sql")),
+    Migration { minimum_reader: 33, sql: include_str!("migrations/0034.sql") },
 ];
 
 /// After any of these, the database is unchanged.

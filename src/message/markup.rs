@@ -1,7 +1,7 @@
 //! Reads HTML as tags and text, as browsers do where mail needs it. Invariant: every octet is looked at a fixed number of
-//! times; comments, style sheets, scripts and titles are passed over; what is no tag is text.
+//! times; comments, scripts and titles are passed over; what is no tag is text.
 
-use crate::message::octets_read;
+use super::octets_read;
 use mail_parser::decoders::html::add_html_token;
 use std::borrow::Cow;
 
@@ -12,6 +12,8 @@ const LONGEST_REFERENCE: usize = 32;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
+    /// A style sheet.
+    Style(&'a str),
     /// With its character references.
     Text(&'a str),
     Open(Tag<'a>),
@@ -61,14 +63,18 @@ impl<'a> Tokens<'a> {
         self.take(at.map_or(self.rest.len(), |at| at + end.len()));
     }
 
-    /// Passes over the content of an element that is not shown.
-    fn pass_content(&mut self, name: &str) {
+    /// Passes over the content of an element that is not shown, and returns it.
+    fn pass_content(&mut self, name: &str) -> &'a str {
+        let content = self.rest;
         while !self.rest.is_empty() {
             self.pass("</");
             if self.rest.get(..name.len()).is_some_and(|found| found.eq_ignore_ascii_case(name)) {
-                return self.pass(">");
+                let length = content.len() - self.rest.len();
+                self.pass(">");
+                return content.get(..length.saturating_sub("</".len())).unwrap_or_default();
             }
         }
+        content
     }
 
     fn text(&mut self, octets: usize) -> Option<Token<'a>> {
@@ -113,7 +119,10 @@ impl<'a> Iterator for Tokens<'a> {
                 return Some(Token::Close(name));
             }
             if NOT_SHOWN.iter().any(|hidden| name.eq_ignore_ascii_case(hidden)) {
-                self.pass_content(name);
+                let content = self.pass_content(name);
+                if name.eq_ignore_ascii_case("style") {
+                    return Some(Token::Style(content));
+                }
                 continue;
             }
             return Some(Token::Open(Tag { name, attributes: inner.get(name.len()..).unwrap_or_default() }));
