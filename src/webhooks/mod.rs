@@ -245,8 +245,10 @@ impl Webhooks {
         which: Which,
     ) -> Result<(usize, bool), RedeliverError> {
         let Shared { store, clock, limits, redelivering, .. } = &*self.shared;
+        let store = store.for_account(account);
+        store.webhook_get(account, id).await?.ok_or(RedeliverError::NotFound)?;
         let _one_at_a_time = redelivering.begin(account).map_err(|Busy| RedeliverError::Busy)?;
-        let made = store.for_account(account).webhook_redeliver(account, id, which, *limits, clock.now()).await?;
+        let made = store.webhook_redeliver(account, id, which, *limits, clock.now()).await?;
         self.deliveries.wake();
         Ok(made)
     }
