@@ -273,7 +273,10 @@ pub(super) static TOOLS: [Tool; 18] = [
         path: "/api/v1/emails/{id}/reply",
         parameters: &[
             EMAIL_ID,
-            &[Parameter::body("reply_all", Kind::Flag, "To all others who got the email, too.")],
+            &[
+                Parameter::body("reply_all", Kind::Flag, "To all others who got the email, too."),
+                Parameter::body("force", Kind::Flag, "Also to automatic mail, to a list, or to the inbox itself."),
+            ],
             ADDRESSED,
             CONTENT,
             SEND_AT,
