@@ -11,12 +11,12 @@ pub(super) struct Failure {
     pub(super) message: String,
     /// The same call may succeed later.
     retryable: bool,
-    retry_after_seconds: Option<u64>,
+    retry_after_seconds: Option<u32>,
     next_action: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<Wrong>,
+    #[serde(skip_serializing_if = "<[Wrong]>::is_empty")]
+    errors: Box<[Wrong]>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    existing_id: Option<String>,
+    existing_id: Option<Box<str>>,
 }
 
 /// An argument that is wrong.
@@ -34,11 +34,11 @@ struct Problem {
     detail: String,
     fix: String,
     errors: Vec<Wrong>,
-    existing_id: Option<String>,
+    existing_id: Option<Box<str>>,
 }
 
 impl Failure {
-    pub(super) fn of_problem(body: &Value, retry_after: Option<u64>) -> Self {
+    pub(super) fn of_problem(body: &Value, retry_after: Option<u32>) -> Self {
         let Ok(problem) = Problem::deserialize(body) else { return Self::unavailable() };
         if problem.code.is_empty() {
             return Self::unavailable();
@@ -53,7 +53,7 @@ impl Failure {
             retryable: retry_after.is_some(),
             retry_after_seconds: retry_after,
             next_action,
-            errors: problem.errors,
+            errors: problem.errors.into(),
             existing_id: problem.existing_id,
         }
     }
@@ -67,27 +67,27 @@ impl Failure {
             retryable: false,
             retry_after_seconds: None,
             next_action: "Correct the arguments listed in `errors` and call the tool again.".to_owned(),
-            errors,
+            errors: errors.into(),
             existing_id: None,
         }
     }
 
     /// A temporary fault.
     pub(super) fn unavailable() -> Self {
-        const SECONDS: u64 = 5;
+        const SECONDS: u32 = 5;
         Self {
             code: "unavailable".to_owned(),
             message: "A temporary fault of the server; the call itself is valid.".to_owned(),
             retryable: true,
             retry_after_seconds: Some(SECONDS),
             next_action: again_after(SECONDS),
-            errors: Vec::new(),
+            errors: Box::default(),
             existing_id: None,
         }
     }
 }
 
-fn again_after(seconds: u64) -> String {
+fn again_after(seconds: u32) -> String {
     format!("Call the tool again with the same arguments after {seconds} seconds.")
 }
 

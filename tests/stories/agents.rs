@@ -201,7 +201,9 @@ fn what_is_malformed_is_refused_and_never_a_fault() {
     let usual = [token, json_type, ACCEPT];
     let ping = || json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string().into_bytes();
     let deep = "[".repeat(100_000).into_bytes();
-    let cases: &[(u16, &str, Vec<u8>, &[(&str, &str)])] = &[
+    /// Status, name, body, further fields of the header.
+    type Case<'a> = (u16, &'a str, Vec<u8>, &'a [(&'a str, &'a str)]);
+    let cases: &[Case<'_>] = &[
         (400, "POST", b"{".to_vec(), &usual),
         (400, "POST", Vec::new(), &usual),
         (400, "POST", vec![0xff; 100], &usual),

@@ -104,7 +104,7 @@ impl Style {
             "display" => self.is_not_displayed = Some(value == "none"),
             "visibility" => {
                 let is_inherited = matches!(value, "inherit" | "unset");
-                self.is_invisible = (!is_inherited).then(|| matches!(value, "hidden" | "collapse"));
+                self.is_invisible = (!is_inherited).then_some(matches!(value, "hidden" | "collapse"));
             }
             "opacity" => self.has_no_opacity = share(value).map(|share| share <= 0.05),
             "filter" | "-ms-filter" => {

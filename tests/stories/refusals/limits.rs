@@ -447,7 +447,7 @@ fn every_limit_is_read_by_the_daemon_and_tried_by_a_story() {
         }
         all
     };
-    let stories = read("tests/stories/refusals", "no.rs");
+    let stories = read("tests/stories", "no.rs");
     let program: String = std::fs::read_dir(root.join("src"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
