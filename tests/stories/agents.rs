@@ -201,7 +201,7 @@ fn what_is_malformed_is_refused_and_never_a_fault() {
     let usual = [token, json_type, ACCEPT];
     let ping = || json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string().into_bytes();
     let deep = "[".repeat(100_000).into_bytes();
-    /// Status, name, body, further fields of the header.
+    /// Status, method, body, fields of the header.
     type Case<'a> = (u16, &'a str, Vec<u8>, &'a [(&'a str, &'a str)]);
     let cases: &[Case<'_>] = &[
         (400, "POST", b"{".to_vec(), &usual),
