@@ -27,31 +27,3 @@ fn subscriptions_and_waiting_deliveries_of_an_account() {
     api.delete(&path).expect(204);
     subscribe().expect(201);
 }
-
-#[test]
-fn octets_of_waiting_deliveries_of_an_account() {
-    let inside = "[webhooks]\nallow_networks = [\"127.0.0.0/8\"]";
-    // Half of it is for what waits.
-    let scene = Scene::with(&format!("webhook_octets = 8192\n{inside}"));
-    let api = Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
-    // Nothing listens there.
-    let body = json!({"url": "http://127.0.0.1:1/", "events": ["email.received"]});
-    let path = format!(
-        "/api/v1/webhook_subscriptions/{}",
-        api.post("/api/v1/webhook_subscriptions", body).expect(201).at("/id")
-    );
-    // Longer than its share, also when it is compressed.
-    let text: String = (0..4000_u32).map(|n| format!("{:08x}\n", n.wrapping_mul(2_654_435_761))).collect();
-    let email =
-        json!({"inbox_id": scene.inbox, "from": "a@elsewhere.example", "to": "b@elsewhere.example", "text_body": text});
-    for _ in 0..4 {
-        api.post("/api/v1/emails", email.clone()).expect(201);
-    }
-    let all = api.poll(&format!("{path}/deliveries"), |answer| rows(&answer.body).len() == 4);
-    let errors = rows(&all.body)
-        .iter()
-        .filter(|row| row["state"] == "failed")
-        .map(|row| row["attempts"][0]["error"].to_string());
-    let errors: Vec<String> = errors.collect();
-    assert!(!errors.is_empty() && errors.iter().all(|error| error.contains("KiB of deliveries")), "{}", all.text);
-}
