@@ -32,7 +32,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What looks like an API token in one message and is looked up, at most.
+/// Words of the form of an API token in one message that are looked up, at most.
 const TOKENS: usize = 100;
 
 /// A message submitted by a client.

@@ -32,6 +32,7 @@ pub(super) const WHOLE_EMAIL: Picked = Picked {
         "codes",
         "links",
         "attachments",
+        "hidden_text",
         "status",
         "recipients",
     ],

@@ -9,7 +9,7 @@ const PRECEDENCES: [&str; 4] = ["bulk", "list", "junk", "auto_reply"];
 /// Characters of a value that are shown.
 const SHOWN: usize = 60;
 
-/// What says so.
+/// Why a message is taken for automatic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Automatic {
     /// The value of Auto-Submitted.

@@ -4,9 +4,9 @@
 //! selector after a character. They count in a row that no text has.
 
 use super::found::{Findings, HiddenText, Kind, Place, Reason};
-use super::shapeless::{is_selector, is_space, is_tag, is_zero_width};
+use super::invisible::{is_selector, is_space, is_tag, is_zero_width};
 
-/// Characters without a shape in a row.
+/// Invisible characters in a row.
 const ZERO_WIDTHS: usize = 8;
 const SELECTORS: usize = 3;
 /// Tags of a flag, at most, with the one that ends them.
@@ -129,12 +129,12 @@ fn is_periodic(row: &[char]) -> bool {
     let row: Vec<char> = row.iter().map(|c| if is_space(*c) { ' ' } else { *c }).collect();
     let mut spaced = row;
     spaced.dedup_by(|one, other| *one == ' ' && *other == ' ');
-    let shapes: Vec<char> = spaced.iter().copied().filter(|c| *c != ' ').collect();
+    let visible: Vec<char> = spaced.iter().copied().filter(|c| *c != ' ').collect();
     let repeats = |all: &[char]| {
         (1..=PERIOD.min(all.len() / 2))
             .any(|period| all.iter().zip(all.iter().skip(period)).all(|(one, other)| one == other))
     };
-    repeats(&spaced) || repeats(&shapes)
+    repeats(&spaced) || repeats(&visible)
 }
 
 /// A text without tag characters, but for those of flags.

@@ -117,7 +117,7 @@ impl Colour {
     }
 
     /// True if text of this colour is not seen on that background.
-    pub fn is_lost_on(self, background: Self) -> bool {
+    pub fn is_invisible_on(self, background: Self) -> bool {
         match (self, background) {
             (Self::Opaque(text), Self::Opaque(behind)) => {
                 text.into_iter().zip(behind).all(|(one, other)| one.abs_diff(other) <= SAME)
@@ -170,7 +170,7 @@ mod tests {
         ] {
             assert_eq!(Colour::of_background(value), wanted, "{value}");
         }
-        assert!(Colour::read("#fefefe").unwrap().is_lost_on(Colour::WHITE));
-        assert!(!Colour::read("#ddd").unwrap().is_lost_on(Colour::WHITE));
+        assert!(Colour::read("#fefefe").unwrap().is_invisible_on(Colour::WHITE));
+        assert!(!Colour::read("#ddd").unwrap().is_invisible_on(Colour::WHITE));
     }
 }

@@ -1,6 +1,6 @@
 //! What was found.
 
-use super::shapeless::is_blank;
+use super::invisible::is_blank;
 use serde::Serialize;
 use std::collections::VecDeque;
 use utoipa::ToSchema;
@@ -50,7 +50,7 @@ pub(crate) enum Reason {
     NoSize,
     /// Unicode tag characters (U+E0000 to U+E007F), which carry ASCII.
     TagCharacters,
-    /// Zero-width and other characters without a shape, in a row.
+    /// Zero-width and other invisible characters, in a row.
     ZeroWidth,
     /// Variation selectors in a row, which may carry octets.
     VariationSelectors,
@@ -100,7 +100,7 @@ impl Findings {
         self.is_ended = true;
     }
 
-    /// Text of a page that is hidden. White space and characters without a shape alone are none.
+    /// Text of a page that is hidden. White space and invisible characters alone do not count.
     pub fn hidden(&mut self, reason: Reason, is_responsive: bool, text: &str) {
         if text.chars().all(is_blank) {
             return;
@@ -156,7 +156,7 @@ impl Findings {
     }
 }
 
-/// Adds to a finding, with white space as single spaces and without what has no shape.
+/// Adds to a finding, with white space as single spaces and without invisible characters.
 fn add(to: &mut HiddenText, text: &str) {
     let mut room = EXCERPT.saturating_sub(to.text.chars().count());
     for c in text.chars() {

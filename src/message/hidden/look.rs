@@ -43,7 +43,7 @@ impl Look {
             (self.is_tiny, Reason::TinyFont),
             (self.is_indented_away, Reason::OffScreen),
             (self.colour == Colour::Transparent, Reason::Transparent),
-            (self.colour.is_lost_on(self.background), Reason::SameColour),
+            (self.colour.is_invisible_on(self.background), Reason::SameColour),
         ];
         self.hidden.or_else(|| reasons.into_iter().find(|(holds, _)| *holds).map(|(_, reason)| reason))
     }

@@ -10,13 +10,13 @@
 //! | `colour`, `style` | values and declarations of CSS |
 //! | `sheet` | style sheets of a page |
 //! | `look` | whether the text of an element is seen |
-//! | `characters`, `shapeless` | characters that are not shown, and those that turn a text around |
+//! | `characters`, `invisible` | characters that are not shown, and those that turn a text around |
 
 mod characters;
 mod colour;
 mod found;
+mod invisible;
 mod look;
-mod shapeless;
 mod sheet;
 mod style;
 

@@ -26,7 +26,7 @@ const GROUP_TIME: Duration = Duration::from_millis(50);
 const BACKLOG: usize = 4096;
 
 /// The groups after a failure whose jobs run in savepoints.
-const CAREFUL_GROUPS: u32 = 100;
+const SAVEPOINT_GROUPS: u32 = 100;
 
 /// A verb and its caller.
 trait Work: Send {
@@ -225,18 +225,18 @@ fn savepoint<T, E: From<StoreError>>(connection: &Connection, work: impl FnOnce(
 fn write_loop(mut connection: Connection, queue: &Queue, disk: &FreeDisk) {
     update_reusable(&connection, disk);
     // Jobs to be run again, and the number of the next groups that use savepoints.
-    let (mut again, mut careful) = (VecDeque::new(), 0_u32);
+    let (mut again, mut savepoint_groups) = (VecDeque::new(), 0_u32);
     while let Some(first) = again.pop_front().or_else(|| queue.next()) {
         disk.release_reserve_if_full();
         let mut next = || again.pop_front().or_else(|| queue.try_next());
-        let (mut group, in_savepoints) = (Vec::new(), careful > 0);
+        let (mut group, in_savepoints) = (Vec::new(), savepoint_groups > 0);
         let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => match run_group(&transaction, first, &mut next, in_savepoints, &mut group) {
                 // The only job has failed: dropping the transaction rolls it back.
                 false if group.len() == 1 => Ok(()),
                 false => {
                     drop(transaction);
-                    careful = CAREFUL_GROUPS;
+                    savepoint_groups = SAVEPOINT_GROUPS;
                     group.extend(again);
                     again = group.into();
                     continue;
@@ -248,7 +248,7 @@ fn write_loop(mut connection: Connection, queue: &Queue, disk: &FreeDisk) {
                 Err(format!("cannot begin a transaction: {error}"))
             }
         };
-        careful = careful.saturating_sub(1);
+        savepoint_groups = savepoint_groups.saturating_sub(1);
         if let Err(error) = &committed {
             tracing::error!(%error, writes = group.len(), "no write of a group was committed");
         }

@@ -1,4 +1,4 @@
-//! Characters without a shape of their own.
+//! Invisible characters.
 
 /// True for joiners, fillers, marks of direction and the like.
 pub(super) fn is_zero_width(c: char) -> bool {
