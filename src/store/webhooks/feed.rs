@@ -47,7 +47,11 @@ pub struct Wanted {
 
 impl Wanted {
     pub fn includes(&self, at: Cursor, kind: PublicType) -> bool {
-        (at > self.since || self.open.contains(&at.position)) && self.events.contains(&kind)
+        self.is_after_creation(at) && self.events.contains(&kind)
+    }
+
+    fn is_after_creation(&self, at: Cursor) -> bool {
+        at > self.since || self.open.contains(&at.position)
     }
 }
 
@@ -204,12 +208,14 @@ fn record(
     let (mut is_due, mut not_sent, mut kept) = (false, 0, 0);
     for event in events {
         let inbox = event.inbox.as_ref().map_or("", InboxId::as_str);
-        let sql = "INSERT INTO webhook_sequence (account_id, inbox_id, last) VALUES (?1, ?2, 1)
-                   ON CONFLICT (account_id, inbox_id) DO UPDATE SET last = webhook_sequence.last + 1 RETURNING last";
-        let sequence: i64 = c.query_row(sql, params![account, inbox], |row| row.get(0))?;
+        // On PostgreSQL a new feed begins at the settled end of the log, which can be before events that were committed before
+        // every subscription.
+        let is_counted = wanted.iter().any(|wanted| wanted.is_after_creation(event.at));
+        let sequence = if is_counted { Some(next_number(c, account, inbox)?) } else { None };
         if event.kind == PublicType::InboxDeleted {
             c.execute("DELETE FROM webhook_sequence WHERE account_id = ?1 AND inbox_id = ?2", params![account, inbox])?;
         }
+        let Some(sequence) = sequence else { continue };
         let receivers: Vec<_> = wanted.iter().filter(|wanted| wanted.includes(event.at, event.kind)).collect();
         // No body: a subscription was changed after the events were read for those before.
         let Some(body) = event.body.as_ref().filter(|_| !receivers.is_empty()) else { continue };
@@ -247,4 +253,10 @@ fn record(
         due::added(c, Kind::Webhook, account, now)?;
     }
     Ok(not_sent)
+}
+
+fn next_number(c: &Transaction<'_>, account: &AccountId, inbox: &str) -> Result<i64, StoreError> {
+    let sql = "INSERT INTO webhook_sequence (account_id, inbox_id, last) VALUES (?1, ?2, 1)
+               ON CONFLICT (account_id, inbox_id) DO UPDATE SET last = webhook_sequence.last + 1 RETURNING last";
+    c.query_row(sql, params![account, inbox], |row| row.get(0))
 }

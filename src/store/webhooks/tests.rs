@@ -76,6 +76,13 @@ async fn settle(store: &Store, due: &DueWebhook, at: Timestamp, next: Next) -> b
     settled
 }
 
+/// How many numbers events have got.
+#[cfg(feature = "cluster")]
+async fn counted(store: &Store) -> i64 {
+    let sql = "SELECT CAST(coalesce(sum(last), 0) AS BIGINT) FROM webhook_sequence";
+    store.read::<_, StoreError, _>(move |c| c.query_row(sql, params![], |row| row.get(0))).await.unwrap()
+}
+
 fn numbers(due: &[DueWebhook]) -> Vec<i64> {
     due.iter()
         .map(|due| {
@@ -378,6 +385,8 @@ async fn a_subscription_gets_what_is_committed_after_it_while_transactions_are_o
     settled(&store, &account).await;
     fan_out(&store, &account, LIMIT, START).await;
     let found = store.webhook_deliveries(&account, &webhook.id, None, None, 10).await.unwrap();
-    let inboxes: Vec<_> = found.iter().filter_map(|delivery| delivery.inbox.clone()).collect();
-    assert_eq!(inboxes, [after, open]);
+    let inboxes: Vec<_> =
+        found.iter().filter_map(|delivery| Some((delivery.inbox.clone()?, delivery.sequence))).collect();
+    assert_eq!(inboxes, [(after, 1), (open, 1)]);
+    assert_eq!(counted(&store).await, 2, "the event before the subscription is counted for nobody");
 }
