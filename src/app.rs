@@ -43,6 +43,7 @@ use crate::store::bodies::objects::Objects;
 use crate::store::{Access, OpenError, Store, StoreError};
 use crate::submission::Submission;
 use crate::verifier::Verifier;
+use crate::web::Once;
 use crate::webhooks::Webhooks;
 use listeners::Bound;
 use sd_notify::NotifyState;
@@ -125,6 +126,10 @@ pub struct Services {
     pub spool: Spool,
     /// What `/readyz` shows.
     pub readiness: Readiness,
+    /// Links to the web page that sign in once.
+    pub once: Once,
+    /// Whether the sandbox's pages are there, too.
+    pub is_sandbox: bool,
 }
 
 /// Opens the store of a configuration, with what its bodies are kept in.
@@ -216,6 +221,8 @@ impl Services {
             authenticator,
             spool,
             readiness,
+            once: Once::default(),
+            is_sandbox: false,
         })
     }
 }

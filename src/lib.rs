@@ -8,7 +8,7 @@
 //! | 1 rules | [`verification`], [`identity`], [`message`], [`access`] | layer 0; everything that is decided is decided here, without a socket |
 //! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`auth`], [`dkim`], [`net`], [`resources`], [`rates`], [`jobs`], [`smtp_client`] | files, sockets, SQL |
 //! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`rotation`], [`reading`], [`search`], [`views`], [`public_events`], [`webhooks`] | layers 0 to 2 |
-//! | 4 servers | [`smtp`], [`imap`], [`http`], [`mcp`] | a protocol each, and the services |
+//! | 4 servers | [`smtp`], [`imap`], [`http`], [`mcp`], [`web`] | a protocol each, and the services |
 //! | top | [`app`], [`sandbox`], [`cli`] | all of it: opens, binds, starts, stops |
 
 #![cfg_attr(
@@ -67,6 +67,7 @@ pub mod http;
 pub mod imap;
 pub mod mcp;
 pub mod smtp;
+pub mod web;
 
 // Top: what puts it together.
 pub mod app;

@@ -10,6 +10,7 @@ use crate::mcp;
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
 use crate::smtp::{self, MxServer, SubmissionServer};
+use crate::web::{self, WebContext};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -131,7 +132,17 @@ fn open_http(
     };
     let api = http::router(context.clone());
     let tools = mcp::Api { router: api.clone(), document: http::document, needed: http::needed };
-    let router = api.merge(http::behind_token(mcp::router(http::MCP, tools), &context)).merge(routes);
+    let pages = web::router(WebContext {
+        config: Arc::clone(config),
+        clock: services.clock.clone(),
+        authenticator: services.authenticator.clone(),
+        secrets: services.keys.secrets(),
+        spool: services.spool.clone(),
+        api: api.clone(),
+        once: services.once.clone(),
+        is_sandbox: services.is_sandbox,
+    });
+    let router = api.merge(http::behind_token(mcp::router(http::MCP, tools), &context)).merge(pages).merge(routes);
     let (tls, config, ending) = (tls.filter(|_| config.http.tls), Arc::clone(config), servers.clone());
     servers.spawn(async move { http::serve(listener, router, tls, &config, ending).await });
 }

@@ -2,9 +2,11 @@
 
 use super::body::no_room;
 use super::caller::{Anonymous, Caller};
+use super::document::parameters::LogOutQuery;
 use super::document::requests::{LogInInput, PasswordUpdate};
 use super::fields::JsonBody;
 use super::problem::Problem;
+use super::query::Parameters;
 use super::reply::Secretive;
 use super::users::{UserJson, hashed, new_password, not_changed};
 use super::{Context, HttpContext};
@@ -109,11 +111,28 @@ pub(super) async fn log_in(
 }
 
 /// Revokes the token of the request
-#[utoipa::path(delete, path = "/api/v1/auth", tag = "Sessions", responses((status = 200, body = Success)))]
-pub(super) async fn log_out(caller: Caller, State(context): Context) -> Result<Json<Success>, Problem> {
-    let token = &caller.principal.token;
-    caller.store(&context).token_revoke(None, token, context.clock.now()).await?;
-    tracing::info!(%token, "token revoked by its own request");
+#[utoipa::path(
+    delete, path = "/api/v1/auth", tag = "Sessions", params(LogOutQuery), responses((status = 200, body = Success))
+)]
+pub(super) async fn log_out(
+    caller: Caller,
+    State(context): Context,
+    mut parameters: Parameters,
+) -> Result<Json<Success>, Problem> {
+    let everywhere = parameters.take::<bool>("everywhere").unwrap_or_default();
+    parameters.finish()?;
+    let (token, now) = (&caller.principal.token, context.clock.now());
+    let store = caller.store(&context);
+    match (&caller.principal.user, caller.principal.scope.account()) {
+        (Some(user), Some(account)) if everywhere => {
+            store.user_log_out(account, user, now).await?;
+            tracing::info!(%user, by = %token, "all log-ins of a user ended");
+        }
+        _ => {
+            store.token_revoke(None, token, now).await?;
+            tracing::info!(%token, "token revoked by its own request");
+        }
+    }
     Ok(Json(Success { success: true }))
 }
 

@@ -5,70 +5,32 @@
 use super::failure::{Failure, Wrong};
 use super::schema::{SHOWN_TEXT, WHOLE_EMAIL, object, pick};
 use super::tool::{Kind, Parameter, Place, Shows, Tool};
-use crate::net::request::{Client, Connection};
-use crate::resources::spool::ClientSpool;
+use crate::net::in_process::{OnBehalf, encoded, next};
 use axum::Router;
-use axum::body::{Body, to_bytes};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, header};
-use hyper::body::Body as _;
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use rmcp::model::JsonObject;
 use serde_json::{Value, json};
-use tower_service::Service;
-use tracing::{Instrument, Span};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 /// For the checks of a domain; other operations do not wait.
 const WAIT: HeaderValue = HeaderValue::from_static("wait=30");
-/// Maximum octets of an answer: an email with all of its texts is shorter.
-const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
-/// Memory for a result, as a multiple of the answer.
-const FACTOR: usize = 4;
-
-/// Who calls, as the API takes it.
-#[derive(Clone, Debug)]
-pub(super) struct Caller {
-    pub(super) authorization: Option<HeaderValue>,
-    pub(super) client: Option<Client>,
-    pub(super) connection: Option<Connection>,
-    pub(super) spool: ClientSpool,
-    pub(super) span: Span,
-}
 
 /// Runs a tool.
-pub(super) async fn call(tool: &Tool, mut given: JsonObject, caller: Caller, api: &Router) -> Result<Value, Failure> {
+pub(super) async fn call(tool: &Tool, mut given: JsonObject, caller: OnBehalf, api: &Router) -> Result<Value, Failure> {
     // What is null is left out.
     given.retain(|_, value| !value.is_null());
     let offset = check(tool, &mut given)?;
-    let mut request = request(tool, given)?;
-    if let Some(authorization) = caller.authorization {
-        request.headers_mut().insert(header::AUTHORIZATION, authorization);
-    }
-    request.extensions_mut().extend(extensions(caller.client, caller.connection));
-    let answer = async { api.clone().call(request).await.unwrap_or_else(|never| match never {}) };
-    let (head, body) = answer.instrument(caller.span).await.into_parts();
-    let size = body.size_hint().exact().and_then(|octets| usize::try_from(octets).ok());
-    let mut work = caller.spool.claim();
-    if size.is_none_or(|octets| work.grow_to(octets.saturating_mul(FACTOR)).is_err()) {
-        return Err(Failure::unavailable());
-    }
-    let octets = to_bytes(body, LARGEST_ANSWER).await.map_err(|error| {
+    let answer = caller.json(api, request(tool, given)?).await.map_err(|error| {
         tracing::error!(listener = "mcp", %error, tool = tool.name, "cannot read the answer of the API");
         Failure::unavailable()
     })?;
-    let body: Value = if octets.is_empty() { Value::Null } else { serde_json::from_slice(&octets).unwrap_or_default() };
-    if !head.status.is_success() {
-        let retry_after = head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        return Err(Failure::of_problem(&body, retry_after));
+    if !answer.status.is_success() {
+        let retry_after = answer.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        return Err(Failure::of_problem(&answer.body, retry_after));
     }
-    Ok(result(&tool.shows, body, &head.headers, offset))
-}
-
-fn extensions(client: Option<Client>, connection: Option<Connection>) -> Extensions {
-    let mut extensions = Extensions::new();
-    client.map(|client| extensions.insert(client));
-    connection.map(|connection| extensions.insert(connection));
-    extensions
+    Ok(result(&tool.shows, answer.body, &answer.headers, offset))
 }
 
 /// Refuses arguments that are unknown, missing or of another type than the schema says; takes the offset.
@@ -174,15 +136,6 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// RFC 3986 §2.1.
-fn encoded(text: &str) -> String {
-    let octet = |octet: u8| match octet {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(octet).to_string(),
-        _ => format!("%{octet:02X}"),
-    };
-    text.bytes().map(octet).collect()
-}
-
 fn result(shows: &Shows, mut body: Value, headers: &HeaderMap, offset: usize) -> Value {
     match shows {
         Shows::One(fields) => Value::Object(pick(fields, body)),
@@ -198,13 +151,6 @@ fn result(shows: &Shows, mut body: Value, headers: &HeaderMap, offset: usize) ->
             json!({"email": email, "since": next(headers).unwrap_or_default()})
         }
     }
-}
-
-/// The last parameter of the link to what comes next: where to go on.
-fn next(headers: &HeaderMap) -> Option<String> {
-    let link = headers.get(header::LINK)?.to_str().ok()?;
-    let (_, target) = link.strip_suffix(">; rel=\"next\"")?.rsplit_once('=')?;
-    Some(target.to_owned())
 }
 
 /// An email with a part of its text.
@@ -258,13 +204,5 @@ mod tests {
         // All of it is HTML.
         let html = email(json!({"text_body": null, "extracted_text": "a"}), 0);
         assert_eq!((&html["text"], &html["extracted_text"]), (&json!("a"), &Value::Null));
-    }
-
-    #[test]
-    fn the_link_says_where_to_go_on() {
-        let of = |link: &'static str| next(&[(header::LINK, HeaderValue::from_static(link))].into_iter().collect());
-        assert_eq!(of("</api/v1/emails?inbox=inb_1&cursor=msg_2>; rel=\"next\""), Some("msg_2".to_owned()));
-        assert_eq!(of("</api/v1/emails>"), None);
-        assert_eq!(next(&HeaderMap::new()), None);
     }
 }

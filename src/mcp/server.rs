@@ -1,12 +1,13 @@
 //! What `rmcp` asks of a server.
 
 use super::Api;
-use super::call::{Caller, call};
+use super::call::call;
 use super::failure::Failure;
 use super::schema::described;
 use super::tool::Tool;
 use super::tools::TOOLS;
 use crate::auth::login::{Principal, Scope};
+use crate::net::in_process::OnBehalf;
 use crate::resources::spool::ClientSpool;
 use axum::http::header;
 use axum::http::request::Parts;
@@ -82,7 +83,7 @@ impl ServerHandler for Server {
             return Err(ErrorData::invalid_params(message, None));
         };
         let parts = parts(&context)?;
-        let caller = Caller {
+        let caller = OnBehalf {
             authorization: parts.headers.get(header::AUTHORIZATION).cloned(),
             client: parts.extensions.get().copied(),
             connection: parts.extensions.get().cloned(),

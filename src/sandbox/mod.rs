@@ -29,6 +29,7 @@ mod world;
 pub use ports::DEFAULT_BASE;
 
 use crate::app::{App, Services, StartError};
+use crate::auth::passwords::Passwords;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, DataDir, HumanDuration, Setting};
 use crate::dns::authority::play::Play;
@@ -36,6 +37,7 @@ use crate::dns::authority::{Authority, KeysZone, Zones};
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
 use crate::net::tls::{ServerTls, TlsError};
+use crate::secret::Secret;
 use crate::store::StoreError;
 use certificates::Certificates;
 use outside::Outside;
@@ -144,7 +146,7 @@ impl Prepared {
         // The queue reads the authority's certificate when it is built. A second sandbox on this folder, stopped next
         // by the store's lock, only renews the server certificate under the same authority.
         certificates.make(&config.platform.domain, &config.platform.hostname)?;
-        let services = Services::open(config, clock.clone()).await?;
+        let services = Services { is_sandbox: true, ..Services::open(config, clock.clone()).await? };
         let state = State::open(dir.join("sandbox.json"))?;
         clock.advance_to(clock.now().after(Duration::from_secs(state.clock_ahead_seconds())));
         let zone = KeysZone::new(&services.config.dkim, services.store.clone())
@@ -169,7 +171,9 @@ impl Sandbox {
             let _ = world.mx.set(mx);
         }
         let first = first::account(&world.services, &world.state).await?;
-        let ready = Ready::new(app.addresses(), dns, certificates.ca, dir, first);
+        let code = Passwords::generate().map_err(|error| SandboxError::First(error.to_string()))?;
+        let sign_in = world.services.once.link(&code, Secret::new(&first.token));
+        let ready = Ready::new(app.addresses(), &sign_in, dns, certificates.ca, dir, first);
         Ok(Self { app, internet, ready, temporary })
     }
 

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, serde::Serialize)]
 pub(super) struct Ready {
     http: String,
+    /// The web page, signed in as the first user; once.
+    sign_in: String,
     submission: String,
     submissions: String,
     mx: String,
@@ -24,10 +26,18 @@ pub(super) struct Ready {
 }
 
 impl Ready {
-    pub(super) fn new(bound: &Addresses, dns: SocketAddr, ca: PathBuf, data_dir: PathBuf, first: First) -> Self {
+    pub(super) fn new(
+        bound: &Addresses,
+        sign_in: &str,
+        dns: SocketAddr,
+        ca: PathBuf,
+        data_dir: PathBuf,
+        first: First,
+    ) -> Self {
         let shown = |address: Option<SocketAddr>| address.map(|a| a.to_string()).unwrap_or_default();
         Self {
             http: format!("http://{}", shown(bound.http)),
+            sign_in: format!("http://{}{sign_in}", shown(bound.http)),
             submission: shown(bound.submission),
             submissions: shown(bound.submissions),
             mx: shown(bound.mx),
@@ -52,6 +62,7 @@ impl Ready {
         let (ca, data_dir) = (self.ca.display().to_string(), self.data_dir.display().to_string());
         [
             ("@http@", self.http.as_str()),
+            ("@sign_in@", &self.sign_in),
             ("@submission@", &self.submission),
             ("@submissions@", &self.submissions),
             ("@mx@", &self.mx),

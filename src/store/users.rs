@@ -162,6 +162,12 @@ fn change(c: &Transaction<'_>, id: &UserId, change: &UserChange, now: Timestamp)
 }
 
 impl Store {
+    /// Revokes all tokens that log-ins of the user have made.
+    pub async fn user_log_out(&self, account: &AccountId, id: &UserId, now: Timestamp) -> Result<(), StoreError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.write(move |c| revoke_log_ins(c, &account, &id, None, now)).await
+    }
+
     pub async fn user_create(&self, new: NewUser, now: Timestamp) -> Result<User, CreateUserError> {
         self.write(move |c| create(c, &new, now)).await
     }

@@ -22,7 +22,7 @@ const LAYERS: [&[&str]; 6] = [
         "public_events",
         "webhooks",
     ],
-    &["smtp", "imap", "http", "mcp"],
+    &["smtp", "imap", "http", "mcp", "web"],
     &["app", "sandbox", "cli", "lib", "main"],
 ];
 const SERVERS: usize = 4;

@@ -59,6 +59,14 @@ pub(crate) struct AccessQuery {
     account_id: Option<AccountId>,
 }
 
+/// Of a log-out.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LogOutQuery {
+    /// Revokes the tokens of all log-ins of the user, too.
+    everywhere: Option<bool>,
+}
+
 /// Of a list that goes over all inboxes of an account.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

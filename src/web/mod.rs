@@ -1,0 +1,65 @@
+//! The web page: HTML made by the server, for browsers.
+//!
+//! What a page shows and changes are operations of the REST API, called in the process with the session's token: permissions,
+//! limits and refusals are the API's. Invariant: a request that changes something comes from a page of this daemon, and carries its
+//! session's CSRF token.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`session`], [`sign_in`], [`form`] | who asks, and what a form sends |
+//! | [`api`], [`refusal`] | operations of the API, and their refusals |
+//! | [`layout`], [`parts`], [`assets`], [`headers`] | what all pages have |
+
+mod api;
+mod assets;
+mod domains;
+mod form;
+mod headers;
+mod layout;
+mod parts;
+mod refusal;
+mod session;
+mod sign_in;
+
+pub use session::Once;
+
+use crate::auth::login::Authenticator;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::dkim::Secrets;
+use crate::resources::spool::Spool;
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Redirect;
+use axum::routing::get;
+use layout::Section;
+use session::Session;
+use std::sync::Arc;
+
+/// What pages are made with.
+#[derive(Clone, Debug)]
+pub struct WebContext {
+    pub config: Arc<Config>,
+    pub clock: Clock,
+    pub authenticator: Authenticator,
+    /// Seal the tokens in cookies.
+    pub secrets: Secrets,
+    pub spool: Spool,
+    /// The REST API.
+    pub api: Router,
+    /// Links that sign in once.
+    pub once: Once,
+    /// Whether this is the sandbox, which has pages of its own.
+    pub is_sandbox: bool,
+}
+
+pub fn router(context: WebContext) -> Router {
+    Router::new()
+        .route("/", get(async |session: Session| Redirect::to(Section::first(&session))))
+        .merge(assets::routes())
+        .merge(sign_in::routes())
+        .merge(domains::routes())
+        .layer(from_fn_with_state(context.clone(), refusal::shown))
+        .layer(from_fn(headers::secure))
+        .with_state(context)
+}

@@ -1,0 +1,203 @@
+//! Refusals as pages: of the API, or of the page itself.
+
+use super::WebContext;
+use super::layout;
+use super::session::Session;
+use crate::net::in_process::Answer;
+use axum::extract::{OptionalFromRequestParts, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::html;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Why a page cannot be shown, or a change was not made.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    status: StatusCode,
+    problem: Problem,
+    retry_after: Option<u64>,
+    /// Where to go instead.
+    elsewhere: Option<String>,
+}
+
+/// What is read of a problem document.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Problem {
+    title: String,
+    code: String,
+    detail: String,
+    fix: String,
+    errors: Vec<FieldError>,
+    existing_id: Option<String>,
+}
+
+/// An error in a field of the API.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct FieldError {
+    pub(super) field: String,
+    pub(super) message: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, title: &str, detail: &str, fix: &str) -> Self {
+        let problem = Problem { title: title.into(), detail: detail.into(), fix: fix.into(), ..Problem::default() };
+        Self(Box::new(Inner { status, problem, retry_after: None, elsewhere: None }))
+    }
+
+    pub(super) fn of_answer(answer: &Answer) -> Self {
+        let Ok(problem) = Problem::deserialize(&answer.body) else { return Self::unavailable() };
+        let retry_after = answer.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Self(Box::new(Inner { status: answer.status, problem, retry_after, elsewhere: None }))
+    }
+
+    pub(super) fn not_found() -> Self {
+        let detail = "Nothing at this address is visible to you.";
+        Self::new(StatusCode::NOT_FOUND, "Not found", detail, "Check the address, or go back to the list.")
+    }
+
+    pub(super) fn unavailable() -> Self {
+        let detail = "A temporary fault of the server.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "Temporary fault", detail, "Try again in a few seconds.")
+    }
+
+    pub(super) fn too_many(retry_after: Duration) -> Self {
+        let detail = "Too many failed attempts from this network.";
+        let fix = format!("Try again in {} seconds.", retry_after.as_secs().max(1));
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many attempts", detail, &fix)
+    }
+
+    pub(super) fn invalid_token() -> Self {
+        let fix = "Paste the whole token, or create a new one.";
+        let mut refusal =
+            Self::new(StatusCode::UNAUTHORIZED, "Not signed in", "The API token is invalid, expired or revoked.", fix);
+        refusal.0.problem.code = "invalid_token".to_owned();
+        refusal
+    }
+
+    /// A request that did not come from a page of this session.
+    pub(super) fn foreign() -> Self {
+        let detail = "The form is of an ended session, or was sent from another site.";
+        Self::new(StatusCode::FORBIDDEN, "Not sent", detail, "Go back, reload the page, and send the form again.")
+    }
+
+    pub(super) fn malformed(detail: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "The form cannot be read",
+            detail,
+            "Go back, reload the page, and send it again.",
+        )
+    }
+
+    pub(super) fn too_large(detail: &str, fix: &str) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", detail, fix)
+    }
+
+    /// Leads to the sign-in page.
+    pub(super) fn sign_in(target: String) -> Self {
+        let mut refusal = Self::new(StatusCode::UNAUTHORIZED, "Sign in", "You are not signed in.", "Sign in.");
+        refusal.0.elsewhere = Some(target);
+        refusal
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        self.0.status == StatusCode::NOT_FOUND
+    }
+
+    /// Refuses what was given, so that the form can be shown again.
+    pub(super) fn is_of_input(&self) -> bool {
+        self.0.status.is_client_error() && self.0.elsewhere.is_none() && !self.is_not_found()
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    pub(super) fn code(&self) -> &str {
+        &self.0.problem.code
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.0.problem.detail
+    }
+
+    /// What to do.
+    pub(super) fn fix(&self) -> &str {
+        &self.0.problem.fix
+    }
+
+    pub(super) fn errors(&self) -> &[FieldError] {
+        &self.0.problem.errors
+    }
+
+    /// What is there already.
+    pub(super) fn existing_id(&self) -> Option<&str> {
+        self.0.problem.existing_id.as_deref()
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = self.0.status.into_response();
+        if let Some(seconds) = self.0.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Shows refusals: as a page, as a notice in the page for requests of htmx, or by the way to the sign-in page.
+pub(super) async fn shown(State(context): State<WebContext>, request: Request, next: Next) -> Response {
+    let is_partial = request.headers().contains_key("hx-request");
+    let (mut parts, body) = request.into_parts();
+    let head = {
+        let (mut head, ()) = axum::http::Request::new(()).into_parts();
+        (head.headers, head.uri) = (parts.headers.clone(), parts.uri.clone());
+        head.extensions = parts.extensions.clone();
+        head
+    };
+    parts.extensions.insert(tracing::Span::current());
+    let response = next.run(Request::from_parts(parts, body)).await;
+    let Some(refusal) = response.extensions().get::<Refusal>().cloned() else { return response };
+    let Inner { status, problem: Problem { title, detail, fix, .. }, elsewhere, .. } = *refusal.0;
+    if let Some(target) = elsewhere {
+        if !is_partial {
+            return Redirect::to(&target).into_response();
+        }
+        let target = HeaderValue::from_str(&target).unwrap_or_else(|_| HeaderValue::from_static("/sign-in"));
+        return (StatusCode::NO_CONTENT, [("hx-redirect", target)]).into_response();
+    }
+    let said = html! {
+        p { (detail) }
+        @if !fix.is_empty() { p { (fix) } }
+    };
+    let body = if is_partial {
+        html! { div .notice .error role="alert" { strong { (title) } (said) } }
+    } else {
+        let mut head = head;
+        let session = <Session as OptionalFromRequestParts<_>>::from_request_parts(&mut head, &context).await;
+        let inner = html! {
+            h1 { (title) }
+            div .notice .error role="alert" { (said) }
+            p { a href="/" { "Go to the first page" } }
+        };
+        match session.ok().flatten() {
+            Some(session) => layout::page(&session, None, &title, &inner),
+            None => layout::outside(&title, &inner),
+        }
+    };
+    let (mut head, _) = response.into_parts();
+    head.headers.remove(header::CONTENT_LENGTH);
+    if is_partial {
+        head.headers.insert("hx-retarget", HeaderValue::from_static("#notices"));
+        head.headers.insert("hx-reswap", HeaderValue::from_static("innerHTML"));
+    }
+    (status, head.headers, body).into_response()
+}

@@ -1,0 +1,218 @@
+//! Sessions of browsers: a cookie with the sealed API token, and the CSRF token that is made of it.
+//!
+//! Invariant: a cookie without its end, or one that another daemon's key has sealed, is no session; a session ends with its token.
+
+use super::WebContext;
+use super::api::Api;
+use super::refusal::Refusal;
+use crate::auth::login::{LoginError, Permissions, Principal, Scope};
+use crate::clock::Timestamp;
+use crate::net::in_process::{OnBehalf, encoded};
+use crate::net::request::{Client, Connection};
+use crate::resources::spool::ClientSpool;
+use crate::secret::Secret;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+use tracing::Span;
+
+/// The name has the prefix where the cookie is `Secure`, so that no other host can set it (RFC 6265bis §4.1.3.2).
+const COOKIE: &str = "inboxlayer";
+const SECURE_COOKIE: &str = "__Host-inboxlayer";
+/// How long a session lasts; the token may end before.
+pub(super) const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// What cookies are sealed for.
+const PURPOSE: &str = "web session";
+/// Octets of a request's cookies that are read.
+const LONGEST_COOKIE: usize = 4096;
+
+/// Who is signed in.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) principal: Principal,
+    /// Of forms.
+    pub(super) csrf: String,
+    /// The API, as it answers this token.
+    pub(super) api: Api,
+    pub(super) is_sandbox: bool,
+    /// Path and query of the request.
+    pub(super) uri: Uri,
+}
+
+impl Session {
+    pub(super) fn may(&self, permissions: Permissions) -> bool {
+        self.principal.permissions.contains(permissions)
+    }
+
+    pub(super) fn is_operator(&self) -> bool {
+        self.principal.scope == Scope::Operator
+    }
+
+    /// Whether the token is of its whole account.
+    pub(super) fn is_of_account(&self) -> bool {
+        matches!(self.principal.scope, Scope::Account(_))
+    }
+
+    /// Whether a form's CSRF token is this session's.
+    pub(super) fn is_csrf(&self, given: &str) -> bool {
+        given.as_bytes().ct_eq(self.csrf.as_bytes()).into()
+    }
+
+    async fn open(parts: &Parts, context: &WebContext) -> Result<Option<Self>, Refusal> {
+        let Some(cookie) = cookie(&parts.headers) else { return Ok(None) };
+        let Some(token) = opened(context, cookie) else { return Ok(None) };
+        let client = client(parts);
+        let Some(principal) = principal(context, client, &token).await? else { return Ok(None) };
+        let spool = context.spool.client(client);
+        let spool = match &principal.scope {
+            Scope::Operator => spool,
+            Scope::Account(account) | Scope::Inboxes(account, _) => spool.logged_in(account),
+        };
+        let api = Api::new(context.api.clone(), on_behalf(parts, Some(&token), spool));
+        let csrf =
+            URL_SAFE_NO_PAD.encode(blake3::derive_key("inboxlayer 2026 CSRF token of a session", cookie.as_bytes()));
+        Ok(Some(Self { principal, csrf, api, is_sandbox: context.is_sandbox, uri: parts.uri.clone() }))
+    }
+}
+
+impl FromRequestParts<WebContext> for Session {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, context: &WebContext) -> Result<Self, Refusal> {
+        Self::open(parts, context).await?.ok_or_else(|| {
+            // A form that was sent is lost; its page is where to go on.
+            let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+            let target = if parts.method.is_safe() { target } else { "/" };
+            Refusal::sign_in(format!("/sign-in?next={}", encoded(target)))
+        })
+    }
+}
+
+impl OptionalFromRequestParts<WebContext> for Session {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, context: &WebContext) -> Result<Option<Self>, Refusal> {
+        Self::open(parts, context).await
+    }
+}
+
+/// Who the token is of. `None` if it is invalid.
+async fn principal(context: &WebContext, client: IpAddr, token: &Secret) -> Result<Option<Principal>, Refusal> {
+    match context.authenticator.bearer(client, token).await {
+        Ok(principal) => Ok(Some(principal)),
+        Err(LoginError::Refused) => Ok(None),
+        Err(LoginError::RateLimited { retry_after }) => Err(Refusal::too_many(retry_after)),
+        Err(LoginError::Unavailable(error)) => {
+            tracing::error!(listener = "http", %error, "cannot check the token of a session");
+            Err(Refusal::unavailable())
+        }
+    }
+}
+
+fn client(parts: &Parts) -> IpAddr {
+    parts.extensions.get::<Client>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0)
+}
+
+fn on_behalf(parts: &Parts, token: Option<&Secret>, spool: ClientSpool) -> OnBehalf {
+    let authorization = token.and_then(|token| HeaderValue::from_str(&format!("Bearer {}", token.reveal())).ok());
+    let authorization = authorization.map(|mut value| {
+        value.set_sensitive(true);
+        value
+    });
+    OnBehalf {
+        authorization,
+        client: parts.extensions.get().copied(),
+        connection: parts.extensions.get::<Connection>().cloned(),
+        spool,
+        span: Span::current(),
+    }
+}
+
+/// A browser that is not signed in: the API without a token.
+#[derive(Clone, Debug)]
+pub(super) struct Visitor {
+    pub(super) api: Api,
+    client: IpAddr,
+    /// Whether the browser speaks TLS with the daemon or with the proxy before it.
+    pub(super) is_secure: bool,
+}
+
+impl FromRequestParts<WebContext> for Visitor {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, context: &WebContext) -> Result<Self, Self::Rejection> {
+        let client = client(parts);
+        let api = Api::new(context.api.clone(), on_behalf(parts, None, context.spool.client(client)));
+        let by_proxy = parts.headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
+        Ok(Self { api, client, is_secure: context.config.http.tls || by_proxy })
+    }
+}
+
+impl Visitor {
+    /// Refuses a token that is invalid.
+    pub(super) async fn check(&self, context: &WebContext, token: &Secret) -> Result<(), Refusal> {
+        principal(context, self.client, token).await?.map(drop).ok_or_else(Refusal::invalid_token)
+    }
+}
+
+/// The value of the session's cookie.
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let pairs = values.filter(|value| value.len() <= LONGEST_COOKIE).flat_map(|value| value.split(';'));
+    let mut found = pairs.filter_map(|pair| pair.trim().split_once('='));
+    found.find(|(name, _)| [COOKIE, SECURE_COOKIE].contains(name)).map(|(_, value)| value)
+}
+
+/// The token of a cookie that has not ended.
+fn opened(context: &WebContext, cookie: &str) -> Option<Secret> {
+    let plain = context.secrets.open(PURPOSE, &URL_SAFE_NO_PAD.decode(cookie).ok()?).ok()?;
+    let (end, token) = plain.reveal().split_once(' ')?;
+    let is_open = context.clock.now() < Timestamp::from_millis(end.parse().ok()?);
+    is_open.then(|| Secret::new(token))
+}
+
+/// `Set-Cookie` of a new session with the token.
+pub(super) fn begin(context: &WebContext, visitor: &Visitor, token: &Secret) -> Result<HeaderValue, Refusal> {
+    let end = context.clock.now().after(LIFETIME);
+    let sealed = context.secrets.seal(PURPOSE, &format!("{} {}", end.millis(), token.reveal())).map_err(|error| {
+        tracing::error!(listener = "http", %error, "cannot seal a session");
+        Refusal::unavailable()
+    })?;
+    Ok(set_cookie(visitor, &URL_SAFE_NO_PAD.encode(sealed), LIFETIME))
+}
+
+/// `Set-Cookie` that removes the session's.
+pub(super) fn end(visitor: &Visitor) -> HeaderValue {
+    set_cookie(visitor, "", Duration::ZERO)
+}
+
+fn set_cookie(visitor: &Visitor, value: &str, age: Duration) -> HeaderValue {
+    let (name, secure) = if visitor.is_secure { (SECURE_COOKIE, "; Secure") } else { (COOKIE, "") };
+    let cookie = format!("{name}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}", age.as_secs());
+    HeaderValue::from_str(&cookie).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Links that sign in with a token, each once. Only the process that made one knows it.
+#[derive(Clone, Debug, Default)]
+pub struct Once(Arc<Mutex<HashMap<String, Secret>>>);
+
+impl Once {
+    /// The path of a new link.
+    pub fn link(&self, code: &Secret, token: Secret) -> String {
+        let mut links = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        links.insert(code.reveal().to_owned(), token);
+        format!("/sign-in/once/{}", code.reveal())
+    }
+
+    /// The token of a link, which ends with this.
+    pub(super) fn take(&self, code: &str) -> Option<Secret> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(code)
+    }
+}
