@@ -10,7 +10,7 @@ use crate::mcp;
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
 use crate::smtp::{self, MxServer, SubmissionServer};
-use crate::web::{self, WebContext};
+use crate::web::{self, MailPorts, WebContext};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -29,6 +29,18 @@ pub struct Addresses {
     pub imaps: Option<SocketAddr>,
     /// DNS of the DKIM zone.
     pub dns: Option<SocketAddr>,
+}
+
+impl Addresses {
+    fn mail_ports(&self) -> MailPorts {
+        let port = |address: Option<SocketAddr>| address.map(|address| address.port());
+        MailPorts {
+            imap: port(self.imap),
+            imaps: port(self.imaps),
+            submission: port(self.submission),
+            submissions: port(self.submissions),
+        }
+    }
 }
 
 pub(super) struct Bound {
@@ -82,13 +94,14 @@ impl Bound {
         routes: axum::Router,
         servers: &Shutdown,
     ) -> Result<(), StartError> {
+        let ports = self.addresses().mail_ports();
         if let Some(authority) = self.dns {
             let zone = KeysZone::new(&services.config.dkim, services.store.clone())
                 .map_err(|error| StartError::Zone(error.to_string()))?;
             // Reachable from the open internet.
             servers.spawn(authority.serve(Zones::of_keys(zone), true, servers.clone()));
         }
-        open_http(self.http, services, tls.clone(), routes, servers);
+        open_http(self.http, services, tls.clone(), (routes, ports), servers);
         let Some(tls) = tls else { return Ok(()) };
         if let Some(listener) = self.mx {
             let (config, inbound) = (Arc::clone(&services.config), services.inbound.clone());
@@ -105,7 +118,7 @@ fn open_http(
     listener: TcpListener,
     services: &Services,
     tls: Option<ServerTls>,
-    routes: axum::Router,
+    (routes, ports): (axum::Router, MailPorts),
     servers: &Shutdown,
 ) {
     let config = &services.config;
@@ -140,6 +153,7 @@ fn open_http(
         spool: services.spool.clone(),
         api: api.clone(),
         once: services.once.clone(),
+        ports,
         is_sandbox: services.is_sandbox,
     });
     let router = api.merge(http::behind_token(mcp::router(http::MCP, tools), &context)).merge(pages).merge(routes);

@@ -43,6 +43,11 @@ impl Fields {
         Some(self.text(name)).filter(|text| !text.is_empty())
     }
 
+    /// Whether the form has the field.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(given, _)| given == name)
+    }
+
     pub(super) fn is_checked(&self, name: &str) -> bool {
         !self.text(name).is_empty()
     }

@@ -9,18 +9,23 @@
 //! | [`session`], [`sign_in`], [`form`] | who asks, and what a form sends |
 //! | [`api`], [`refusal`] | operations of the API, and their refusals |
 //! | [`layout`], [`parts`], [`assets`], [`headers`] | what all pages have |
+//! | [`autoconfiguration`] | what mail clients ask for, without a session |
 
 mod api;
 mod assets;
+mod autoconfiguration;
+mod controls;
 mod domains;
 mod form;
 mod headers;
+mod inboxes;
 mod layout;
 mod parts;
 mod refusal;
 mod session;
 mod sign_in;
 
+pub use autoconfiguration::MailPorts;
 pub use session::Once;
 
 use crate::auth::login::Authenticator;
@@ -49,6 +54,8 @@ pub struct WebContext {
     pub api: Router,
     /// Links that sign in once.
     pub once: Once,
+    /// The servers for mail clients.
+    pub ports: MailPorts,
     /// Whether this is the sandbox, which has pages of its own.
     pub is_sandbox: bool,
 }
@@ -59,6 +66,8 @@ pub fn router(context: WebContext) -> Router {
         .merge(assets::routes())
         .merge(sign_in::routes())
         .merge(domains::routes())
+        .merge(autoconfiguration::routes())
+        .merge(inboxes::routes())
         .layer(from_fn_with_state(context.clone(), refusal::shown))
         .layer(from_fn(headers::secure))
         .with_state(context)

@@ -12,6 +12,7 @@
 
 mod access_lists;
 mod agents;
+mod autoconfiguration;
 mod cancelled_clients;
 mod clients;
 mod clock_jump;
