@@ -32,6 +32,7 @@ mod inbox_view;
 mod inboxes;
 mod log_in;
 mod mailbox_labels;
+mod mailboxes;
 mod notification_tokens;
 mod permission;
 mod problem;

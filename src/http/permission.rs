@@ -27,8 +27,9 @@ pub fn needed(method: &Method, path: &str) -> Permissions {
         ["emails", "send"] | ["emails", _, "reply" | "forward"] | ["queue", ..] => {
             messages_or(Permissions::MESSAGES_SEND)
         }
-        ["inboxes", _, "stream" | "wait"] | ["events", ..] => Permissions::MESSAGES_READ,
+        ["inboxes", _, "stream" | "wait" | "mailboxes"] | ["events", ..] => Permissions::MESSAGES_READ,
         ["inboxes" | "access_entries", ..] => by_method(Permissions::INBOXES_READ, Permissions::INBOXES_WRITE),
+        ["emails", _, "drafts" | "cancel"] => Permissions::MESSAGES_SEND.union(Permissions::DRAFTS_WRITE),
         ["emails", _, "attachments", ..] => Permissions::MESSAGES_READ,
         ["emails" | "mailbox_labels" | "email_threads", ..] => messages_or(Permissions::MESSAGES_WRITE),
         ["tokens" | "users", ..] => Permissions::TOKENS_WRITE,

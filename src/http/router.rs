@@ -7,8 +7,8 @@ use super::problem::{Problem, ProblemCode};
 use super::rate_limit::rate_limited;
 use super::{
     HttpContext, access, accounts, aliases, cors, custom_domains, dkim_keys, dkim_zone, domain_history, drafts,
-    email_threads, emails, events, health, inboxes, log_in, mailbox_labels, notification_tokens, queue, send,
-    sending_identity, tokens, users, webhook_deliveries, webhooks,
+    email_threads, emails, events, health, inboxes, log_in, mailbox_labels, mailboxes, notification_tokens, queue,
+    send, sending_identity, tokens, users, webhook_deliveries, webhooks,
 };
 use crate::message::decode::unescape;
 use crate::net::request::Client;
@@ -57,6 +57,7 @@ fn routes() -> Vec<Route> {
         routes!(inboxes::list, inboxes::create),
         routes!(inboxes::show, inboxes::change, inboxes::delete),
         routes!(inboxes::warmup),
+        routes!(mailboxes::list),
         routes!(sending_identity::show),
         routes!(aliases::list, aliases::create),
         routes!(aliases::delete),
@@ -74,6 +75,8 @@ fn routes() -> Vec<Route> {
         routes!(send::send),
         routes!(emails::answers::reply),
         routes!(emails::answers::forward),
+        routes!(drafts::begun::begin),
+        routes!(drafts::begun::cancel),
         routes!(email_threads::list),
         routes!(email_threads::show),
         routes!(emails::wait::wait),

@@ -89,8 +89,8 @@ pub(super) struct Options {
 
 impl Options {
     /// Of a draft.
-    pub(super) fn of_draft(draft: Replaced) -> Self {
-        Self { note: Note { draft: Some(draft), ..Note::default() }, send_at: None }
+    pub(super) fn of_draft(draft: Replaced, send_at: Option<Timestamp>) -> Self {
+        Self { note: Note { draft: Some(draft), ..Note::default() }, send_at }
     }
 
     /// Reads `message_type`, `metadata` and `send_at`.

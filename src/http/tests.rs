@@ -1,5 +1,6 @@
 //! The API over real sockets.
 
+mod begun;
 mod connections;
 mod conversations;
 mod document;

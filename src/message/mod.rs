@@ -25,6 +25,7 @@
 //! | `disclosed` | where it holds words of a known form, such as API tokens |
 //! | `automatic` | whether a program or a list sent it |
 //! | `markup` | HTML: its tags and texts |
+//! | `display` | HTML for a frame of the web page: without what acts |
 //! | `hidden` | text that a reader does not see |
 //! | `extraction` | a reply without its quotes, one-time codes, links |
 
@@ -35,6 +36,7 @@ pub(crate) mod charset;
 pub(crate) mod date;
 pub(crate) mod decode;
 pub mod disclosed;
+pub(crate) mod display;
 mod display_name;
 mod dsn;
 pub(crate) mod extraction;

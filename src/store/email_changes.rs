@@ -57,6 +57,8 @@ pub enum EmailError {
     /// Its version is not one of those that the change is for.
     #[error("the email has changed")]
     Changed,
+    #[error("the email does not wait to leave any more")]
+    NotScheduled,
     #[error(transparent)]
     Flags(#[from] FlagError),
     #[error(transparent)]
@@ -333,7 +335,9 @@ impl Store {
         let (hot_row, inbox, id) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), id.clone());
         self.write_serialized(&hot_row, move |connection| {
             let at = find_version(connection, &inbox, &id, &versions)?;
-            queue::remove(connection, &SubmissionId::of_sent(&id))?;
+            if !queue::remove(connection, &SubmissionId::of_sent(&id))? {
+                return Err(EmailError::NotScheduled);
+            }
             Ok(remove(connection, &inbox, &at)?)
         })
         .await

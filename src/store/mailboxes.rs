@@ -142,6 +142,14 @@ pub struct MailboxName {
     pub special_use: Option<String>,
 }
 
+/// A mailbox, and how many messages are in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxCounts {
+    pub name: MailboxName,
+    pub messages: u32,
+    pub unseen: u32,
+}
+
 /// The data items of STATUS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailboxStatus {
@@ -186,6 +194,19 @@ impl Store {
         .await
     }
 
+    /// The mailboxes of an inbox with their counts, ordered by name.
+    pub async fn mailbox_counts(&self, inbox: &InboxId) -> Result<Vec<MailboxCounts>, StoreError> {
+        let inbox = inbox.clone();
+        self.read(move |connection| {
+            let row = |row: &Row<'_>| {
+                let name = MailboxName { name: row.get(0)?, special_use: row.get(1)? };
+                Ok(MailboxCounts { name, messages: row.get(2)?, unseen: row.get(3)? })
+            };
+            connection.query(COUNTS, params![inbox], row)
+        })
+        .await
+    }
+
     /// Subscribed names, including those of deleted mailboxes (RFC 3501 §6.3.6).
     pub async fn subscriptions(&self, inbox: &InboxId) -> Result<Vec<String>, StoreError> {
         let inbox = inbox.clone();
@@ -220,6 +241,11 @@ const STATUS: &str =
     "SELECT sum(p.messages), sum(p.recent), sum(p.unseen), b.uid_next, b.uid_validity, b.highest_modseq
     FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
     WHERE b.inbox_id = ?1 AND b.name = ?2 GROUP BY b.id";
+
+/// The same of all mailboxes of an inbox.
+const COUNTS: &str = "SELECT b.name, b.special_use, sum(p.messages), sum(p.unseen)
+    FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
+    WHERE b.inbox_id = ?1 AND b.is_hidden = 0 GROUP BY b.id, b.name, b.special_use ORDER BY b.name";
 
 #[cfg(test)]
 mod tests;

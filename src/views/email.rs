@@ -77,6 +77,14 @@ pub(crate) struct EmailJson {
     size: u64,
     /// The path of its octets.
     raw: String,
+    /// Where the request asks for it: how its text begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) preview: Option<String>,
+    /// The same: whether it has attachments, as far as its beginning shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) has_attachments: Option<bool>,
     /// In the answer of a search: where its words are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) highlights: Vec<Highlight>,
@@ -195,6 +203,8 @@ impl EmailJson {
             created_at,
             updated_at: stored.changed_at.unwrap_or(created_at).max(created_at),
             size: stored.size,
+            preview: None,
+            has_attachments: None,
             highlights: Vec::new(),
             unreadable: readable.is_set_aside,
         }

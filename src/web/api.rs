@@ -2,6 +2,7 @@
 
 use super::refusal::Refusal;
 use crate::net::in_process::{Answer, OnBehalf, encoded};
+use crate::resources::spool::ClientSpool;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, header};
@@ -58,6 +59,13 @@ impl Api {
         read(self.call(Method::GET, to, None).await?.body)
     }
 
+    /// With its version, for a later change of it.
+    pub(super) async fn versioned<T: DeserializeOwned>(&self, to: To) -> Result<(T, String), Refusal> {
+        let answer = self.call(Method::GET, to, None).await?;
+        let version = answer.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or("*").to_owned();
+        Ok((read(answer.body)?, version))
+    }
+
     /// `None` if the API answers 404.
     pub(super) async fn find<T: DeserializeOwned>(&self, to: To) -> Result<Option<T>, Refusal> {
         match self.get(to).await {
@@ -83,16 +91,40 @@ impl Api {
         read(self.call(Method::PATCH, to, Some(body)).await?.body)
     }
 
+    /// Takes effect only if the version is still the one that there is.
+    pub(super) async fn if_unchanged<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        to: To,
+        version: &str,
+        body: Value,
+    ) -> Result<T, Refusal> {
+        let mut request = request(method, to, Some(body))?;
+        if let Ok(version) = HeaderValue::from_str(version) {
+            request.headers_mut().insert(header::IF_MATCH, version);
+        }
+        read(self.answer(request).await?.body)
+    }
+
     pub(super) async fn delete(&self, to: To) -> Result<(), Refusal> {
         self.call(Method::DELETE, to, None).await.map(drop)
     }
 
     async fn call(&self, method: Method, to: To, body: Option<Value>) -> Result<Answer, Refusal> {
-        let answer = self.of.json(&self.router, request(method, to, body)?).await.map_err(|error| {
+        self.answer(request(method, to, body)?).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Result<Answer, Refusal> {
+        let answer = self.of.json(&self.router, request).await.map_err(|error| {
             tracing::error!(listener = "http", %error, "cannot read the answer of the API");
             Refusal::unavailable()
         })?;
         if answer.status.is_success() { Ok(answer) } else { Err(Refusal::of_answer(&answer)) }
+    }
+
+    /// For what is made of answers beyond them, or sent to the API.
+    pub(super) fn spool(&self) -> &ClientSpool {
+        &self.of.spool
     }
 
     /// The answer to a GET as it is, for downloads and streams; `headers` are the browser's that apply to it.

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 /// Maximum octets of a form without files.
 const LARGEST: usize = 2 * 1024 * 1024;
-const CSRF: &str = "csrf";
-const CSRF_HEADER: &str = "x-csrf";
+pub(super) const CSRF: &str = "csrf";
+pub(super) const CSRF_HEADER: &str = "x-csrf";
 
 /// The fields of a form, and the session that sent it.
 #[derive(Debug)]
@@ -24,7 +24,11 @@ pub(super) struct Form {
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    fn parse(octets: &[u8]) -> Self {
+    pub(super) fn new(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
+    pub(super) fn parse(octets: &[u8]) -> Self {
         Self(form_urlencoded::parse(octets).into_owned().collect())
     }
 

@@ -138,11 +138,19 @@ pub(super) fn csrf(session: &Session) -> Markup {
 }
 
 /// What a redirect after a change says was done (`?done=…`). Texts are here alone, so that a link can say nothing else.
-const DONE: [(&str, &str); 4] = [
+const DONE: [(&str, &str); 12] = [
     ("created", "Created."),
     ("saved", "Saved."),
     ("deleted", "Deleted."),
     ("checking", "A check has begun. What it finds is shown here as it goes on."),
+    ("changed", "Changed."),
+    ("archived", "Moved to Archive."),
+    ("moved", "Moved."),
+    ("trashed", "Moved to Trash. From Trash, “Delete” removes for good."),
+    ("sent", "Sent."),
+    ("draft", "Saved as a draft."),
+    ("discarded", "The draft is deleted."),
+    ("undone", "Not sent. It is a draft again."),
 ];
 
 fn notice(uri: &Uri) -> Markup {

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`session`], [`sign_in`], [`form`] | who asks, and what a form sends |
 //! | [`api`], [`refusal`] | operations of the API, and their refusals |
+//! | [`mail`] | reading and writing the emails of an inbox |
 //! | [`layout`], [`parts`], [`assets`], [`headers`] | what all pages have |
 //! | [`autoconfiguration`] | what mail clients ask for, without a session |
 
@@ -20,6 +21,7 @@ mod form;
 mod headers;
 mod inboxes;
 mod layout;
+mod mail;
 mod parts;
 mod refusal;
 mod session;
@@ -68,6 +70,7 @@ pub fn router(context: WebContext) -> Router {
         .merge(domains::routes())
         .merge(autoconfiguration::routes())
         .merge(inboxes::routes())
+        .merge(mail::routes())
         .layer(from_fn_with_state(context.clone(), refusal::shown))
         .layer(from_fn(headers::secure))
         .with_state(context)

@@ -99,6 +99,23 @@ impl Refusal {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", detail, fix)
     }
 
+    /// A draft that was sent or deleted meanwhile.
+    pub(super) fn gone() -> Self {
+        let detail = "The draft is no longer there: it was sent or deleted, perhaps in another window.";
+        Self::new(
+            StatusCode::GONE,
+            "Not sent",
+            detail,
+            "Look into Sent first. What is below is kept, and can be sent as a new email.",
+        )
+    }
+
+    /// A draft that was changed meanwhile.
+    pub(super) fn changed_elsewhere() -> Self {
+        let detail = "The draft was changed in another window or program, so nothing was saved or sent.";
+        Self::new(StatusCode::CONFLICT, "Not saved", detail, "Save or send again to replace it by what is below.")
+    }
+
     /// Leads to the sign-in page.
     pub(super) fn sign_in(target: String) -> Self {
         let mut refusal = Self::new(StatusCode::UNAUTHORIZED, "Sign in", "You are not signed in.", "Sign in.");

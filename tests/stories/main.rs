@@ -64,6 +64,7 @@ mod strangers;
 mod streams;
 mod synchronised;
 mod tidy;
+mod untrusted_mail;
 mod verifiers;
 mod watching;
 mod webhooks;

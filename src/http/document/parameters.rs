@@ -90,6 +90,8 @@ pub(crate) struct OneInboxQuery {
     inbox: InboxId,
     /// A part of From.
     sender: Option<String>,
+    /// With `preview` and `has_attachments` of each email.
+    preview: Option<bool>,
 }
 
 /// Of a search.
@@ -104,6 +106,8 @@ pub(crate) struct SearchQuery {
     /// Entries of a page, 20 by default.
     #[param(minimum = 1, maximum = 100)]
     per_page: Option<u32>,
+    /// With `preview` and `has_attachments` of each email.
+    preview: Option<bool>,
 }
 
 /// Of sending with the message itself as the body.

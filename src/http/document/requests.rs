@@ -6,6 +6,7 @@ use crate::access::{Action, Direction};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::events::PublicType;
+use crate::http::emails::answers::DraftKind;
 use crate::id::{AccountId, DomainId, InboxId, SubmissionId, WebhookDeliveryId};
 use crate::store::queue::{QueueAction, QueueStatus};
 use crate::verification::status::OnUnverified;
@@ -110,6 +111,14 @@ bodies! {
         content: String,
         /// Of an image that `html_body` shows: `<img src="cid:…">`.
         content_id: Option<String>,
+    }
+
+    /// What a draft begins as.
+    DraftOf { kind: DraftKind, }
+
+    DraftSending {
+        /// At most 7 days from now.
+        send_at: Option<Timestamp>,
     }
 
     DomainInput {
@@ -331,6 +340,8 @@ messages! {
     DraftInput {
         /// Needed where the token sees more than one inbox, and the path names none.
         inbox_id: Option<InboxId>,
+        /// The ids of its attachments that stay; then `attachments` are added. Left out, `attachments` replace all of them.
+        keep_attachments: Option<Vec<String>>,
     }
 
     /// `raw`, or the parts of a message.

@@ -205,11 +205,19 @@ fn list(fields: &mut Fields, name: &'static str, names: &Names) -> Vec<Label> {
     labels
 }
 
+/// 409: an email that has left cannot be cancelled.
+pub(in crate::http) fn not_scheduled() -> Problem {
+    let detail = "The email does not wait to leave any more, so it cannot be cancelled.";
+    let fix = "See `recipients` of the email for what has become of it.";
+    Problem::new(StatusCode::CONFLICT, "not_scheduled", "The email has left", detail, fix)
+}
+
 pub(in crate::http) fn problem(error: EmailError) -> Problem {
     let text = error.to_string();
     match error {
         EmailError::NoSuchEmail => Problem::not_found(),
         EmailError::Changed => changed_since(),
+        EmailError::NotScheduled => not_scheduled(),
         EmailError::NoSuchMailbox(_) => Problem::invalid_field("move_to", text).with_status(StatusCode::BAD_REQUEST),
         EmailError::Flags(FlagError::Full) => inbox_full(text, "Delete messages of the inbox."),
         EmailError::Flags(FlagError::Store(error))

@@ -32,6 +32,8 @@ use crate::store::routing::Route;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Ids of References: the first one, and the newest.
 const REFERENCES: usize = 20;
@@ -253,6 +255,44 @@ async fn answer(
         tracing::info!(listener = "http", %error, email = %message.id, "an answered email could not be marked");
     }
     Ok(sent)
+}
+
+/// What a draft that answers an email begins as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::EnumString, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub(in crate::http) enum DraftKind {
+    Reply,
+    ReplyAll,
+    Forward,
+}
+
+/// The recipients and the content that a draft begins with: nothing is written above what it quotes.
+pub(in crate::http) async fn begun(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: &Inbox,
+    message: &MessageSummary,
+    kind: DraftKind,
+) -> Result<(Addressed, Content), Problem> {
+    let answer = if kind == DraftKind::Forward { Kind::Forward } else { Kind::Reply };
+    let mut work = caller.spool.claim();
+    let size = usize::try_from(message.size).unwrap_or(usize::MAX);
+    work.wait_to_grow(size.saturating_mul(FACTOR), PATIENCE).await.map_err(no_room)?;
+    let mut original = read(caller, context, inbox, message, size, answer).await?;
+    let mut addressed = Addressed::default();
+    if answer == Kind::Reply {
+        address(context, inbox, message, &original, kind == DraftKind::ReplyAll, &mut addressed).await?;
+    }
+    let mut written = Content {
+        subject: Some(subject(&original.subject, answer)),
+        headers: original.headers(),
+        attachments: std::mem::take(&mut original.attachments),
+        text: Some(String::new()),
+        ..Content::default()
+    };
+    original.quoted(answer, &mut written);
+    Ok((addressed, written))
 }
 
 async fn read(

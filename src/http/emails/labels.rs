@@ -5,8 +5,9 @@ use crate::store::email_changes::{EmailChange, Target};
 use crate::store::emails::EmailFilter;
 use crate::store::mailboxes::MailboxKind;
 use crate::store::messages::Flags;
+pub(in crate::http) use crate::views::labels::name_of;
 pub(in crate::http) use crate::views::labels::system;
-pub(super) use crate::views::labels::{STARRED, UNREAD, name_of};
+pub(super) use crate::views::labels::{STARRED, UNREAD};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Label {

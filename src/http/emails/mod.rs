@@ -5,13 +5,14 @@ pub(super) mod answers;
 pub(super) mod attachments;
 pub(super) mod ingest;
 pub(super) mod labels;
+mod previews;
 pub(super) mod search;
 mod terms;
 pub(super) mod wait;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use crate::views::email::WholeJson as MessageJson;
-pub(super) use actions::problem;
+pub(super) use actions::{not_scheduled, problem};
 
 use super::body::no_room;
 use super::caller::Caller;
@@ -31,7 +32,7 @@ use crate::store::emails::{EmailFilter, EmailPage};
 use crate::store::inboxes::Inbox;
 use crate::store::messages::{Flags, MessageSummary};
 use crate::store::search::candidates::SearchIn;
-use crate::store::{Store, StoreError, StoredMessage};
+use crate::store::{Store, StoreError};
 pub(super) use crate::views::email::EmailJson;
 use crate::views::email::WholeJson;
 use axum::body::Body;
@@ -176,19 +177,25 @@ pub(super) async fn list(
     }
     let page = Page::take(&mut parameters, context.config.limits.keyword_length);
     let sender = parameters.take::<String>("sender");
+    let with_previews = parameters.take::<bool>("preview").unwrap_or(false);
     let target = parameters.target();
     parameters.finish()?;
     let inbox = caller.inbox(&context, &inbox.unwrap_or_default()).await?;
-    let (emails, rest) = match sender {
+    let (rows, rest) = match sender {
         Some(sender) => {
             let terms = Terms { from: vec![lower(sender)], ..Terms::default() };
             let of = SearchIn { account: inbox.account.clone(), inboxes: Some(vec![inbox.id.clone()]) };
             let (found, rest) = search::scan(&caller, &context, of, page.filter, terms, page.per_page).await?;
-            let rows = found.into_iter().map(|found| found.row).collect();
-            (show_all(&caller, &context, Owner::Account(inbox.account), rows).await?, rest)
+            (found.into_iter().map(|found| found.row).collect(), rest)
         }
-        None => newest(&caller, &context, &inbox, page).await?,
+        None => {
+            let store = caller.store(&context);
+            let EmailPage { rows, rest } = store.emails(vec![inbox.id.clone()], page.filter, page.per_page).await?;
+            (rows, rest)
+        }
     };
+    let owner = Owner::Account(inbox.account);
+    let emails = previews::show_all(&caller, &context, owner, rows, with_previews).await?;
     page_of(&emails, rest.as_ref(), &target)
 }
 
@@ -238,10 +245,7 @@ enum Damaged {
 }
 
 /// `None` also where the stored body is damaged.
-fn unless_damaged(
-    read: Result<Option<StoredMessage>, StoreError>,
-    id: &MessageId,
-) -> Result<Option<StoredMessage>, StoreError> {
+fn unless_damaged<T>(read: Result<Option<T>, StoreError>, id: &MessageId) -> Result<Option<T>, StoreError> {
     match read {
         Err(error) if error.is_damage() => {
             tracing::error!(listener = "http", %error, email = %id, "skipping an email whose stored body is damaged");

@@ -3,8 +3,9 @@
 //! Candidates come from [`Store::candidates`](crate::store::Store::candidates) alone, and each is read and compared here. One request looks
 //! at [`LOOKED_AT`] emails and [`OCTETS`] octets at most; where that ends before the page is full, the answer has a cursor.
 
+use super::previews;
 use super::terms::{Terms, parse};
-use super::{EmailList, page_of, per_page, show_all, unless_damaged};
+use super::{EmailList, page_of, per_page, unless_damaged};
 use crate::auth::login::Scope;
 use crate::http::body::no_room;
 use crate::http::caller::Caller;
@@ -50,6 +51,7 @@ pub(in crate::http) async fn search(
     let mut filter = EmailFilter { below: parameters.take("cursor"), ..EmailFilter::default() };
     let per_page = per_page(&mut parameters, PER_PAGE);
     let q = parameters.take::<String>("q").unwrap_or_default();
+    let with_previews = parameters.take::<bool>("preview").unwrap_or(false);
     let target = parameters.target();
     parameters.finish()?;
     let terms = parse(&q, context.config.limits.keyword_length, &mut filter);
@@ -66,7 +68,7 @@ pub(in crate::http) async fn search(
     };
     let (found, rest) = scan(&caller, &context, of, filter, terms, per_page).await?;
     let (rows, highlights): (Vec<_>, Vec<_>) = found.into_iter().map(|found| (found.row, found.highlights)).unzip();
-    let mut emails = show_all(&caller, &context, caller.owner(), rows).await?;
+    let mut emails = previews::show_all(&caller, &context, caller.owner(), rows, with_previews).await?;
     emails.iter_mut().zip(highlights).for_each(|(email, highlights)| email.highlights = highlights);
     page_of(&emails, rest.as_ref(), &target)
 }

@@ -46,4 +46,98 @@
     };
     document.addEventListener("DOMContentLoaded", () => shown(document));
     document.addEventListener("htmx:load", (event) => shown(event.target.parentElement || document));
+
+    // Choosing in a list opens what was chosen; the form's button is for pages without this script.
+    document.addEventListener("change", (event) => {
+        if (event.target.matches("select[data-submit]")) event.target.form.requestSubmit();
+        if (event.target.matches("[data-all]")) {
+            for (const box of event.target.form.querySelectorAll(".pick input")) box.checked = event.target.checked;
+        }
+    });
+
+    // Mail: the list is not replaced while emails of it are selected.
+    document.addEventListener("htmx:beforeRequest", (event) => {
+        if (!event.target.matches("[data-live]") || !document.querySelector(".pick input:checked")) return;
+        event.preventDefault();
+        said().textContent = "New mail has come in. It is shown when nothing is selected.";
+    });
+
+    // A form is sent once; files come by drop, too, and are not sent where they are too large together.
+    document.addEventListener("submit", (event) => {
+        const form = event.target;
+        if (!form.matches("form[data-once]")) return;
+        if (form.dataset.sent) return event.preventDefault();
+        const files = form.querySelector("input[type=file]");
+        const octets = files ? [...files.files].reduce((sum, file) => sum + file.size, 0) : 0;
+        const fault = document.getElementById("files-error");
+        if (fault && octets * 4 / 3 > Number(form.dataset.limit)) {
+            event.preventDefault();
+            fault.textContent = "These files are too large for one email. Attach fewer.";
+            files.focus();
+            return;
+        }
+        form.dataset.sent = "1";
+    });
+    addEventListener("pageshow", () => { for (const form of document.querySelectorAll("form[data-once]")) delete form.dataset.sent; });
+    for (const name of ["dragover", "dragleave", "drop"]) {
+        document.addEventListener(name, (event) => {
+            const form = event.target.closest && event.target.closest("form[data-drop]");
+            if (!form || !event.dataTransfer || ![...event.dataTransfer.types].includes("Files")) return;
+            event.preventDefault();
+            form.querySelector(".drop").classList.toggle("over", name === "dragover");
+            if (name !== "drop") return;
+            const input = form.querySelector("input[type=file]");
+            const all = new DataTransfer();
+            for (const file of [...input.files, ...event.dataTransfer.files]) all.items.add(file);
+            input.files = all.files;
+            said().textContent = all.files.length + " files attached";
+        });
+    }
+
+    // Dialogs.
+    document.addEventListener("click", (event) => {
+        const button = event.target.closest("[data-dialog]");
+        if (button) document.getElementById(button.dataset.dialog).showModal();
+    });
+
+    // Shortcut keys of mail; they can be turned off, and letters that are typed into fields are none.
+    const keysOn = () => {
+        try {
+            return localStorage.getItem("keys") !== "off";
+        } catch {
+            return true;
+        }
+    };
+    document.addEventListener("DOMContentLoaded", () => {
+        const box = document.querySelector("[data-keys-on]");
+        if (!box) return;
+        box.checked = keysOn();
+        box.addEventListener("change", () => localStorage.setItem("keys", box.checked ? "on" : "off"));
+    });
+    const rows = () => [...document.querySelectorAll(".rows .link")];
+    document.addEventListener("keydown", (event) => {
+        if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+        const dialog = document.getElementById("keys");
+        if (!dialog || dialog.open || !keysOn()) return;
+        if (event.target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]")) return;
+        if (event.key === "?") {
+            event.preventDefault();
+            return dialog.showModal();
+        }
+        if (event.key === "j" || event.key === "k") {
+            const all = rows();
+            const at = all.findIndex((link) => link.closest("[data-row]").contains(document.activeElement));
+            const next = all[at < 0 ? 0 : at + (event.key === "j" ? 1 : -1)];
+            if (next) next.focus();
+            return event.preventDefault();
+        }
+        const row = document.activeElement.closest(".rows [data-row]");
+        const found = [row, document].filter(Boolean).map((root) => root === document && rows().length
+            ? [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === event.key && !one.closest(".rows"))
+            : [...root.querySelectorAll("[data-key]")].find((one) => one.dataset.key === event.key)).find(Boolean);
+        if (!found) return;
+        event.preventDefault();
+        if (found.matches("input:not([type=checkbox])")) found.focus();
+        else found.click();
+    });
 })();

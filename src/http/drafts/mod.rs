@@ -2,21 +2,23 @@
 //!
 //! Invariant: a draft keeps its id when it is changed, though its octets are a new message to IMAP.
 
-use super::body::no_room;
-use super::caller::Caller;
-use super::compose::{Attachment, Content, Mailbox};
-use super::document::parameters::{AccountQuery, PageQuery};
-use super::document::requests::DraftInput;
-use super::emails::{self, find};
-use super::fields::{Fields, JsonBody};
-use super::problem::Problem;
-use super::query::{Linked, Meta, Parameters};
-use super::reply::{Created, Repeated};
-use super::send::{Addressed, JSON_FACTOR, Options, Sent, login_of, raw_request, sending_inbox, submit};
-use super::version::{IfMatch, Versioned};
-use super::{Context, HttpContext};
+pub(super) mod begun;
+
 use crate::auth::login::Scope;
 use crate::clock::Timestamp;
+use crate::http::body::no_room;
+use crate::http::caller::Caller;
+use crate::http::compose::{Attachment, Content, Mailbox};
+use crate::http::document::parameters::{AccountQuery, PageQuery};
+use crate::http::document::requests::{DraftInput, DraftSending};
+use crate::http::emails::{self, find};
+use crate::http::fields::{Fields, JsonBody};
+use crate::http::problem::Problem;
+use crate::http::query::{Linked, Meta, Parameters};
+use crate::http::reply::{Created, Repeated};
+use crate::http::send::{Addressed, JSON_FACTOR, Options, Sent, login_of, raw_request, sending_inbox, submit};
+use crate::http::version::{IfMatch, Versioned};
+use crate::http::{Context, HttpContext};
 use crate::id::{AccountId, InboxId, MessageId};
 use crate::message::addresses;
 use crate::message::fields::Header;
@@ -36,6 +38,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
 /// Drafts of a page.
@@ -48,7 +51,7 @@ const ATTACHMENTS: usize = 1000;
 /// A draft without its content.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Draft)]
-pub(super) struct DraftJson {
+pub(in crate::http) struct DraftJson {
     id: MessageId,
     inbox_id: InboxId,
     subject: String,
@@ -64,7 +67,7 @@ pub(super) struct DraftJson {
 /// A draft with its content.
 #[derive(Serialize, ToSchema)]
 #[schema(as = WholeDraft)]
-pub(super) struct WholeJson {
+pub(in crate::http) struct WholeJson {
     #[serde(flatten)]
     draft: DraftJson,
     text_body: Option<String>,
@@ -75,7 +78,7 @@ pub(super) struct WholeJson {
 
 #[derive(Serialize, ToSchema)]
 #[schema(as = DraftCollection)]
-pub(super) struct DraftsJson {
+pub(in crate::http) struct DraftsJson {
     /// Of this page.
     count: usize,
     #[schema(value_type = Vec<DraftJson>)]
@@ -132,6 +135,11 @@ impl Parts {
             ["from", "to", "cc", "bcc", "reply_to", "subject", "text_body", "html_body", "headers", "attachments"];
         let [from, to, cc, bcc, reply_to, subject, text, html, headers, attachments] =
             names.map(|name| fields.has(name));
+        if let Some(kept) = fields.optional_list("keep_attachments") {
+            self.keep(kept, fields);
+        } else if attachments {
+            self.content.attachments.clear();
+        }
         let (addressed, content) = (Addressed::read(fields), Content::read(fields));
         let take = |wanted: bool, to: &mut Vec<Mailbox>, new: Vec<Mailbox>| {
             if wanted {
@@ -157,8 +165,20 @@ impl Parts {
         if headers {
             self.content.headers = content.headers;
         }
-        if attachments {
-            self.content.attachments = content.attachments;
+        self.content.attachments.extend(content.attachments);
+    }
+
+    /// Removes all attachments but those of these ids.
+    fn keep(&mut self, ids: Vec<Value>, fields: &mut Fields) {
+        let mut old: Vec<_> = self.content.attachments.drain(..).map(Some).collect();
+        for (at, id) in ids.into_iter().enumerate() {
+            let number = id.as_str().and_then(|id| id.parse::<usize>().ok()).and_then(|id| id.checked_sub(1));
+            match number.and_then(|number| old.get_mut(number)).and_then(Option::take) {
+                Some(kept) => self.content.attachments.push(kept),
+                None => {
+                    fields.fault(&format!("keep_attachments[{at}]"), "must be the id of one of its attachments, once")
+                }
+            }
         }
     }
 
@@ -203,7 +223,7 @@ impl DraftJson {
     get, path = "/api/v1/drafts", tag = "Drafts", params(AccountQuery, PageQuery),
     responses((status = 200, body = DraftsJson))
 )]
-pub(super) async fn list(
+pub(in crate::http) async fn list(
     caller: Caller,
     State(context): Context,
     path: At,
@@ -252,7 +272,7 @@ async fn inbox_of(caller: &Caller, context: &HttpContext, Path(ids): &At) -> Res
     post, path = "/api/v1/drafts", tag = "Drafts", request_body = DraftInput,
     responses((status = 201, body = WholeJson), (status = 507))
 )]
-pub(super) async fn create(
+pub(in crate::http) async fn create(
     caller: Caller,
     State(context): Context,
     path: At,
@@ -274,8 +294,12 @@ pub(super) async fn create(
     parts.change(&mut fields);
     fields.finish().map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))?;
     let id = write(&caller, &context, &inbox, None, parts).await?;
-    let Versioned { body, .. } = shown(&caller, &context, &inbox, &id).await?;
-    Ok(Created { location: format!("/api/v1/drafts/{id}"), body })
+    Ok(draft_of(shown(&caller, &context, &inbox, &id).await?.body, &id))
+}
+
+/// 201 with a draft.
+fn draft_of(body: WholeJson, id: &MessageId) -> Created<WholeJson> {
+    Created { location: format!("/api/v1/drafts/{id}"), body }
 }
 
 /// Stores a draft, in the place of the one it replaces.
@@ -369,7 +393,11 @@ fn at(Path(ids): &At) -> Result<(Option<&str>, &str), Problem> {
     get, path = "/api/v1/drafts/{id}", tag = "Drafts", params(("id" = MessageId, Path)),
     responses((status = 200, body = WholeJson))
 )]
-pub(super) async fn show(caller: Caller, State(context): Context, path: At) -> Result<Versioned<WholeJson>, Problem> {
+pub(in crate::http) async fn show(
+    caller: Caller,
+    State(context): Context,
+    path: At,
+) -> Result<Versioned<WholeJson>, Problem> {
     let (inbox, id) = at(&path)?;
     let (inbox, message) = draft(&caller, &context, inbox, id).await?;
     shown(&caller, &context, &inbox, &message.id).await
@@ -382,7 +410,7 @@ pub(super) async fn show(caller: Caller, State(context): Context, path: At) -> R
     method(patch, put), path = "/api/v1/drafts/{id}", tag = "Drafts", params(("id" = MessageId, Path)),
     request_body = DraftInput, responses((status = 200, body = WholeJson), (status = 412), (status = 507))
 )]
-pub(super) async fn change(
+pub(in crate::http) async fn change(
     caller: Caller,
     State(context): Context,
     path: At,
@@ -409,7 +437,7 @@ pub(super) async fn change(
     delete, path = "/api/v1/drafts/{id}", tag = "Drafts", params(("id" = MessageId, Path)),
     responses((status = 204), (status = 412))
 )]
-pub(super) async fn delete(
+pub(in crate::http) async fn delete(
     caller: Caller,
     State(context): Context,
     path: At,
@@ -426,18 +454,23 @@ pub(super) async fn delete(
 /// The draft is gone, and its message in Sent.
 #[utoipa::path(
     post, path = "/api/v1/drafts/{id}/send", tag = "Drafts", params(("id" = MessageId, Path)),
+    request_body = Option<DraftSending>,
     responses((status = 201, body = Sent), (status = 412), (status = 413), (status = 422), (status = 507))
 )]
-pub(super) async fn send(
+pub(in crate::http) async fn send(
     caller: Caller,
     State(context): Context,
     path: At,
     IfMatch(versions): IfMatch,
+    body: JsonBody,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
     let (inbox, id) = at(&path)?;
     let (inbox, message) = draft(&caller, &context, inbox, id).await?;
+    let mut fields = body.optional(&caller.spool).await?;
+    let send_at = fields.parsed("send_at");
+    fields.finish()?;
     let raw = caller.store(&context).message_raw(&inbox.id, &message.id).await?.ok_or_else(Problem::not_found)?;
     let mut request = raw_request(&raw.into_bytes(), &context.config.limits)?;
-    request.options = Options::of_draft(Replaced { id: message.id, versions });
+    request.options = Options::of_draft(Replaced { id: message.id, versions }, send_at);
     submit(&caller, &context, inbox, request).await
 }

@@ -1,0 +1,145 @@
+//! An inbox as its mail pages show it: its name and addresses, the others to change to, its mailboxes and labels.
+
+use super::messages::MAILBOXES;
+use crate::auth::login::{Permissions, Scope};
+use crate::web::api::to;
+use crate::web::refusal::Refusal;
+use crate::web::session::Session;
+use maud::{Markup, html};
+use serde::Deserialize;
+
+/// Inboxes to change to; more are on the page of inboxes.
+const OTHERS: usize = 100;
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Address {
+    pub(super) address: String,
+    pub(super) status: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Inbox {
+    pub(super) id: String,
+    pub(super) email_address: String,
+    #[serde(default)]
+    pub(super) addresses: Vec<Address>,
+    #[serde(default)]
+    pub(super) save_sent: bool,
+    #[serde(default)]
+    pub(super) is_disabled: bool,
+}
+
+impl Inbox {
+    /// A token that may read mail and no inboxes knows the id alone.
+    pub(super) async fn find(session: &Session, id: &str) -> Result<Self, Refusal> {
+        if session.may(Permissions::INBOXES_READ) {
+            return session.api.get(to(["inboxes", id]).with("per_page", 1)).await;
+        }
+        let (id, email_address) = (id.to_owned(), id.to_owned());
+        Ok(Self { id, email_address, addresses: Vec::new(), save_sent: true, is_disabled: false })
+    }
+
+    /// Those that the session sees, one page of them.
+    pub(super) async fn all(session: &Session) -> Result<Vec<Self>, Refusal> {
+        if session.may(Permissions::INBOXES_READ) {
+            return Ok(session.api.list(to(["inboxes"]).with("per_page", OTHERS)).await?.rows);
+        }
+        let Scope::Inboxes(_, ids) = &session.principal.scope else { return Ok(Vec::new()) };
+        let known = ids.iter().take(OTHERS).map(ToString::to_string);
+        let of = |id: String| Self {
+            email_address: id.clone(),
+            id,
+            addresses: Vec::new(),
+            save_sent: true,
+            is_disabled: false,
+        };
+        Ok(known.map(of).collect())
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Mailbox {
+    label: Option<String>,
+    emails: u32,
+    unread: u32,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Label {
+    pub(super) name: String,
+    pub(super) slug: String,
+    pub(super) system: bool,
+}
+
+/// The mailboxes and labels of an inbox.
+#[derive(Debug)]
+pub(super) struct Folders {
+    mailboxes: Vec<Mailbox>,
+    pub(super) labels: Vec<Label>,
+}
+
+impl Folders {
+    pub(super) async fn of(session: &Session, inbox: &str) -> Result<Self, Refusal> {
+        let mailboxes = session.api.list(to(["inboxes", inbox, "mailboxes"])).await?.rows;
+        let labels: Vec<Label> = session.api.list(to(["mailbox_labels"])).await?.rows;
+        Ok(Self { mailboxes, labels: labels.into_iter().filter(|label| !label.system).collect() })
+    }
+
+    fn counts(&self, label: &str) -> (u32, u32) {
+        let of = self.mailboxes.iter().filter(|mailbox| mailbox.label.as_deref() == Some(label));
+        of.fold((0, 0), |(emails, unread), one| (emails.saturating_add(one.emails), unread.saturating_add(one.unread)))
+    }
+
+    pub(super) fn unread(&self) -> u32 {
+        self.counts("inbox").1
+    }
+
+    /// The list of mailboxes and labels; `current` is shown.
+    pub(super) fn nav(&self, inbox: &str, current: Option<&str>, is_swapped: bool) -> Markup {
+        let entry = |slug: &str, name: &str, count: Option<u32>, what: &str| {
+            html! {
+                li { a href={"/mail/" (inbox) "?label=" (form_urlencoded::byte_serialize(slug.as_bytes()).collect::<String>())}
+                    aria-current=[(current == Some(slug)).then_some("page")] {
+                    bdi { (name) }
+                    @if let Some(count) = count.filter(|count| *count > 0) {
+                        span .count { (count) span .visually-hidden { " " (what) } }
+                    }
+                } }
+            }
+        };
+        html! {
+            nav #folders .folders aria-label="Mailboxes" hx-swap-oob=[is_swapped.then_some("true")] {
+                ul {
+                    @for label in MAILBOXES {
+                        @let (emails, unread) = self.counts(label);
+                        @let (count, what) = if label == "drafts" { (emails, "drafts") } else { (unread, "unread") };
+                        (entry(label, name_of(label), Some(count), what))
+                    }
+                    (entry("starred", "Starred", None, ""))
+                    (entry("all", "All mail", None, ""))
+                }
+                @if !self.labels.is_empty() {
+                    h2 #labels-head { "Labels" }
+                    ul aria-labelledby="labels-head" {
+                        @for label in &self.labels { (entry(&label.slug, &label.name, None, "")) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The name of a mailbox.
+pub(super) fn name_of(label: &str) -> &str {
+    match label {
+        "inbox" => "Inbox",
+        "sent" => "Sent",
+        "drafts" => "Drafts",
+        "archive" => "Archive",
+        "junk" => "Junk",
+        "trash" => "Trash",
+        "starred" => "Starred",
+        "all" => "All mail",
+        other => other,
+    }
+}

@@ -1,0 +1,339 @@
+//! The list of an inbox's emails, and searching them.
+
+use super::inbox::{Folders, Inbox, name_of};
+use super::messages::Email;
+use super::{is_partial, path_of};
+use crate::auth::login::Permissions;
+use crate::web::api::{Listed, to};
+use crate::web::layout::{Section, csrf, page};
+use crate::web::parts::{empty, next_page, time};
+use crate::web::refusal::Refusal;
+use crate::web::session::Session;
+use axum::extract::{Path, Query};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use serde::Deserialize;
+
+/// Emails of a page.
+const PER_PAGE: usize = 25;
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Wanted {
+    label: Option<String>,
+    q: Option<String>,
+    cursor: Option<String>,
+}
+
+impl Wanted {
+    /// The words of a search.
+    fn words(&self) -> Option<&str> {
+        self.q.as_deref().map(str::trim).filter(|words| !words.is_empty())
+    }
+
+    /// What is listed: a mailbox, a label, or `all`.
+    fn label(&self) -> &str {
+        self.label.as_deref().filter(|label| !label.is_empty()).unwrap_or("inbox")
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Chosen {
+    inbox: Option<String>,
+}
+
+/// The first inbox, or the one that the switcher has chosen.
+pub(super) async fn first(session: Session, Query(chosen): Query<Chosen>) -> Result<Response, Refusal> {
+    let inboxes = Inbox::all(&session).await?;
+    let chosen = chosen.inbox.and_then(|chosen| inboxes.iter().find(|inbox| inbox.id == chosen));
+    if let Some(inbox) = chosen.or(inboxes.first()) {
+        return Ok(Redirect::to(&format!("/mail/{}", inbox.id)).into_response());
+    }
+    let next = html! { p { a .button href="/inboxes" { "Create an inbox" } } };
+    let body = html! { h1 { "Mail" } (empty("No inbox yet. An inbox has addresses, and the mail that comes to them.", &next)) };
+    Ok(page(&session, Some(Section::Mail), "Mail", &body).into_response())
+}
+
+pub(super) async fn show(
+    session: Session,
+    Path(inbox): Path<String>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Result<Markup, Refusal> {
+    let found = emails(&session, &inbox, &wanted).await;
+    let (emails, fault) = match found {
+        Ok(emails) => (emails, None),
+        // What is searched for can be corrected.
+        Err(refusal) if wanted.words().is_some() && refusal.is_of_input() => {
+            (Listed { rows: Vec::new(), next: None }, Some(refusal))
+        }
+        Err(refusal) => return Err(refusal),
+    };
+    let folders = Folders::of(&session, &inbox).await?;
+    let current = wanted.words().is_none().then_some(wanted.label());
+    let list = list(&session, &inbox, &wanted, &folders, &emails, fault.as_ref());
+    if is_partial(&headers) {
+        let unread = html! { p #unread .visually-hidden role="status" hx-swap-oob="true" { (unread(&folders)) } };
+        return Ok(html! { (list) (folders.nav(&inbox, current, true)) (unread) });
+    }
+    let (inbox, inboxes) = (Inbox::find(&session, &inbox).await?, Inbox::all(&session).await?);
+    let title = match wanted.words() {
+        Some(_) => "Search".to_owned(),
+        None => name_of(wanted.label()).to_owned(),
+    };
+    let body = html! {
+        div .head {
+            h1 { (title) " " span .of { bdi { (inbox.email_address) } } }
+            div .actions {
+                (switcher(&inboxes, &inbox))
+                @if session.may(Permissions::MESSAGES_SEND) || session.may(Permissions::DRAFTS_WRITE) {
+                    a .button data-key="c" href={"/mail/" (inbox.id) "/compose"} { "Write" }
+                }
+            }
+        }
+        @if inbox.is_disabled {
+            div .notice .warn { p { "This inbox is disabled: it takes no mail and sends none." } }
+        }
+        p #unread .visually-hidden role="status" { (unread(&folders)) }
+        div .mail {
+            (folders.nav(&inbox.id, current, false))
+            div .stack hx-ext="sse" sse-connect={"/mail/" (inbox.id) "/stream"} {
+                (search(&inbox.id, wanted.q.as_deref().unwrap_or_default()))
+                (list)
+                (keys())
+            }
+        }
+    };
+    Ok(page(&session, Some(Section::Mail), &title, &body))
+}
+
+fn unread(folders: &Folders) -> String {
+    format!("{} unread in Inbox", folders.unread())
+}
+
+async fn emails(session: &Session, inbox: &str, wanted: &Wanted) -> Result<Listed<Email>, Refusal> {
+    let of = |path: &'static [&'static str]| {
+        let target = to(path.iter().copied()).with("inbox", inbox).with("per_page", PER_PAGE).with("preview", true);
+        target.with_some("cursor", wanted.cursor.as_deref())
+    };
+    match wanted.words() {
+        Some(words) => session.api.list(of(&["emails", "search"]).with("q", words)).await,
+        None => {
+            let label = Some(wanted.label()).filter(|label| *label != "all");
+            session.api.list(of(&["emails"]).with_some("label", label)).await
+        }
+    }
+}
+
+fn switcher(inboxes: &[Inbox], current: &Inbox) -> Markup {
+    html! {
+        @if inboxes.len() > 1 {
+            form .switcher method="get" action="/mail" {
+                label .visually-hidden for="inbox" { "Inbox" }
+                select #inbox name="inbox" data-submit {
+                    @for inbox in inboxes {
+                        option value=(inbox.id) selected[inbox.id == current.id] { (inbox.email_address) }
+                    }
+                }
+                button .quiet type="submit" { "Open" }
+            }
+        }
+    }
+}
+
+fn search(inbox: &str, words: &str) -> Markup {
+    html! {
+        search {
+            form .search method="get" action={"/mail/" (inbox)} hx-get={"/mail/" (inbox)} hx-trigger="input delay:250ms from:#q, submit"
+                hx-target="#list" hx-swap="outerHTML" hx-push-url="true" hx-sync="this:replace" {
+                label .visually-hidden for="q" { "Search this inbox" }
+                input #q type="search" name="q" value=(words) placeholder="Search" autocomplete="off" spellcheck="false"
+                    aria-describedby="search-hint" data-key="/";
+                button .quiet type="submit" { "Search" }
+            }
+            details .hint #search-hint {
+                summary { "What a search understands" }
+                p {
+                    "Words and " code { "\"phrases\"" } ", " code { "from:ann" } ", " code { "to:" } ", " code { "subject:" } ", "
+                    code { "label:trash" } ", " code { "before:2026-11-30" } ", " code { "after:" } ", " code { "has:attachment" } ", "
+                    code { "is:unread" } ", " code { "is:read" } ", " code { "is:starred" } ". All of them have to be true."
+                }
+            }
+        }
+    }
+}
+
+/// The list, which replaces itself when mail comes in.
+fn list(
+    session: &Session,
+    inbox: &str,
+    wanted: &Wanted,
+    folders: &Folders,
+    emails: &Listed<Email>,
+    fault: Option<&Refusal>,
+) -> Markup {
+    let may = session.may(Permissions::MESSAGES_WRITE);
+    let in_trash = wanted.words().is_none() && wanted.label() == "trash";
+    // A page further back stays as it is.
+    let is_live = wanted.cursor.is_none();
+    html! {
+        form #list .mail-list method="post" action={"/mail/" (inbox) "/actions"} {
+            @if is_live {
+                div hx-get=(path_of(session)) hx-trigger="sse:email.received, sse:email.sent, sse:email.labels_changed" hx-target="#list"
+                    hx-swap="outerHTML" hx-sync="this:replace" data-live hidden {}
+            }
+            (csrf(session))
+            input type="hidden" name="back" value=(path_of(session));
+            @if let Some(refusal) = fault {
+                div .notice .error role="alert" {
+                    @for error in refusal.errors() { p { (error.message) } }
+                    @if refusal.errors().is_empty() { p { (refusal.detail()) } }
+                }
+            }
+            @if emails.rows.is_empty() && fault.is_none() {
+                (nothing(session, inbox, wanted, emails.next.is_some()))
+            } @else if !emails.rows.is_empty() {
+                @if may { (bar(in_trash, folders)) }
+                ol .rows { @for email in &emails.rows { (row(session, email, may)) } }
+            }
+            (next_page(session, emails.next.as_deref()))
+        }
+    }
+}
+
+fn nothing(session: &Session, inbox: &str, wanted: &Wanted, has_more: bool) -> Markup {
+    let write = html! {
+        @if session.may(Permissions::MESSAGES_SEND) { p { a .button href={"/mail/" (inbox) "/compose"} { "Write an email" } } }
+    };
+    match (wanted.words().is_some(), has_more) {
+        (true, true) => {
+            empty("Nothing was found among the newest emails. The next page goes on with older ones.", &html! {})
+        }
+        (true, false) => empty("Nothing was found. Try fewer words, or a part of the sender's address.", &html! {}),
+        (false, true) => empty("No email here yet; the next page goes on with older ones.", &html! {}),
+        (false, false) if wanted.label() == "inbox" => {
+            empty("No mail yet. What is sent to an address of this inbox appears here by itself.", &write)
+        }
+        (false, false) => empty("No email here.", &html! {}),
+    }
+}
+
+/// What can be done with those that are selected.
+fn bar(in_trash: bool, folders: &Folders) -> Markup {
+    html! {
+        div .bar role="group" aria-label="With the selected emails" {
+            label .check { input type="checkbox" data-all; "All" }
+            @if in_trash {
+                button .quiet .small name="do" value="restore" { "Restore" }
+                button .danger .small name="do" value="delete" { "Delete for good" }
+            } @else {
+                button .quiet .small name="do" value="archive" { "Archive" }
+                button .quiet .small name="do" value="delete" { "Delete" }
+            }
+            button .quiet .small name="do" value="read" { "Mark read" }
+            button .quiet .small name="do" value="unread" { "Mark unread" }
+            (more(folders))
+        }
+    }
+}
+
+/// Moving and labelling.
+pub(super) fn more(folders: &Folders) -> Markup {
+    html! {
+        span .joined {
+            label .visually-hidden for="target" { "Move or label" }
+            select #target name="target" {
+                optgroup label="Move to" {
+                    @for label in ["inbox", "archive", "junk", "trash"] { option value={"move:" (label)} { (name_of(label)) } }
+                }
+                @if !folders.labels.is_empty() {
+                    optgroup label="Add label" { @for label in &folders.labels { option value={"add:" (label.slug)} { (label.name) } } }
+                    optgroup label="Remove label" { @for label in &folders.labels { option value={"remove:" (label.slug)} { (label.name) } } }
+                }
+            }
+            button .quiet .small name="do" value="target" { "Apply" }
+        }
+    }
+}
+
+fn row(session: &Session, email: &Email, may: bool) -> Markup {
+    let (is_unread, is_starred, id) = (email.is_unread(), email.has("starred"), &email.id);
+    let is_own = email.has("sent") || email.has("drafts");
+    let people = if is_own { &email.to } else { &email.from };
+    html! {
+        li .row .unread[is_unread] data-row {
+            @if may {
+                label .pick { input type="checkbox" name="email" value=(id) id={"pick-" (id)} data-key="x"; span .visually-hidden { "Select " (email.title()) } }
+                button .star .on[is_starred] name="do" value={(if is_starred { "unstar" } else { "star" }) "/" (id)} data-key="s"
+                    aria-pressed=(is_starred) aria-label={"Star " (email.title())} { (if is_starred { "★" } else { "☆" }) }
+            }
+            a .link id={"email-" (id)} href=(email.path(session)) {
+                span .who {
+                    @if is_unread { span .visually-hidden { "Unread: " } }
+                    @if is_own { "To " }
+                    @if people.is_empty() { "(nobody)" }
+                    @for (at, one) in people.iter().take(3).enumerate() { @if at > 0 { ", " } bdi { (one.short()) } }
+                    @if people.len() > 3 { " and " (people.len() - 3) " more" }
+                }
+                span .what {
+                    @for label in email.own_labels() { span .badge { bdi { (label) } } " " }
+                    strong { bdi { (email.title()) } }
+                    @if !email.preview.is_empty() { span .preview { " – " bdi { (email.preview) } } }
+                }
+                span .when {
+                    @if email.has_attachments { span .clip title="Has attachments" { span .visually-hidden { "Has attachments. " } "📎\u{fe0e} " } }
+                    (time(&email.created_at))
+                }
+            }
+            @if may {
+                span .row-actions {
+                    button .quiet .small name="do" value={"archive/" (id)} data-key="e" aria-label={"Archive " (email.title())} { "Archive" }
+                    button .quiet .small name="do" value={"delete/" (id)} data-key="#" aria-label={"Delete " (email.title())} { "Delete" }
+                }
+            }
+        }
+    }
+}
+
+/// The keys that the page's script takes.
+pub(super) fn keys() -> Markup {
+    const KEYS: [(&str, &str); 12] = [
+        ("j", "Next email"),
+        ("k", "Email before"),
+        ("Enter", "Open the email"),
+        ("u", "Back to the list"),
+        ("e", "Archive"),
+        ("#", "Delete"),
+        ("s", "Star"),
+        ("x", "Select"),
+        ("r", "Reply"),
+        ("c", "Write"),
+        ("/", "Search"),
+        ("?", "These keys"),
+    ];
+    html! {
+        p .keys-hint { button .quiet .small type="button" data-dialog="keys" { "Shortcut keys " kbd { "?" } } }
+        dialog #keys aria-labelledby="keys-head" {
+            h2 #keys-head { "Shortcut keys" }
+            dl .facts { @for (key, what) in KEYS { dt { kbd { (key) } } dd { (what) } } }
+            label .check { input type="checkbox" data-keys-on checked; "Use shortcut keys" }
+            form method="dialog" { button type="submit" { "Close" } }
+        }
+    }
+}
+
+/// Events of the inbox as they happen.
+pub(super) async fn stream(
+    session: Session,
+    Path(inbox): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let types = "email.received,email.sent,email.labels_changed,email.delivered,email.deferred,email.bounced";
+    let target = to(["inboxes", inbox.as_str(), "stream"]).with("types", types);
+    let mut wanted = HeaderMap::new();
+    if let Some(last) = headers.get("last-event-id") {
+        wanted.insert("last-event-id", last.clone());
+    }
+    wanted.insert(header::ACCEPT, header::HeaderValue::from_static("text/event-stream"));
+    session.api.forward(target, wanted).await
+}
