@@ -146,7 +146,7 @@ const DONE: [(&str, &str); 12] = [
     ("changed", "Changed."),
     ("archived", "Moved to Archive."),
     ("moved", "Moved."),
-    ("trashed", "Moved to Trash. From Trash, “Delete” removes for good."),
+    ("trashed", "Moved to Trash."),
     ("sent", "Sent."),
     ("draft", "Saved as a draft."),
     ("discarded", "The draft is deleted."),

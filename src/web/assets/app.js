@@ -57,6 +57,7 @@
 
     // Mail: the list is not replaced while emails of it are selected.
     document.addEventListener("htmx:beforeRequest", (event) => {
+        if (event.target.closest("form[data-sent]")) return event.preventDefault();
         if (!event.target.matches("[data-live]") || !document.querySelector(".pick input:checked")) return;
         event.preventDefault();
         said().textContent = "New mail has come in. It is shown when nothing is selected.";
@@ -67,6 +68,14 @@
         const form = event.target;
         if (!form.matches("form[data-once]")) return;
         if (form.dataset.sent) return event.preventDefault();
+        const saving = form.querySelector("[hx-post].htmx-request");
+        if (saving) {
+            // What is being saved is a new version of the draft, which the form gets first.
+            event.preventDefault();
+            const again = () => setTimeout(() => form.requestSubmit(event.submitter));
+            saving.addEventListener("htmx:afterRequest", again, { once: true });
+            return;
+        }
         const files = form.querySelector("input[type=file]");
         const octets = files ? [...files.files].reduce((sum, file) => sum + file.size, 0) : 0;
         const fault = document.getElementById("files-error");

@@ -49,7 +49,9 @@ fn back(inbox: &str, given: &str, done: Option<&str>) -> String {
 enum Action {
     /// The body of a change.
     Change(Value),
-    Delete,
+    Delete {
+        for_good: bool,
+    },
     Restore,
 }
 
@@ -63,7 +65,9 @@ impl Action {
             "unread" => change(json!({"mark_read": false})),
             "star" => change(json!({"add_labels": ["starred"]})),
             "unstar" => change(json!({"remove_labels": ["starred"]})),
-            "delete" => Some(Self::Delete),
+            "delete" => Some(Self::Delete { for_good: false }),
+            // What is in Trash.
+            "erase" => Some(Self::Delete { for_good: true }),
             "restore" => Some(Self::Restore),
             "target" => match target.split_once(':')? {
                 ("move", label) => change(json!({"move_to": label})),
@@ -79,7 +83,7 @@ impl Action {
         let of = |rest: &[&'static str]| -> To { to(["emails", id].into_iter().chain(rest.iter().copied())) };
         let done = match self {
             Self::Change(body) => api.patch::<IgnoredAny>(of(&["actions"]), body.clone()).await.map(drop),
-            Self::Delete => api.delete(of(&[])).await,
+            Self::Delete { .. } => api.delete(of(&[])).await,
             Self::Restore => api.post::<IgnoredAny>(of(&["restore"]), json!({})).await.map(drop),
         };
         // It is gone: somebody else has deleted it meanwhile.
@@ -88,7 +92,8 @@ impl Action {
 
     fn done(&self) -> Option<&'static str> {
         match self {
-            Self::Delete => Some("trashed"),
+            Self::Delete { for_good: true } => Some("deleted"),
+            Self::Delete { .. } => Some("trashed"),
             Self::Restore => Some("moved"),
             Self::Change(body) => match body.get("move_to").and_then(Value::as_str) {
                 Some("archive") => Some("archived"),
@@ -125,7 +130,7 @@ mod tests {
     fn actions_are_changes_of_the_api() {
         assert_eq!(Action::parse("target", "add:to-do"), Some(Action::Change(json!({"add_labels": ["to-do"]}))));
         assert_eq!(Action::parse("target", "move:junk"), Some(Action::Change(json!({"move_to": "junk"}))));
-        assert_eq!(Action::parse("delete", ""), Some(Action::Delete));
+        assert_eq!(Action::parse("erase", ""), Some(Action::Delete { for_good: true }));
         for (action, target) in [("target", "junk"), ("target", "x:y"), ("", ""), ("launch", "")] {
             assert_eq!(Action::parse(action, target), None, "{action} {target}");
         }

@@ -43,6 +43,10 @@ impl Written {
         if whole.email.inbox_id != inbox || !whole.email.has("drafts") {
             return Err(Refusal::not_found());
         }
+        if whole.truncated {
+            let detail = "This draft has more text than a page can show, so it cannot be changed here.";
+            return Err(Refusal::too_large(detail, "Change it in a mail program, or over the API."));
+        }
         let first = |all: &[Mailbox]| all.first().and_then(|one| one.address.clone()).unwrap_or_default();
         Ok(Self {
             draft: Some(Draft { id: id.to_owned(), version }),

@@ -156,7 +156,7 @@ fn toolbar(session: &Session, base: &str, whole: &Whole, folders: &Folders, may:
                     input type="hidden" name="email" value=(id);
                     @if is_away { button .quiet .small name="do" value="restore" { "Move back" } }
                     @if !email.has("archive") && !email.has("trash") { button .quiet .small name="do" value="archive" data-key="e" { "Archive" } }
-                    @if email.has("trash") { button .danger .small name="do" value="delete" data-key="#" { "Delete for good" } }
+                    @if email.has("trash") { button .danger .small name="do" value="erase" data-key="#" { "Delete for good" } }
                     @else { button .quiet .small name="do" value="delete" data-key="#" { "Delete" } }
                     button .quiet .small name="do" value="unread" { "Mark unread" }
                 }

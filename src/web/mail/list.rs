@@ -73,7 +73,7 @@ pub(super) async fn show(
     let current = wanted.words().is_none().then_some(wanted.label());
     let list = list(&session, &inbox, &wanted, &folders, &emails, fault.as_ref());
     if is_partial(&headers) {
-        let unread = html! { p #unread .visually-hidden role="status" hx-swap-oob="true" { (unread(&folders)) } };
+        let unread = html! { p #unread .visually-hidden role="status" hx-swap-oob="innerHTML" { (unread(&folders)) } };
         return Ok(html! { (list) (folders.nav(&inbox, current, true)) (unread) });
     }
     let (inbox, inboxes) = (Inbox::find(&session, &inbox).await?, Inbox::all(&session).await?);
@@ -194,7 +194,7 @@ fn list(
                 (nothing(session, inbox, wanted, emails.next.is_some()))
             } @else if !emails.rows.is_empty() {
                 @if may { (bar(in_trash, folders)) }
-                ol .rows { @for email in &emails.rows { (row(session, email, may)) } }
+                ol .rows { @for email in &emails.rows { (row(session, email, may, in_trash)) } }
             }
             (next_page(session, emails.next.as_deref()))
         }
@@ -225,7 +225,7 @@ fn bar(in_trash: bool, folders: &Folders) -> Markup {
             label .check { input type="checkbox" data-all; "All" }
             @if in_trash {
                 button .quiet .small name="do" value="restore" { "Restore" }
-                button .danger .small name="do" value="delete" { "Delete for good" }
+                button .danger .small name="do" value="erase" { "Delete for good" }
             } @else {
                 button .quiet .small name="do" value="archive" { "Archive" }
                 button .quiet .small name="do" value="delete" { "Delete" }
@@ -256,7 +256,7 @@ pub(super) fn more(folders: &Folders) -> Markup {
     }
 }
 
-fn row(session: &Session, email: &Email, may: bool) -> Markup {
+fn row(session: &Session, email: &Email, may: bool, in_trash: bool) -> Markup {
     let (is_unread, is_starred, id) = (email.is_unread(), email.has("starred"), &email.id);
     let is_own = email.has("sent") || email.has("drafts");
     let people = if is_own { &email.to } else { &email.from };
@@ -288,7 +288,7 @@ fn row(session: &Session, email: &Email, may: bool) -> Markup {
             @if may {
                 span .row-actions {
                     button .quiet .small name="do" value={"archive/" (id)} data-key="e" aria-label={"Archive " (email.title())} { "Archive" }
-                    button .quiet .small name="do" value={"delete/" (id)} data-key="#" aria-label={"Delete " (email.title())} { "Delete" }
+                    button .quiet .small name="do" value={(if in_trash { "erase" } else { "delete" }) "/" (id)} data-key="#" aria-label={"Delete " (email.title())} { "Delete" }
                 }
             }
         }
