@@ -123,7 +123,7 @@
         box.checked = keysOn();
         box.addEventListener("change", () => localStorage.setItem("keys", box.checked ? "on" : "off"));
     });
-    const rows = () => [...document.querySelectorAll(".rows .link")];
+    const rows = () => [...document.querySelectorAll(".emails .link")];
     document.addEventListener("keydown", (event) => {
         if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
         const dialog = document.getElementById("keys");
@@ -140,9 +140,9 @@
             if (next) next.focus();
             return event.preventDefault();
         }
-        const row = document.activeElement.closest(".rows [data-row]");
+        const row = document.activeElement.closest(".emails [data-row]");
         const found = [row, document].filter(Boolean).map((root) => root === document && rows().length
-            ? [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === event.key && !one.closest(".rows"))
+            ? [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === event.key && !one.closest(".emails"))
             : [...root.querySelectorAll("[data-key]")].find((one) => one.dataset.key === event.key)).find(Boolean);
         if (!found) return;
         event.preventDefault();

@@ -194,7 +194,7 @@ fn list(
                 (nothing(session, inbox, wanted, emails.next.is_some()))
             } @else if !emails.rows.is_empty() {
                 @if may { (bar(in_trash, folders)) }
-                ol .rows { @for email in &emails.rows { (row(session, email, may, in_trash)) } }
+                ol .emails { @for email in &emails.rows { (row(session, email, may, in_trash)) } }
             }
             (next_page(session, emails.next.as_deref()))
         }
