@@ -1,10 +1,11 @@
 //! The page on which an email is written, and what it will leave as.
 
 use super::inbox::Inbox;
-use super::messages::{Attachment, Mailbox, Whole, size};
+use super::messages::{Attachment, Mailbox, Whole};
 use crate::auth::login::Permissions;
 use crate::web::WebContext;
 use crate::web::api::to;
+use crate::web::controls::octets;
 use crate::web::form::Fields;
 use crate::web::layout::{Section, csrf, page};
 use crate::web::parts::{refused, status};
@@ -289,7 +290,7 @@ fn files(written: &Written, limit: usize, errors: &[String]) -> Markup {
                     @for one in &written.attachments {
                         label .check {
                             input type="checkbox" name="keep" value=(one.id) checked;
-                            span { bdi { (one.name()) } " " span .hint { (size(one.size)) } }
+                            span { bdi { (one.name()) } " " span .hint { (octets(one.size)) } }
                         }
                     }
                     p .hint { "What is not ticked is removed when you save or send." }
@@ -297,7 +298,7 @@ fn files(written: &Written, limit: usize, errors: &[String]) -> Markup {
             }
             label for="files" { "Attach files" }
             input #files type="file" name="files" multiple aria-describedby="files-hint files-error";
-            p #files-hint .hint { "Or drop them here. All together at most " (size(limit)) ", of which encoding takes a quarter." }
+            p #files-hint .hint { "Or drop them here. All together at most " (octets(limit as u64)) ", of which encoding takes a quarter." }
             div #files-error .error role="alert" { @for error in errors { p { (error) } } }
         }
     }

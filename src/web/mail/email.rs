@@ -2,10 +2,11 @@
 
 use super::inbox::{Folders, Inbox};
 use super::list::{keys, more};
-use super::messages::{Email, Hidden, Mailbox, Whole, size};
+use super::messages::{Email, Hidden, Mailbox, Whole};
 use super::{delivery, frame};
 use crate::auth::login::Permissions;
 use crate::web::api::to;
+use crate::web::controls::octets;
 use crate::web::form::is_from_here;
 use crate::web::layout::{Section, csrf, page};
 use crate::web::parts::{copyable, time};
@@ -20,7 +21,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 /// Octets of the source that the page shows; a download has all of it.
-const SOURCE: usize = 64 * 1024;
+const SOURCE: u64 = 64 * 1024;
 /// Links that are shown.
 const LINKS: usize = 50;
 
@@ -306,9 +307,9 @@ async fn content(
             } }
         },
         View::Source => html! {
-            p { a .button .quiet .small href={(here) "/message.eml"} download { "Download the source (" (size(whole.size)) ")" } }
+            p { a .button .quiet .small href={(here) "/message.eml"} download { "Download the source (" (octets(whole.size)) ")" } }
             pre tabindex="0" aria-label="Source" { (source(session, id).await?) }
-            @if whole.size > SOURCE { p .hint { "The first " (size(SOURCE)) ". The download has all of it." } }
+            @if whole.size > SOURCE { p .hint { "The first " (octets(SOURCE)) ". The download has all of it." } }
         },
     };
     Ok(html! { (tabs) (shown) })
@@ -320,14 +321,15 @@ async fn source(session: &Session, id: &str) -> Result<String, Refusal> {
     if !response.status().is_success() {
         return Err(Refusal::unavailable());
     }
-    let (mut pieces, mut octets) = (response.into_body().into_data_stream(), Vec::new());
+    let (mut pieces, mut begins) = (response.into_body().into_data_stream(), Vec::new());
+    let most = usize::try_from(SOURCE).unwrap_or(usize::MAX);
     while let Some(Ok(piece)) = pieces.next().await {
-        octets.extend(piece.iter().take(SOURCE.saturating_sub(octets.len())));
-        if octets.len() >= SOURCE {
+        begins.extend(piece.iter().take(most.saturating_sub(begins.len())));
+        if begins.len() >= most {
             break;
         }
     }
-    Ok(String::from_utf8_lossy(&octets).into_owned())
+    Ok(String::from_utf8_lossy(&begins).into_owned())
 }
 
 fn attachments(base: &str, whole: &Whole) -> Markup {
@@ -338,7 +340,7 @@ fn attachments(base: &str, whole: &Whole) -> Markup {
                 ul .plain .attachments {
                     @for one in &whole.attachments {
                         li { a href={(base) "/" (whole.email.id) "/attachments/" (one.id)} download { bdi { (visible(one.name())) } }
-                            " " span .hint { bdi { (one.content_type) } ", " (size(one.size)) } }
+                            " " span .hint { bdi { (one.content_type) } ", " (octets(one.size)) } }
                     }
                 }
             }

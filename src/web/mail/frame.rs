@@ -109,12 +109,13 @@ async fn images(
         let Some(id) = attachment.content_id.as_deref().filter(|id| !id.is_empty() && html.contains(id)) else {
             continue;
         };
-        let is_small = attachment.size <= IMAGE && octets.saturating_add(attachment.size) <= ALL_IMAGES;
+        let size = usize::try_from(attachment.size).unwrap_or(usize::MAX);
+        let is_small = size <= IMAGE && octets.saturating_add(size) <= ALL_IMAGES;
         if !is_image(&attachment.content_type) || !is_small || found.len() >= IMAGES {
             continue;
         }
         let mut memory = session.api.spool().claim();
-        memory.grow_to(attachment.size.saturating_mul(FACTOR)).map_err(|_| Refusal::unavailable())?;
+        memory.grow_to(size.saturating_mul(FACTOR)).map_err(|_| Refusal::unavailable())?;
         let target = to(["emails", email, "attachments", &attachment.id]);
         let response = session.api.forward(target, HeaderMap::new()).await?;
         if !response.status().is_success() {

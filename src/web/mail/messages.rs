@@ -85,22 +85,13 @@ pub(super) struct Attachment {
     pub(super) id: String,
     pub(super) filename: Option<String>,
     pub(super) content_type: String,
-    pub(super) size: usize,
+    pub(super) size: u64,
     pub(super) content_id: Option<String>,
 }
 
 impl Attachment {
     pub(super) fn name(&self) -> &str {
         self.filename.as_deref().filter(|name| !name.trim().is_empty()).unwrap_or("(without a name)")
-    }
-}
-
-/// Octets for a reader.
-pub(super) fn size(octets: usize) -> String {
-    match octets {
-        0..1024 => format!("{octets} B"),
-        1024..1_048_576 => format!("{} KiB", octets.div_ceil(1024)),
-        _ => format!("{}.{} MiB", octets >> 20, (octets & 0xf_ffff).saturating_mul(10) >> 20),
     }
 }
 
@@ -159,7 +150,7 @@ pub(super) struct Whole {
     pub(super) bcc: Vec<Mailbox>,
     pub(super) reply_to: Vec<Mailbox>,
     pub(super) rcpt_to: Option<String>,
-    pub(super) size: usize,
+    pub(super) size: u64,
     pub(super) text_body: Option<String>,
     pub(super) html_body: Option<String>,
     pub(super) truncated: bool,
@@ -173,23 +164,4 @@ pub(super) struct Whole {
     pub(super) authentication: Option<Value>,
     #[serde(default)]
     pub(super) unreadable: bool,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_rounded_for_readers() {
-        for (octets, wanted) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1024, "1 KiB"),
-            (1025, "2 KiB"),
-            (1_048_576, "1.0 MiB"),
-            (5_767_168, "5.5 MiB"),
-        ] {
-            assert_eq!(size(octets), wanted);
-        }
-    }
 }
