@@ -22,6 +22,9 @@ pub(super) async fn act(Path(inbox): Path<String>, form: Form) -> Result<Redirec
         Some(id) => vec![id],
         None => fields.all("email").take(MOST).collect(),
     };
+    if action == "target" && fields.text("target").is_empty() {
+        return Ok(Redirect::to(&back(&inbox, fields.text("back"), None)));
+    }
     let action = Action::parse(action, fields.text("target"))
         .ok_or_else(|| Refusal::malformed("The form names no action that this page has."))?;
     for id in &selected {

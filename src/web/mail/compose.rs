@@ -100,6 +100,9 @@ fn line(all: &[Mailbox]) -> String {
 pub(super) struct Wanted {
     draft: Option<String>,
     to: Option<String>,
+    /// Room for an answer above what it quotes.
+    #[serde(default)]
+    above: String,
 }
 
 pub(super) async fn show(
@@ -109,10 +112,13 @@ pub(super) async fn show(
     Query(wanted): Query<Wanted>,
 ) -> Result<Markup, Refusal> {
     let inbox = Inbox::find(&session, &inbox).await?;
-    let written = match &wanted.draft {
+    let mut written = match &wanted.draft {
         Some(draft) => Written::load(&session, &inbox.id, draft).await?,
         None => Written { to: wanted.to.unwrap_or_default(), ..Written::default() },
     };
+    if !wanted.above.is_empty() {
+        written.text.insert_str(0, "\n\n");
+    }
     shown(&session, &context, &inbox, &written, None).await
 }
 
@@ -138,14 +144,13 @@ pub(super) async fn shown(
     let body = html! {
         nav .crumbs aria-label="Back" { a href=(base) data-key="u" { "← " bdi { (inbox.email_address) } } }
         h1 { @if written.draft.is_some() { "Draft" } @else { "New email" } }
-        (refused(refusal.filter(|refusal| refusal.errors().is_empty() || refusal.errors().iter().any(|error| !is_known(&error.field)))))
+        (refused(refusal.filter(|refusal| refusal.errors().is_empty() || refusal.errors().iter().any(|error| label_of(&error.field).is_none()))))
         form #compose .card method="post" action={(base) "/send"} enctype="multipart/form-data" data-once data-drop data-limit=(limit) {
             (csrf(session))
             @if may_save {
                 div hx-post={(base) "/drafts"} hx-trigger="input from:closest form delay:2s" hx-params="not files,keep" hx-target="#draft-state"
                     hx-swap="outerHTML" hx-sync="this:queue last" hidden {}
             }
-            (state(written.draft.as_ref(), ""))
             @if !inbox.addresses.is_empty() {
                 div .field {
                     label for="from" { "From" }
@@ -178,6 +183,7 @@ pub(super) async fn shown(
                 div #identity aria-live="polite" hx-get={(base) "/identity"} hx-trigger="change from:#from, every 15s" hx-include="#from, #identity-seen"
                     hx-swap="innerHTML" { (identity.show()) }
             }
+            (state(written.draft.as_ref(), ""))
             div .actions {
                 @if may_send { button type="submit" { "Send" } }
                 @if may_save {
@@ -211,14 +217,25 @@ pub(super) fn state(draft: Option<&Draft>, said: &str) -> Markup {
     }
 }
 
-const FIELDS: [&str; 8] = ["from", "to", "cc", "bcc", "subject", "text_body", "html_body", "attachments"];
+/// The fields of the API, and what the page calls them.
+const FIELDS: [(&str, &str); 8] = [
+    ("from", "From"),
+    ("to", "To"),
+    ("cc", "Cc"),
+    ("bcc", "Bcc"),
+    ("subject", "Subject"),
+    ("text_body", "Text"),
+    ("html_body", "HTML"),
+    ("attachments", "Attachments"),
+];
 
 fn base_of(field: &str) -> &str {
     field.split(['[', '.']).next().unwrap_or_default()
 }
 
-fn is_known(field: &str) -> bool {
-    FIELDS.contains(&base_of(field))
+/// What the page calls a field.
+pub(super) fn label_of(field: &str) -> Option<&'static str> {
+    FIELDS.into_iter().find(|(name, _)| *name == base_of(field)).map(|(_, label)| label)
 }
 
 /// What is wrong with a field. The API names `to` for all recipients: the field that has the address is meant.
@@ -308,7 +325,6 @@ fn files(written: &Written, limit: usize, errors: &[String]) -> Markup {
 #[derive(Debug, Deserialize)]
 pub(super) struct Identity {
     from: String,
-    reason: String,
     explanation: String,
     fallback: Option<Fallback>,
     spf: Mechanism,
@@ -318,7 +334,6 @@ pub(super) struct Identity {
 
 #[derive(Debug, Deserialize)]
 struct Fallback {
-    from: String,
     on_unverified: String,
 }
 
@@ -352,13 +367,14 @@ impl Identity {
                     }
                 }
                 p { (self.explanation) }
-                @if let Some(fallback) = self.fallback.as_ref().filter(|fallback| fallback.from != self.from) { p { "Fallback: " bdi { (fallback.from) } } }
-                p .checks {
-                    @for (name, one) in [("SPF", &self.spf), ("DKIM", &self.dkim), ("DMARC", &self.dmarc)] {
-                        (name) " " @match one.passes { Some(true) => (status("ok")), Some(false) => (status("failed")), None => (status("unknown")) } " "
+                @if [&self.spf, &self.dkim, &self.dmarc].iter().any(|one| one.passes.is_some()) {
+                    p .checks {
+                        @for (name, one) in [("SPF", &self.spf), ("DKIM", &self.dkim), ("DMARC", &self.dmarc)] {
+                            (name) " "
+                            @match one.passes { Some(true) => (status("ok")), Some(false) => (status("failed")), None => (status("unknown")) } " "
+                        }
                     }
                 }
-                span .visually-hidden { (self.reason.replace('_', " ")) }
             }
         }
     }

@@ -105,7 +105,7 @@ pub(super) async fn show(
         nav .crumbs aria-label="Back" { a href=(base) data-key="u" { "← " bdi { (inbox.email_address) } } }
         div .head {
             h1 { bdi { (email.title()) } }
-            div .labels { @for label in email.own_labels() { span .badge { bdi { (label) } } " " } }
+            div .labels { @for label in email.own_labels() { span .badge { bdi { (folders.label(label)) } } " " } }
         }
         (toolbar(&session, &base, &whole, &folders, may))
         (story)
@@ -126,7 +126,7 @@ fn others_of<'a>(session: &Session, emails: impl Iterator<Item = &'a Email>, wha
                 @for email in emails {
                     li { a href=(email.path(session)) {
                         span .who { @for (at, one) in email.from.iter().take(3).enumerate() { @if at > 0 { ", " } bdi { (one.short()) } } }
-                        span .what { @if email.is_unread() { "Unread: " } bdi { (email.title()) } }
+                        span .what { @if email.has("drafts") { "Draft: " } @else if email.is_unread() { "Unread: " } bdi { (email.title()) } }
                         span .when { (time(&email.created_at)) }
                     } }
                 }

@@ -90,6 +90,11 @@ impl Folders {
         of.fold((0, 0), |(emails, unread), one| (emails.saturating_add(one.emails), unread.saturating_add(one.unread)))
     }
 
+    /// The name of a label, by its keyword.
+    pub(super) fn label<'a>(&'a self, slug: &'a str) -> &'a str {
+        self.labels.iter().find(|label| label.slug.eq_ignore_ascii_case(slug)).map_or(slug, |label| &label.name)
+    }
+
     pub(super) fn unread(&self) -> u32 {
         self.counts("inbox").1
     }

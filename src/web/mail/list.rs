@@ -194,7 +194,7 @@ fn list(
                 (nothing(session, inbox, wanted, emails.next.is_some()))
             } @else if !emails.rows.is_empty() {
                 @if may { (bar(in_trash, folders)) }
-                ol .emails { @for email in &emails.rows { (row(session, email, may, in_trash)) } }
+                ol .emails { @for email in &emails.rows { (row(session, folders, email, may.then_some(in_trash))) } }
             }
             (next_page(session, emails.next.as_deref()))
         }
@@ -243,6 +243,7 @@ pub(super) fn more(folders: &Folders) -> Markup {
         span .joined {
             label .visually-hidden for="target" { "Move or label" }
             select #target name="target" {
+                option value="" selected { "Move or label…" }
                 optgroup label="Move to" {
                     @for label in ["inbox", "archive", "junk", "trash"] { option value={"move:" (label)} { (name_of(label)) } }
                 }
@@ -256,13 +257,14 @@ pub(super) fn more(folders: &Folders) -> Markup {
     }
 }
 
-fn row(session: &Session, email: &Email, may: bool, in_trash: bool) -> Markup {
+/// `in_trash` where the emails may be changed.
+fn row(session: &Session, folders: &Folders, email: &Email, in_trash: Option<bool>) -> Markup {
     let (is_unread, is_starred, id) = (email.is_unread(), email.has("starred"), &email.id);
     let is_own = email.has("sent") || email.has("drafts");
     let people = if is_own { &email.to } else { &email.from };
     html! {
         li .row .unread[is_unread] data-row {
-            @if may {
+            @if in_trash.is_some() {
                 label .pick { input type="checkbox" name="email" value=(id) id={"pick-" (id)} data-key="x"; span .visually-hidden { "Select " (email.title()) } }
                 button .star .on[is_starred] name="do" value={(if is_starred { "unstar" } else { "star" }) "/" (id)} data-key="s"
                     aria-pressed=(is_starred) aria-label={"Star " (email.title())} { (if is_starred { "★" } else { "☆" }) }
@@ -276,21 +278,32 @@ fn row(session: &Session, email: &Email, may: bool, in_trash: bool) -> Markup {
                     @if people.len() > 3 { " and " (people.len() - 3) " more" }
                 }
                 span .what {
-                    @for label in email.own_labels() { span .badge { bdi { (label) } } " " }
+                    @for label in email.own_labels() { span .badge { bdi { (folders.label(label)) } } " " }
                     strong { bdi { (email.title()) } }
                     @if !email.preview.is_empty() { span .preview { " – " bdi { (email.preview) } } }
                 }
                 span .when {
-                    @if email.has_attachments { span .clip title="Has attachments" { span .visually-hidden { "Has attachments. " } "📎\u{fe0e} " } }
+                    @if email.has_attachments { (clip()) " " }
                     (time(&email.created_at))
                 }
             }
-            @if may {
+            @if let Some(in_trash) = in_trash {
                 span .row-actions {
                     button .quiet .small name="do" value={"archive/" (id)} data-key="e" aria-label={"Archive " (email.title())} { "Archive" }
                     button .quiet .small name="do" value={(if in_trash { "erase" } else { "delete" }) "/" (id)} data-key="#" aria-label={"Delete " (email.title())} { "Delete" }
                 }
             }
+        }
+    }
+}
+
+/// A paper clip.
+fn clip() -> Markup {
+    html! {
+        span .visually-hidden { "Has attachments. " }
+        svg .clip aria-hidden="true" width="14" height="14" viewBox="0 0 16 16" fill="none" stroke="currentColor" stroke-width="1.5"
+            stroke-linecap="round" {
+            path d="M13 7.5 7.6 12.9a3.2 3.2 0 0 1-4.5-4.5l5.7-5.7a2.1 2.1 0 0 1 3 3l-5.5 5.5a1 1 0 0 1-1.5-1.5l5-5" {}
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is sent was saved as a draft first, so that a refusal loses nothing, where the token may save drafts.
 
-use super::compose::{Draft, Written, shown, state};
+use super::compose::{Draft, Written, label_of, shown, state};
 use super::inbox::Inbox;
 use super::upload::Upload;
 use crate::auth::login::Permissions;
@@ -98,13 +98,13 @@ async fn saved_meanwhile(inbox: &str, upload: &Upload) -> Result<Response, Refus
     {
         for error in refusal.errors() {
             email.remove(error.field.split(['[', '.']).next().unwrap_or_default());
-            left_out = format!(" ({}: {})", error.field, error.message);
+            left_out = format!("{}: {}", label_of(&error.field).unwrap_or(&error.field), error.message);
         }
         saved = write(session, inbox, draft.as_ref(), email).await;
     }
     let said = match &saved {
         Ok(_) if left_out.is_empty() => "Saved as a draft.".to_owned(),
-        Ok(_) => format!("Saved as a draft, but for a field that is not finished{left_out}."),
+        Ok(_) => format!("Saved as a draft, but for a field that is not finished. {left_out}."),
         Err(refusal) if refusal.is_not_found() => {
             "Not saved: the draft is no longer there. It was sent or deleted.".to_owned()
         }
@@ -207,7 +207,7 @@ pub(super) async fn discard(Path(inbox): Path<String>, upload: Upload) -> Result
 pub(super) async fn answer(Path((inbox, email)): Path<(String, String)>, form: Form) -> Result<Redirect, Refusal> {
     let body = json!({"kind": form.fields.text("kind")});
     let draft: Made = form.session.api.post(to(["emails", &email, "drafts"]), body).await?;
-    Ok(Redirect::to(&format!("/mail/{inbox}/compose?draft={}", draft.id)))
+    Ok(Redirect::to(&format!("/mail/{inbox}/compose?draft={}&above=1", draft.id)))
 }
 
 /// Makes an email that has not left a draft again.
