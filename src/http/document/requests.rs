@@ -6,7 +6,6 @@ use crate::access::{Action, Direction};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::events::PublicType;
-use crate::http::emails::answers::DraftKind;
 use crate::id::{AccountId, DomainId, InboxId, SubmissionId, WebhookDeliveryId};
 use crate::store::queue::{QueueAction, QueueStatus};
 use crate::verification::status::OnUnverified;
@@ -43,6 +42,16 @@ pub(super) const WRAPPERS: [(&str, &str); 25] = [
     ("WebhookUpdate", "webhook_subscription"),
     ("WebhookInput", "webhook_subscription"),
 ];
+
+/// What a draft that answers an email begins as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::EnumString, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub(crate) enum DraftKind {
+    Reply,
+    ReplyAll,
+    Forward,
+}
 
 /// One, or several.
 #[derive(Serialize, ToSchema)]

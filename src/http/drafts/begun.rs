@@ -3,8 +3,8 @@
 use super::{Parts, WholeJson, draft_of, read, shown, write};
 use crate::http::caller::Caller;
 use crate::http::compose::Mailbox;
-use crate::http::document::requests::DraftOf;
-use crate::http::emails::answers::{DraftKind, begun};
+use crate::http::document::requests::{DraftKind, DraftOf};
+use crate::http::emails::answers::begun;
 use crate::http::emails::{find, not_scheduled, problem};
 use crate::http::fields::JsonBody;
 use crate::http::problem::Problem;

@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::http::body::no_room;
 use crate::http::caller::Caller;
 use crate::http::compose::{Attachment, Content, Mailbox};
-use crate::http::document::requests::{ForwardInput, ReplyInput};
+use crate::http::document::requests::{DraftKind, ForwardInput, ReplyInput};
 use crate::http::fields::{Fields, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::send::{Addressed, JSON_FACTOR, Options, Sent, parts_request, submit};
@@ -32,8 +32,6 @@ use crate::store::routing::Route;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Serialize;
-use utoipa::ToSchema;
 
 /// Ids of References: the first one, and the newest.
 const REFERENCES: usize = 20;
@@ -255,16 +253,6 @@ async fn answer(
         tracing::info!(listener = "http", %error, email = %message.id, "an answered email could not be marked");
     }
     Ok(sent)
-}
-
-/// What a draft that answers an email begins as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::EnumString, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub(in crate::http) enum DraftKind {
-    Reply,
-    ReplyAll,
-    Forward,
 }
 
 /// The recipients and the content that a draft begins with: nothing is written above what it quotes.
