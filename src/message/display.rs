@@ -176,8 +176,8 @@ impl Writer<'_> {
     fn style(&mut self, css: &str) {
         self.blocked = self.blocked.saturating_add(self.blocked_in(css));
         self.out.push_str("<style>");
-        // Nothing in it ends it: `\/` is the same as `/` to CSS.
-        self.out.push_str(&css.replace("</", "<\\/"));
+        // Nothing in it begins or ends an element, however it is parsed: `\3c ` is the same as `<` to CSS.
+        self.out.push_str(&css.replace('<', "\\3c "));
         self.out.push_str("</style>");
     }
 
@@ -314,8 +314,8 @@ mod tests {
             ("<textarea></iframe><script>1</script></textarea>x", "x".to_owned()),
             ("<div><b>x</div>y", "<div><b>x</b></div>y".to_owned()),
             ("<style>p{color:red}</style>x", "<style>p{color:red}</style>x".to_owned()),
-            ("<style>a<!--</style>b</stylex>", "<style>a<!--</style>b".to_owned()),
-            ("<style>a</b></STYLE >c", "<style>a<\\/b></style>c".to_owned()),
+            ("<style>a<!--</style>b</stylex>", "<style>a\\3c !--</style>b".to_owned()),
+            ("<style>a</b></STYLE >c", "<style>a\\3c /b></style>c".to_owned()),
             ("1 < 2 <", "1 &lt; 2 &lt;".to_owned()),
             ("<img src=x onerror=alert(1)>", "<img>".to_owned()),
             ("<!--<img src=https://a.test>-->x<![CDATA[y]]>", "x".to_owned()),
@@ -367,7 +367,7 @@ mod tests {
                 }
             }
             for bad in ["<script", "<svg", "<iframe", "<!--", "</title"] {
-                prop_assert!(!html.replace("<style>", "").to_lowercase().contains(bad) || html.contains("<style>"), "{html}");
+                prop_assert!(!html.to_lowercase().contains(bad), "{html}");
             }
         }
     }
