@@ -128,8 +128,6 @@ pub struct Services {
     pub readiness: Readiness,
     /// Links to the web page that sign in once.
     pub once: Once,
-    /// Whether the sandbox's pages are there, too.
-    pub is_sandbox: bool,
 }
 
 /// Opens the store of a configuration, with what its bodies are kept in.
@@ -222,7 +220,6 @@ impl Services {
             spool,
             readiness,
             once: Once::default(),
-            is_sandbox: false,
         })
     }
 }
@@ -258,8 +255,8 @@ impl Signals {
 }
 
 impl App {
-    /// Binds every listener, then starts everything. `routes` are added to the REST API.
-    pub async fn start(services: Services, routes: axum::Router) -> Result<Self, StartError> {
+    /// Binds every listener, then starts everything. `sandbox` are its verbs.
+    pub async fn start(services: Services, sandbox: Option<axum::Router>) -> Result<Self, StartError> {
         let config = Arc::clone(&services.config);
         let tls = match (&config.tls.certificate, &config.tls.private_key) {
             (Some(certificate), Some(key)) => Some(ServerTls::load(certificate, key)?),
@@ -270,7 +267,7 @@ impl App {
         let signals = Signals::listen().map_err(StartError::Signals)?;
         let addresses = bound.addresses();
         let (servers, background) = (Shutdown::new(), Shutdown::new());
-        bound.open(&services, tls.clone(), routes, &servers)?;
+        bound.open(&services, tls.clone(), sandbox, &servers)?;
         let queue = services.queue.clone();
         let ending = background.clone();
         background.spawn(queue.run(ending));

@@ -91,7 +91,7 @@ impl Bound {
         self,
         services: &Services,
         tls: Option<ServerTls>,
-        routes: axum::Router,
+        sandbox: Option<axum::Router>,
         servers: &Shutdown,
     ) -> Result<(), StartError> {
         let ports = self.addresses().mail_ports();
@@ -101,7 +101,7 @@ impl Bound {
             // Reachable from the open internet.
             servers.spawn(authority.serve(Zones::of_keys(zone), true, servers.clone()));
         }
-        open_http(self.http, services, tls.clone(), (routes, ports), servers);
+        open_http(self.http, services, tls.clone(), (sandbox, ports), servers);
         let Some(tls) = tls else { return Ok(()) };
         if let Some(listener) = self.mx {
             let (config, inbound) = (Arc::clone(&services.config), services.inbound.clone());
@@ -118,7 +118,7 @@ fn open_http(
     listener: TcpListener,
     services: &Services,
     tls: Option<ServerTls>,
-    (routes, ports): (axum::Router, MailPorts),
+    (sandbox, ports): (Option<axum::Router>, MailPorts),
     servers: &Shutdown,
 ) {
     let config = &services.config;
@@ -154,9 +154,13 @@ fn open_http(
         api: api.clone(),
         once: services.once.clone(),
         ports,
-        is_sandbox: services.is_sandbox,
+        sandbox: sandbox.clone(),
     });
-    let router = api.merge(http::behind_token(mcp::router(http::MCP, tools), &context)).merge(pages).merge(routes);
+    let router = api.merge(http::behind_token(mcp::router(http::MCP, tools), &context)).merge(pages);
+    let router = match sandbox {
+        Some(verbs) => router.merge(verbs),
+        None => router,
+    };
     let (tls, config, ending) = (tls.filter(|_| config.http.tls), Arc::clone(config), servers.clone());
     servers.spawn(async move { http::serve(listener, router, tls, &config, ending).await });
 }

@@ -21,7 +21,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
     logging::start(&config.log)?;
     full_runtime()?.block_on(async {
         let services = Services::open(config, Clock::System).await?;
-        let app = App::start(services, axum::Router::new()).await?;
+        let app = App::start(services, None).await?;
         tracing::info!(addresses = ?app.addresses(), "listening");
         app.check_dns();
         app.run_until_signal().await;

@@ -146,7 +146,7 @@ impl Prepared {
         // The queue reads the authority's certificate when it is built. A second sandbox on this folder, stopped next
         // by the store's lock, only renews the server certificate under the same authority.
         certificates.make(&config.platform.domain, &config.platform.hostname)?;
-        let services = Services { is_sandbox: true, ..Services::open(config, clock.clone()).await? };
+        let services = Services::open(config, clock.clone()).await?;
         let state = State::open(dir.join("sandbox.json"))?;
         clock.advance_to(clock.now().after(Duration::from_secs(state.clock_ahead_seconds())));
         let zone = KeysZone::new(&services.config.dkim, services.store.clone())
@@ -166,7 +166,7 @@ impl Sandbox {
     /// Starts everything. When it returns, every listener is up.
     pub async fn start(options: SandboxOptions) -> Result<Self, SandboxError> {
         let Prepared { world, internet, dns, certificates, dir, temporary } = Prepared::new(options).await?;
-        let app = App::start(world.services.clone(), verbs::router(world.clone())).await?;
+        let app = App::start(world.services.clone(), Some(verbs::router(world.clone()))).await?;
         if let Some(mx) = app.addresses().mx {
             let _ = world.mx.set(mx);
         }

@@ -33,6 +33,22 @@ pub(super) struct RecordSet {
     pub(super) ttl: u32,
 }
 
+/// A record set as a request shows it.
+#[derive(Debug, Serialize)]
+pub(super) struct Shown {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(flatten)]
+    set: RecordSet,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ShownFault {
+    name: String,
+    fault: Fault,
+}
+
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Kept {
@@ -116,6 +132,21 @@ impl State {
     pub(super) fn values(&self, name: &str, kind: Kind) -> Vec<String> {
         let key = format!("{} {kind}", plain(name));
         self.kept().records.get(&key).map(|set| set.values.clone()).unwrap_or_default()
+    }
+
+    /// Every record set that a request has set.
+    pub(super) fn records(&self) -> Vec<Shown> {
+        let shown = |(key, set): (&String, &RecordSet)| {
+            let (name, kind) = key.split_once(' ')?;
+            Some(Shown { name: name.to_owned(), kind: kind.to_owned(), set: set.clone() })
+        };
+        self.kept().records.iter().filter_map(shown).collect()
+    }
+
+    /// The faults by name.
+    pub(super) fn faults(&self) -> Vec<ShownFault> {
+        let kept = self.kept();
+        kept.faults.iter().map(|(name, fault)| ShownFault { name: name.clone(), fault: *fault }).collect()
     }
 
     pub(super) async fn note_fault(&self, name: &str, fault: Option<Fault>) -> Result<(), SandboxError> {

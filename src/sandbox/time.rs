@@ -25,6 +25,11 @@ pub(super) struct Advance {
     advance_seconds: u64,
 }
 
+/// The time of the clock.
+pub(super) async fn show(State(world): State<World>) -> Json<Value> {
+    Json(json!({"now": world.services.clock.now()}))
+}
+
 pub(super) async fn advance(State(world): State<World>, Body(request): Body<Advance>) -> Result<Json<Value>, Problem> {
     if request.advance_seconds > MAX_ADVANCE_SECONDS {
         let message = format!("{} is over ten years: advance in smaller steps", request.advance_seconds);

@@ -3,6 +3,7 @@
 //! compared as a whole (RFC 9110 §7.2, RFC 3986 §3.2).
 
 use super::body::{Body, LIMIT};
+use super::outside::ShownMessage;
 use super::state::RecordSet;
 use super::world::World;
 use super::{inbound, publish, time};
@@ -13,7 +14,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,13 +25,14 @@ const TTL: u32 = 5;
 
 pub(super) fn router(world: World) -> Router {
     Router::new()
-        .route("/sandbox/dns/records", put(set_records).delete(remove_records))
-        .route("/sandbox/dns/faults", post(set_fault))
+        .route("/sandbox/dns/records", get(list_records).put(set_records).delete(remove_records))
+        .route("/sandbox/dns/faults", get(list_faults).post(set_fault))
         .route("/sandbox/domains/{id}/publish", post(publish::publish))
         .route("/sandbox/mail", get(list_mail).delete(clear_mail))
+        .route("/sandbox/mail/{id}", get(show_mail))
         .route("/sandbox/mail/{id}/raw", get(raw_mail))
         .route("/sandbox/inbound", post(inbound::deliver))
-        .route("/sandbox/clock", post(time::advance))
+        .route("/sandbox/clock", get(time::show).post(time::advance))
         .layer(axum::extract::DefaultBodyLimit::max(LIMIT))
         .layer(from_fn(from_this_machine))
         .with_state(world)
@@ -82,6 +84,15 @@ struct Records {
     kind: String,
     values: Vec<String>,
     ttl: Option<u32>,
+}
+
+/// What requests have set.
+async fn list_records(State(world): State<World>) -> Json<Value> {
+    Json(json!({"data": world.state.records(), "meta": {"next_cursor": null}}))
+}
+
+async fn list_faults(State(world): State<World>) -> Json<Value> {
+    Json(json!({"data": world.state.faults(), "meta": {"next_cursor": null}}))
 }
 
 async fn set_records(State(world): State<World>, Body(request): Body<Records>) -> Result<Json<Value>, Problem> {
@@ -145,6 +156,10 @@ async fn set_fault(State(world): State<World>, Body(request): Body<Break>) -> Re
 
 async fn list_mail(State(world): State<World>) -> Json<Value> {
     Json(json!({"data": world.outside.list(), "meta": {"next_cursor": null}}))
+}
+
+async fn show_mail(State(world): State<World>, Path(id): Path<String>) -> Result<Json<ShownMessage>, Problem> {
+    world.outside.show(&id).await.map(Json).ok_or_else(Problem::not_found)
 }
 
 async fn raw_mail(State(world): State<World>, Path(id): Path<String>) -> Result<Response, Problem> {

@@ -25,13 +25,22 @@ pub(super) struct Listed<T> {
     pub(super) next: Option<String>,
 }
 
-/// A path of the API below `/api/v1`, with its parameters.
+/// A path with its parameters.
 #[derive(Clone, Debug)]
 pub(super) struct To(String, char);
 
-/// The path of these segments.
+/// The path of these segments below `/api/v1`.
 pub(super) fn to<'a>(segments: impl IntoIterator<Item = &'a str>) -> To {
-    let path = segments.into_iter().fold("/api/v1".to_owned(), |path, segment| format!("{path}/{}", encoded(segment)));
+    below("/api/v1", segments)
+}
+
+/// The path of a verb of the sandbox, which serves this machine alone.
+pub(super) fn to_sandbox<'a>(segments: impl IntoIterator<Item = &'a str>) -> To {
+    below("http://localhost/sandbox", segments)
+}
+
+fn below<'a>(base: &str, segments: impl IntoIterator<Item = &'a str>) -> To {
+    let path = segments.into_iter().fold(base.to_owned(), |path, segment| format!("{path}/{}", encoded(segment)));
     To(path, '?')
 }
 
@@ -85,6 +94,10 @@ impl Api {
 
     pub(super) async fn post<T: DeserializeOwned>(&self, to: To, body: Value) -> Result<T, Refusal> {
         read(self.call(Method::POST, to, Some(body)).await?.body)
+    }
+
+    pub(super) async fn put<T: DeserializeOwned>(&self, to: To, body: Value) -> Result<T, Refusal> {
+        read(self.call(Method::PUT, to, Some(body)).await?.body)
     }
 
     pub(super) async fn patch<T: DeserializeOwned>(&self, to: To, body: Value) -> Result<T, Refusal> {

@@ -54,7 +54,7 @@ impl Section {
             Self::Activity => session.is_of_account() && session.may(Permissions::MESSAGES_READ),
             Self::Operator => session.is_operator(),
             Self::Account | Self::Docs => true,
-            Self::Internet => session.is_sandbox,
+            Self::Internet => session.sandbox.is_some(),
         }
     }
 
@@ -138,10 +138,11 @@ pub(super) fn csrf(session: &Session) -> Markup {
 }
 
 /// What a redirect after a change says was done (`?done=…`). Texts are here alone, so that a link can say nothing else.
-const DONE: [(&str, &str); 12] = [
+const DONE: &[(&str, &str)] = &[
     ("created", "Created."),
     ("saved", "Saved."),
     ("deleted", "Deleted."),
+    ("done", "Done."),
     ("checking", "A check has begun. What it finds is shown here as it goes on."),
     ("changed", "Changed."),
     ("archived", "Moved to Archive."),

@@ -20,6 +20,7 @@ mod domains;
 mod form;
 mod headers;
 mod inboxes;
+mod internet;
 mod layout;
 mod mail;
 mod parts;
@@ -58,8 +59,8 @@ pub struct WebContext {
     pub once: Once,
     /// The servers for mail clients.
     pub ports: MailPorts,
-    /// Whether this is the sandbox, which has pages of its own.
-    pub is_sandbox: bool,
+    /// The sandbox's own verbs; `None` elsewhere.
+    pub sandbox: Option<Router>,
 }
 
 pub fn router(context: WebContext) -> Router {
@@ -71,6 +72,7 @@ pub fn router(context: WebContext) -> Router {
         .merge(autoconfiguration::routes())
         .merge(inboxes::routes())
         .merge(mail::routes())
+        .merge(internet::routes())
         .layer(from_fn_with_state(context.clone(), refusal::shown))
         .layer(from_fn(headers::secure))
         .with_state(context)

@@ -95,6 +95,11 @@ impl Refusal {
         )
     }
 
+    /// The MX has refused a message.
+    pub(super) fn of_mx(reply: &str) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Refused", &format!("The MX has replied: {reply}"), "")
+    }
+
     pub(super) fn too_large(detail: &str, fix: &str) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", detail, fix)
     }

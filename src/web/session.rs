@@ -41,7 +41,8 @@ pub(super) struct Session {
     pub(super) csrf: String,
     /// The API, as it answers this token.
     pub(super) api: Api,
-    pub(super) is_sandbox: bool,
+    /// The sandbox's verbs, where this is the sandbox.
+    pub(super) sandbox: Option<Api>,
     /// Path and query of the request.
     pub(super) uri: Uri,
 }
@@ -75,10 +76,12 @@ impl Session {
             Scope::Operator => spool,
             Scope::Account(account) | Scope::Inboxes(account, _) => spool.logged_in(account),
         };
-        let api = Api::new(context.api.clone(), on_behalf(parts, Some(&token), spool));
+        let of = on_behalf(parts, Some(&token), spool);
+        let sandbox = context.sandbox.clone().map(|verbs| Api::new(verbs, of.clone()));
+        let api = Api::new(context.api.clone(), of);
         let csrf =
             URL_SAFE_NO_PAD.encode(blake3::derive_key("inboxlayer 2026 CSRF token of a session", cookie.as_bytes()));
-        Ok(Some(Self { principal, csrf, api, is_sandbox: context.is_sandbox, uri: parts.uri.clone() }))
+        Ok(Some(Self { principal, csrf, api, sandbox, uri: parts.uri.clone() }))
     }
 }
 

@@ -8,7 +8,9 @@ use super::SandboxError;
 use crate::clock::Timestamp;
 use crate::message::addresses::mailboxes;
 use crate::message::fields::Header;
-use crate::message::words::decoded_words;
+use crate::message::mime::Tree;
+use crate::message::text::content;
+use crate::message::words::{decoded_words, without_controls};
 use crate::message::{self, ReadLimits};
 use crate::net::connections::Capacity;
 use crate::net::listener::{self, Proxies, Shutdown};
@@ -22,6 +24,8 @@ use tokio::net::TcpListener;
 const MAX_MESSAGES: usize = 10_000;
 /// Maximum octets of one message.
 const MESSAGE_SIZE: usize = 64 * 1024 * 1024;
+/// Maximum octets of a text that is shown.
+const SHOWN_TEXT: usize = 1024 * 1024;
 const CONNECTIONS: usize = 200;
 
 /// The listed fields of a message.
@@ -35,6 +39,22 @@ pub(super) struct ReceivedMessage {
     pub(super) size: usize,
     /// RFC 3339.
     pub(super) received_at: String,
+}
+
+/// A message with what a reader sees.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct ShownMessage {
+    #[serde(flatten)]
+    received: ReceivedMessage,
+    headers: Vec<ShownField>,
+    text_body: Option<String>,
+    html_body: Option<String>,
+}
+
+#[derive(Debug, serde::Serialize)]
+struct ShownField {
+    name: String,
+    value: String,
 }
 
 /// The mailbox; clones share it.
@@ -72,6 +92,13 @@ impl Outside {
         let known = self.messages().contains_key(id);
         // Only a known id is used in a path.
         if known { tokio::fs::read(self.dir.join(format!("{id}.eml"))).await.ok() } else { None }
+    }
+
+    /// A message as a reader shows it.
+    pub(super) async fn show(&self, id: &str) -> Option<ShownMessage> {
+        let received = self.messages().get(id).cloned()?;
+        let raw = self.raw(id).await?;
+        tokio::task::spawn_blocking(move || shown(received, &raw)).await.ok()
     }
 
     /// Deletes all messages.
@@ -146,6 +173,17 @@ fn describe(mail_from: String, rcpt_to: Vec<String>, raw: &[u8]) -> ReceivedMess
         size: raw.len(),
         received_at: Timestamp::real().to_string(),
     }
+}
+
+fn shown(received: ReceivedMessage, raw: &[u8]) -> ShownMessage {
+    let (limits, (header, body)) = (ReadLimits::default(), message::split(raw));
+    let content = content(&Tree::parse(header, body, &limits), SHOWN_TEXT);
+    let header = Header::read(header, &limits);
+    let text = |octets: &[u8]| without_controls(String::from_utf8_lossy(octets).into_owned());
+    let fields = header.fields().iter().filter(|field| !field.name.is_empty());
+    let headers =
+        fields.map(|field| ShownField { name: text(field.name), value: decoded_words(field.value) }).collect();
+    ShownMessage { received, headers, text_body: content.text, html_body: content.html }
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
