@@ -2,6 +2,7 @@
 
 use super::refusal::Refusal;
 use crate::net::in_process::{Answer, OnBehalf, encoded};
+use crate::resources::memory::Claim;
 use crate::resources::spool::ClientSpool;
 use axum::Router;
 use axum::body::Body;
@@ -62,6 +63,11 @@ impl To {
 impl Api {
     pub(super) fn new(router: Router, of: OnBehalf) -> Self {
         Self { router, of }
+    }
+
+    /// Memory of the client's share.
+    pub(super) fn claim(&self) -> Claim {
+        self.of.spool.claim()
     }
 
     pub(super) async fn get<T: DeserializeOwned>(&self, to: To) -> Result<T, Refusal> {

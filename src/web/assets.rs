@@ -1,6 +1,7 @@
 //! Files that pages load: inside the binary, compressed once, cached by browsers under the hash in their URL.
 
 use super::WebContext;
+use super::headers::accepts_gzip;
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -63,13 +64,12 @@ async fn show(Path((version, name)): Path<(String, String)>, headers: HeaderMap)
         return StatusCode::NOT_FOUND.into_response();
     };
     let caching = if version == asset.version { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let accepted = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let kind = [
         (header::CONTENT_TYPE, HeaderValue::from_static(asset.kind)),
         (header::CACHE_CONTROL, HeaderValue::from_static(caching)),
         (header::VARY, HeaderValue::from_static("accept-encoding")),
     ];
-    if accepted.contains("gzip") && !asset.compressed.is_empty() {
+    if accepts_gzip(&headers) && !asset.compressed.is_empty() {
         return (kind, [(header::CONTENT_ENCODING, "gzip")], asset.compressed.as_slice()).into_response();
     }
     (kind, asset.octets).into_response()

@@ -3,13 +3,19 @@
 use super::WebContext;
 use super::refusal::Refusal;
 use super::session::Session;
-use axum::body::to_bytes;
+use crate::resources::memory::Claim;
+use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use serde_json::{Map, Value, json};
 
-/// Maximum octets of a form without files.
+/// Maximum octets of a form without files, which the session's share of memory counts.
 const LARGEST: usize = 2 * 1024 * 1024;
+/// Of a form of somebody who is not signed in.
+const LARGEST_OF_VISITOR: usize = 16 * 1024;
+/// Memory for a form, as a multiple of its octets: read, and made a request of the API.
+const FACTOR: usize = 4;
 pub(super) const CSRF: &str = "csrf";
 pub(super) const CSRF_HEADER: &str = "x-csrf";
 
@@ -20,16 +26,20 @@ pub(super) struct Form {
     pub(super) fields: Fields,
 }
 
-#[derive(Clone, Debug, Default)]
-pub(super) struct Fields(Vec<(String, String)>);
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    pairs: Vec<(String, String)>,
+    /// What they take of the session's share of memory.
+    _memory: Option<Claim>,
+}
 
 impl Fields {
     pub(super) fn new(pairs: Vec<(String, String)>) -> Self {
-        Self(pairs)
+        Self { pairs, _memory: None }
     }
 
     pub(super) fn parse(octets: &[u8]) -> Self {
-        Self(form_urlencoded::parse(octets).into_owned().collect())
+        Self::new(form_urlencoded::parse(octets).into_owned().collect())
     }
 
     /// A field's text, without spaces around it. Empty if it was not sent.
@@ -39,7 +49,7 @@ impl Fields {
 
     /// A field's text as it was sent.
     pub(super) fn raw(&self, name: &str) -> &str {
-        self.0.iter().find(|(given, _)| given == name).map_or("", |(_, value)| value)
+        self.pairs.iter().find(|(given, _)| given == name).map_or("", |(_, value)| value)
     }
 
     /// The text, unless it is empty.
@@ -49,7 +59,7 @@ impl Fields {
 
     /// Whether the form has the field.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(given, _)| given == name)
+        self.pairs.iter().any(|(given, _)| given == name)
     }
 
     pub(super) fn is_checked(&self, name: &str) -> bool {
@@ -58,7 +68,7 @@ impl Fields {
 
     /// All values of a name, as of several check boxes.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(given, _)| given == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
     /// An object of the named fields that are not empty.
@@ -73,8 +83,12 @@ impl FromRequest<WebContext> for Form {
     async fn from_request(request: Request, context: &WebContext) -> Result<Self, Refusal> {
         let (mut parts, body) = request.into_parts();
         let session = <Session as FromRequestParts<_>>::from_request_parts(&mut parts, context).await?;
-        let octets = octets(&parts.headers, &parts.uri, body).await?;
-        let fields = Fields::parse(&octets);
+        let mut memory = session.api.claim();
+        let declared = parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let size = declared.unwrap_or(LARGEST).min(LARGEST);
+        memory.grow_to(size.saturating_mul(FACTOR)).map_err(|_| Refusal::unavailable())?;
+        let octets = octets(&parts, body, LARGEST).await?;
+        let fields = Fields { _memory: Some(memory), ..Fields::parse(&octets) };
         let header = parts.headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
         if !session.is_csrf(header.unwrap_or_else(|| fields.raw(CSRF))) {
             return Err(Refusal::foreign());
@@ -92,16 +106,16 @@ impl FromRequest<WebContext> for VisitorForm {
 
     async fn from_request(request: Request, _context: &WebContext) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        Ok(Self(Fields::parse(&octets(&parts.headers, &parts.uri, body).await?)))
+        Ok(Self(Fields::parse(&octets(&parts, body, LARGEST_OF_VISITOR).await?)))
     }
 }
 
-async fn octets(headers: &HeaderMap, uri: &Uri, body: axum::body::Body) -> Result<Vec<u8>, Refusal> {
-    if !is_from_here(headers, uri) {
+async fn octets(parts: &Parts, body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
+    if !is_from_here(&parts.headers, &parts.uri) {
         return Err(Refusal::foreign());
     }
-    let octets = to_bytes(body, LARGEST).await.map_err(|_| {
-        Refusal::too_large(&format!("A form has at most {LARGEST} octets."), "Send less text, or attach it as a file.")
+    let octets = to_bytes(body, limit).await.map_err(|_| {
+        Refusal::too_large(&format!("A form has at most {limit} octets."), "Send less text, or attach it as a file.")
     })?;
     Ok(octets.into())
 }

@@ -1,9 +1,15 @@
-//! Header fields of every page: nothing of another site runs in it, frames it or hears of it.
+//! Header fields of every page: nothing of another site runs in it, frames it or hears of it. Pages are compressed.
 
+use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use std::io::Write;
 
 /// Scripts and styles come from this daemon's files alone; forms go to it alone.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -23,4 +29,37 @@ pub(super) async fn secure(request: Request, next: Next) -> Response {
     default(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
     default(HeaderName::from_static("x-dns-prefetch-control"), "off");
     response
+}
+
+/// Octets of the smallest and the largest page that is compressed.
+const COMPRESSED: std::ops::RangeInclusive<u64> = 1024..=1024 * 1024;
+
+/// Compresses HTML. Cookies are not sent with requests of other sites (`SameSite`), so no other site can measure what is in a page.
+pub(super) async fn compressed(request: Request, next: Next) -> Response {
+    let accepted = accepts_gzip(request.headers());
+    let response = next.run(request).await;
+    let is_html =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    let is_sized = response.body().size_hint().exact().is_some_and(|octets| COMPRESSED.contains(&octets));
+    if !accepted || !is_html || !is_sized {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let Ok(plain) = body.collect().await.map(|body| body.to_bytes()) else {
+        // A body in memory does not fail.
+        return Response::from_parts(head, Body::empty());
+    };
+    let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 4), Compression::fast());
+    let Ok(octets) = encoder.write_all(&plain).and_then(|()| encoder.finish()) else {
+        return Response::from_parts(head, Body::from(plain));
+    };
+    head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    head.headers.remove(header::CONTENT_LENGTH);
+    head.headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    Response::from_parts(head, Body::from(octets))
+}
+
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    accepted.flat_map(|value| value.split(',')).any(|coding| coding.trim().split(';').next() == Some("gzip"))
 }

@@ -74,6 +74,7 @@ pub fn router(context: WebContext) -> Router {
         .merge(mail::routes())
         .merge(internet::routes())
         .layer(from_fn_with_state(context.clone(), refusal::shown))
+        .layer(from_fn(headers::compressed))
         .layer(from_fn(headers::secure))
         .with_state(context)
 }

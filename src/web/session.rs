@@ -67,7 +67,7 @@ impl Session {
     }
 
     async fn open(parts: &Parts, context: &WebContext) -> Result<Option<Self>, Refusal> {
-        let Some(cookie) = cookie(&parts.headers) else { return Ok(None) };
+        let Some(cookie) = cookie(&parts.headers, is_secure(parts, context)) else { return Ok(None) };
         let Some(token) = opened(context, cookie) else { return Ok(None) };
         let client = client(parts);
         let Some(principal) = principal(context, client, &token).await? else { return Ok(None) };
@@ -153,8 +153,7 @@ impl FromRequestParts<WebContext> for Visitor {
     async fn from_request_parts(parts: &mut Parts, context: &WebContext) -> Result<Self, Self::Rejection> {
         let client = client(parts);
         let api = Api::new(context.api.clone(), on_behalf(parts, None, context.spool.client(client)));
-        let by_proxy = parts.headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https");
-        Ok(Self { api, client, is_secure: context.config.http.tls || by_proxy })
+        Ok(Self { api, client, is_secure: is_secure(parts, context) })
     }
 }
 
@@ -165,12 +164,21 @@ impl Visitor {
     }
 }
 
+/// Whether the browser speaks TLS with the daemon, or says so of a proxy before it. A client that lies here harms itself alone.
+fn is_secure(parts: &Parts, context: &WebContext) -> bool {
+    context.config.http.tls || parts.headers.get("x-forwarded-proto").is_some_and(|scheme| scheme == "https")
+}
+
+fn cookie_name(is_secure: bool) -> &'static str {
+    if is_secure { SECURE_COOKIE } else { COOKIE }
+}
+
 /// The value of the session's cookie.
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+fn cookie(headers: &HeaderMap, is_secure: bool) -> Option<&str> {
     let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = values.filter(|value| value.len() <= LONGEST_COOKIE).flat_map(|value| value.split(';'));
     let mut found = pairs.filter_map(|pair| pair.trim().split_once('='));
-    found.find(|(name, _)| [COOKIE, SECURE_COOKIE].contains(name)).map(|(_, value)| value)
+    found.find(|(name, _)| *name == cookie_name(is_secure)).map(|(_, value)| value)
 }
 
 /// The token of a cookie that has not ended.
@@ -197,7 +205,7 @@ pub(super) fn end(visitor: &Visitor) -> HeaderValue {
 }
 
 fn set_cookie(visitor: &Visitor, value: &str, age: Duration) -> HeaderValue {
-    let (name, secure) = if visitor.is_secure { (SECURE_COOKIE, "; Secure") } else { (COOKIE, "") };
+    let (name, secure) = (cookie_name(visitor.is_secure), if visitor.is_secure { "; Secure" } else { "" });
     let cookie = format!("{name}={value}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}", age.as_secs());
     HeaderValue::from_str(&cookie).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
