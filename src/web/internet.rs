@@ -327,7 +327,7 @@ async fn back(session: &Session, result: Result<(), Refusal>) -> Result<Response
     }
 }
 
-async fn publish(Form { session, fields, .. }: Form) -> Result<Response, Refusal> {
+async fn publish(Form { session, fields }: Form) -> Result<Response, Refusal> {
     // Only one that the session sees.
     let _: Value = session.api.get(to(["custom_domains", fields.text("domain")])).await?;
     let path = to_sandbox(["domains", fields.text("domain"), "publish"]);
@@ -335,7 +335,7 @@ async fn publish(Form { session, fields, .. }: Form) -> Result<Response, Refusal
     back(&session, result).await
 }
 
-async fn set_records(Form { session, fields, .. }: Form) -> Result<Response, Refusal> {
+async fn set_records(Form { session, fields }: Form) -> Result<Response, Refusal> {
     let (name, kind) = (fields.text("name"), fields.text("type"));
     let values: Vec<&str> = fields.text("values").lines().map(str::trim).filter(|value| !value.is_empty()).collect();
     let (sandbox, path) = (sandbox(&session)?, to_sandbox(["dns", "records"]));
@@ -350,13 +350,13 @@ async fn set_records(Form { session, fields, .. }: Form) -> Result<Response, Ref
     back(&session, result).await
 }
 
-async fn set_fault(Form { session, fields, .. }: Form) -> Result<Response, Refusal> {
+async fn set_fault(Form { session, fields }: Form) -> Result<Response, Refusal> {
     let body = json!({"name": fields.text("fault-name"), "fault": fields.text("fault")});
     let result = sandbox(&session)?.post::<Value>(to_sandbox(["dns", "faults"]), body).await.map(drop);
     back(&session, result).await
 }
 
-async fn inbound(Form { session, fields, .. }: Form) -> Result<Response, Refusal> {
+async fn inbound(Form { session, fields }: Form) -> Result<Response, Refusal> {
     let (from, to) = (fields.text("mail_from"), fields.text("rcpt_to"));
     // A header field has one line.
     let subject = fields.text("subject").replace(['\r', '\n'], " ");
@@ -373,7 +373,7 @@ async fn inbound(Form { session, fields, .. }: Form) -> Result<Response, Refusal
     back(&session, result).await
 }
 
-async fn advance(Form { session, fields, .. }: Form) -> Result<Response, Refusal> {
+async fn advance(Form { session, fields }: Form) -> Result<Response, Refusal> {
     let seconds: u64 = fields.text("seconds").parse().unwrap_or_default();
     let body = json!({"advance_seconds": seconds});
     let result = sandbox(&session)?.post::<Value>(to_sandbox(["clock"]), body).await.map(drop);
