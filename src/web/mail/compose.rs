@@ -113,6 +113,8 @@ pub(super) async fn show(
 ) -> Result<Markup, Refusal> {
     let inbox = Inbox::find(&session, &inbox).await?;
     let mut written = match &wanted.draft {
+        // Another token would send what is below as a new email, without the draft's attachments.
+        Some(_) if !session.may(Permissions::DRAFTS_WRITE) => return Err(Refusal::not_found()),
         Some(draft) => Written::load(&session, &inbox.id, draft).await?,
         None => Written { to: wanted.to.unwrap_or_default(), ..Written::default() },
     };
@@ -140,7 +142,8 @@ pub(super) async fn shown(
     let field = |name: &'static str, label: &str, value: &str, hint: &str| {
         input(name, label, value, hint, &errors(refusal, name, written))
     };
-    let is_new = written.draft.is_none() && written.to.is_empty();
+    let to_errors = errors(refusal, "to", written);
+    let starts_at_to = !to_errors.is_empty() || (written.draft.is_none() && written.to.is_empty());
     let body = html! {
         nav .crumbs aria-label="Back" { a href=(base) data-key="u" { "← " bdi { (inbox.email_address) } } }
         h1 { @if written.draft.is_some() { "Draft" } @else { "New email" } }
@@ -164,8 +167,8 @@ pub(super) async fn shown(
                     (faults("from", &errors(refusal, "from", written)))
                 }
             }
-            (input_of_people("to", "To", &written.to, is_new, &errors(refusal, "to", written)))
-            details .more open[!written.cc.is_empty() || !written.bcc.is_empty()] {
+            (input_of_people("to", "To", &written.to, starts_at_to, &to_errors))
+            details .more open[[&written.cc, &written.bcc].into_iter().any(|people| !people.is_empty())] {
                 summary { "Cc and Bcc" }
                 div .stack {
                     (input_of_people("cc", "Cc", &written.cc, false, &errors(refusal, "cc", written)))
@@ -173,7 +176,7 @@ pub(super) async fn shown(
                 }
             }
             (field("subject", "Subject", &written.subject, ""))
-            (area("text_body", "Text", &written.text, !is_new, &errors(refusal, "text_body", written)))
+            (area("text_body", "Text", &written.text, !starts_at_to && refusal.is_none(), &errors(refusal, "text_body", written)))
             details .more open[!written.html.is_empty()] {
                 summary { "HTML (optional)" }
                 (area("html_body", "HTML, for readers of HTML; the text above is for all others", &written.html, false, &errors(refusal, "html_body", written)))
@@ -184,6 +187,7 @@ pub(super) async fn shown(
                     hx-swap="innerHTML" { (identity.show()) }
             }
             (state(written.draft.as_ref(), ""))
+            @if !may_send && !may_save { div .notice .warn { p { "Your API token may neither send mail nor save drafts." } } }
             div .actions {
                 @if may_send { button type="submit" { "Send" } }
                 @if may_save {
