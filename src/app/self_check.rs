@@ -5,6 +5,7 @@
 use super::Services;
 use crate::dns::Addresses;
 use crate::dns::Resolver;
+use crate::http::SelfCheck;
 use crate::verification::observed::{Answer, RecordData, RecordType};
 use crate::verification::rotation::same_key;
 use std::net::SocketAddr;
@@ -14,9 +15,10 @@ pub(super) async fn run(services: Services) {
     if found.is_empty() {
         tracing::info!("the DNS of the platform domain, of this host and of the DKIM zone is correct");
     }
-    for warning in found {
+    for warning in &found {
         tracing::warn!("self-check: {warning}");
     }
+    services.readiness.self_checked(SelfCheck { checked_at: Some(services.clock.now()), warnings: found });
 }
 
 async fn warnings(services: &Services) -> Vec<String> {

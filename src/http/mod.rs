@@ -45,6 +45,7 @@ mod router;
 mod send;
 mod sending_identity;
 mod serve;
+mod statistics;
 mod tokens;
 mod users;
 mod version;
@@ -52,7 +53,7 @@ mod webhook_deliveries;
 mod webhooks;
 
 pub use events::Streams;
-pub use health::Readiness;
+pub use health::{Readiness, SelfCheck};
 pub use permission::{MCP, needed};
 pub use problem::{FieldError, Problem};
 pub use protected::behind_token;

@@ -27,7 +27,7 @@ pub fn needed(method: &Method, path: &str) -> Permissions {
         ["emails", "send"] | ["emails", _, "reply" | "forward"] | ["queue", ..] => {
             messages_or(Permissions::MESSAGES_SEND)
         }
-        ["inboxes", _, "stream" | "wait" | "mailboxes"] | ["events", ..] => Permissions::MESSAGES_READ,
+        ["inboxes", _, "stream" | "wait" | "mailboxes"] | ["events" | "statistics", ..] => Permissions::MESSAGES_READ,
         ["inboxes" | "access_entries", ..] => by_method(Permissions::INBOXES_READ, Permissions::INBOXES_WRITE),
         ["emails", _, "drafts" | "cancel"] => Permissions::MESSAGES_SEND.union(Permissions::DRAFTS_WRITE),
         ["emails", _, "attachments", ..] => Permissions::MESSAGES_READ,
@@ -80,6 +80,7 @@ mod tests {
             ("GET", "/api/v1/inboxes/{id}/stream", "messages:read"),
             ("GET", "/api/v1/inboxes/{id}/wait", "messages:read"),
             ("GET", "/api/v1/events/stream", "messages:read"),
+            ("GET", "/api/v1/statistics", "messages:read"),
             ("PATCH", "/api/v1/inboxes/{inbox_id}/drafts/{id}", "drafts:write"),
             ("POST", "/api/v1/drafts/{id}/send", "messages:send"),
             ("POST", "/api/v1/inboxes/{inbox_id}/drafts/{id}/send", "messages:send"),

@@ -8,7 +8,7 @@ use super::rate_limit::rate_limited;
 use super::{
     HttpContext, access, accounts, aliases, cors, custom_domains, dkim_keys, dkim_zone, domain_history, drafts,
     email_threads, emails, events, health, inboxes, log_in, mailbox_labels, mailboxes, notification_tokens, queue,
-    send, sending_identity, tokens, users, webhook_deliveries, webhooks,
+    send, sending_identity, statistics, tokens, users, webhook_deliveries, webhooks,
 };
 use crate::message::decode::unescape;
 use crate::net::request::Client;
@@ -36,6 +36,7 @@ fn routes() -> Vec<Route> {
         routes!(document::html),
         routes!(health::show),
         routes!(health::ready),
+        routes!(health::self_check),
         routes!(custom_domains::list, custom_domains::create),
         routes!(custom_domains::show, custom_domains::change, custom_domains::delete),
         routes!(custom_domains::verify),
@@ -81,6 +82,7 @@ fn routes() -> Vec<Route> {
         routes!(email_threads::show),
         routes!(emails::wait::wait),
         routes!(events::list),
+        routes!(statistics::show),
         routes!(events::stream::stream),
         routes!(events::stream::open),
         routes!(mailbox_labels::list, mailbox_labels::create),

@@ -15,6 +15,7 @@ mod notification_tokens;
 mod protocol;
 mod queue;
 mod searches;
+mod statistics;
 mod users;
 mod webhooks;
 

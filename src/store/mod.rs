@@ -61,6 +61,7 @@ pub(crate) mod search;
 pub(crate) mod senders;
 pub(crate) mod sent;
 pub(crate) mod ses;
+pub(crate) mod statistics;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod threads;

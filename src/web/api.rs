@@ -45,6 +45,11 @@ fn below<'a>(base: &str, segments: impl IntoIterator<Item = &'a str>) -> To {
     To(path, '?')
 }
 
+/// A path of the daemon itself, like `/healthz`.
+pub(super) fn service(path: &'static str) -> To {
+    To(path.to_owned(), '?')
+}
+
 impl To {
     pub(super) fn with(self, name: &str, value: impl std::fmt::Display) -> Self {
         let Self(path, before) = self;

@@ -12,6 +12,8 @@
 //! | [`layout`], [`parts`], [`assets`], [`headers`] | what all pages have |
 //! | [`autoconfiguration`] | what mail clients ask for, without a session |
 
+mod account;
+mod activity;
 mod api;
 mod assets;
 mod autoconfiguration;
@@ -23,8 +25,11 @@ mod inboxes;
 mod internet;
 mod layout;
 mod mail;
+mod operator;
 mod parts;
+mod queue;
 mod refusal;
+mod secret;
 mod session;
 mod sign_in;
 
@@ -73,6 +78,10 @@ pub fn router(context: WebContext) -> Router {
         .merge(inboxes::routes())
         .merge(mail::routes())
         .merge(internet::routes())
+        .merge(account::routes())
+        .merge(activity::routes())
+        .merge(queue::routes())
+        .merge(operator::routes())
         .layer(from_fn_with_state(context.clone(), refusal::shown))
         .layer(from_fn(headers::compressed))
         .layer(from_fn(headers::secure))

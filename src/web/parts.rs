@@ -64,8 +64,9 @@ pub(super) fn refused(refusal: Option<&Refusal>) -> Markup {
 pub(super) fn status(word: &str) -> Markup {
     let kind = match word {
         "verified" | "valid" | "delivered" | "enabled" | "active" | "ok" => "good",
-        "pending" | "deferred" | "queued" | "not_checked" | "unknown" | "degraded" | "waiting" | "held" => "warn",
-        "failed" | "missing" | "mismatch" | "bounced" | "disabled" => "bad",
+        "pending" | "deferred" | "on_hold" | "failing" | "inactive" | "queued" | "not_checked" | "unknown"
+        | "degraded" | "waiting" | "held" => "warn",
+        "failed" | "missing" | "mismatch" | "bounced" | "disabled" | "revoked" => "bad",
         _ => "plain",
     };
     html! { span class={"badge " (kind)} { (word.replace('_', " ")) } }

@@ -5,6 +5,7 @@
 use crate::access::{Action, Direction};
 use crate::clock::Timestamp;
 use crate::events::EventId;
+use crate::http::statistics::Interval;
 use crate::id::{AccessEntryId, AccountId, InboxId, MessageId, ThreadId};
 use crate::store::webhooks::deliveries::State;
 use utoipa::IntoParams;
@@ -159,6 +160,18 @@ pub(crate) struct EventQuery {
     types: Option<String>,
     /// Events of this inbox alone.
     inbox_id: Option<InboxId>,
+}
+
+/// Of statistics.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct StatisticsQuery {
+    /// The length of a span: `hour` where it is left out.
+    interval: Option<Interval>,
+    /// The first span has this time; 24 hours or 30 days before `until` where it is left out.
+    since: Option<Timestamp>,
+    /// The last span ends after this time at the latest; now where it is left out.
+    until: Option<Timestamp>,
 }
 
 /// Of streams of events.

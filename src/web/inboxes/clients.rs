@@ -26,7 +26,7 @@ pub(super) fn card(session: &Session, context: &WebContext, inbox: &Inbox) -> Ma
                     dt { "Password" }
                     dd {
                         "An API token. "
-                        @if session.is_of_account() { a href="/account/tokens" { "Create one" } " for each device." }
+                        @if session.is_of_account() { a href={"/account/tokens?inbox=" (inbox.id)} { "Create one" } " for each device." }
                     }
                     dt { "Server" } dd { (copyable(host, "the server")) }
                     @for server in &servers {

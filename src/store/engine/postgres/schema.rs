@@ -53,6 +53,7 @@ const MIGRATIONS: &[Migration] = &[
     // An older program sends compressed events as they are.
     Migration { minimum_reader: 19, sql: &[include_str!("webhook_limits.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("sent_threads.sql")] },
+    Migration { minimum_reader: 19, sql: &[include_str!("statistics.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]

@@ -63,6 +63,7 @@ const MIGRATIONS: &[Migration] = &[
     // An older program sends compressed events as they are.
     contract(33, include_str!("migrations/0033.sql")),
     Migration { minimum_reader: 33, sql: include_str!("migrations/0034.sql") },
+    Migration { minimum_reader: 33, sql: include_str!("migrations/0035.sql") },
 ];
 
 /// After any of these, the database is unchanged.

@@ -1,0 +1,117 @@
+//! Plots, made by the server: bars of counts over time, and a strip of statuses. Colours are classes of the style sheet.
+
+use crate::clock::Timestamp;
+use maud::{Markup, html};
+
+/// The height of a plot, and the width of a bar with its gap, in units of its own.
+const HEIGHT: u64 = 100;
+const STEP: usize = 10;
+
+/// How high a bar is. One that is not 0 can be seen.
+fn height(value: u64, most: u64) -> u64 {
+    let height = value.saturating_mul(HEIGHT).checked_div(most).unwrap_or_default();
+    if value > 0 { height.max(2) } else { 0 }
+}
+
+/// Bars, each with the time that it is of and its count.
+pub(super) fn bars(id: &str, name: &str, class: &str, values: &[(&str, u64)]) -> Markup {
+    let most = values.iter().map(|(_, value)| *value).max().unwrap_or_default();
+    let total = values.iter().fold(0_u64, |total, (_, value)| total.saturating_add(*value));
+    let width = values.len().saturating_mul(STEP);
+    let described = format!("{name}: {total} in all, at most {most}");
+    html! {
+        figure .plot {
+            figcaption { strong { (name) } " " span .hint { (total) " in all" @if most > 0 { ", at most " (most) } } }
+            svg viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-labelledby=(id) {
+                title id=(id) { (described) }
+                @for (at, (label, value)) in values.iter().enumerate() {
+                    @let bar = height(*value, most);
+                    @if bar > 0 {
+                        rect .(class) x=(at.saturating_mul(STEP).saturating_add(1)) y=(HEIGHT.saturating_sub(bar))
+                            width=(STEP.saturating_sub(2)) height=(bar) { title { (label) ": " (value) } }
+                    }
+                }
+            }
+            @if let (Some((first, _)), Some((last, _))) = (values.first(), values.last()) {
+                div .axis { span { (first) } span { (last) } }
+            }
+        }
+    }
+}
+
+/// A status from a time on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Since {
+    pub(super) at: Timestamp,
+    pub(super) status: String,
+}
+
+/// A part of a strip, in permille of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    from: i64,
+    to: i64,
+    status: String,
+}
+
+/// The statuses within a time; `changes` are in order. Before the first one there is none.
+pub(super) fn parts(changes: &[Since], from: Timestamp, to: Timestamp) -> Vec<Part> {
+    let whole = to.millis().saturating_sub(from.millis());
+    let place = |at: Timestamp| {
+        let within = at.millis().clamp(from.millis(), to.millis()).saturating_sub(from.millis());
+        within.saturating_mul(1000).checked_div(whole).unwrap_or_default()
+    };
+    let ends = changes.iter().skip(1).map(|change| change.at).chain([to]);
+    let all = changes.iter().zip(ends).map(|(change, end)| {
+        let status = change.status.clone();
+        Part { from: place(change.at), to: place(end), status }
+    });
+    all.filter(|part| part.from < part.to).collect()
+}
+
+/// A strip of statuses over time.
+pub(super) fn strip(id: &str, described: &str, parts: &[Part]) -> Markup {
+    html! {
+        svg .strip viewBox="0 0 1000 20" preserveAspectRatio="none" role="img" aria-labelledby=(id) {
+            title id=(id) { (described) }
+            rect .empty x="0" y="0" width="1000" height="20" {}
+            @for part in parts {
+                // Differences are seen without colours, too.
+                @let (class, y) = match part.status.as_str() { "verified" => ("good", 0), "failed" => ("bad", 12), _ => ("warn", 6) };
+                rect .(class) x=(part.from) y=(y) width=(part.to.saturating_sub(part.from)) height=(20 - y) { title { (part.status) } }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_in_proportion_and_can_be_seen() {
+        assert_eq!([0, 1, 50, 100].map(|value| height(value, 100)), [0, 2, 50, 100]);
+        assert_eq!((height(0, 0), height(1, u64::MAX)), (0, 2));
+        let text = bars("p", "Sent", "sent", &[("00:00", 0), ("01:00", 4), ("02:00", 2)]).into_string();
+        assert_eq!(text.matches("<rect").count(), 2, "{text}");
+        assert!(text.contains("<title>01:00: 4</title>") && text.contains("height=\"50\""), "{text}");
+        assert!(text.contains("viewBox=\"0 0 30 100\"") && text.contains("6 in all, at most 4"), "{text}");
+        assert_eq!(bars("p", "<b>", "sent", &[]).into_string().matches("<b>").count(), 0);
+    }
+
+    #[test]
+    fn a_strip_has_each_status_from_its_time_on() {
+        let at = Timestamp::from_millis;
+        let since = |millis, status: &str| Since { at: at(millis), status: status.to_owned() };
+        let part = |from, to, status: &str| Part { from, to, status: status.to_owned() };
+        let changes = [since(0, "pending"), since(1250, "verified"), since(1500, "failed")];
+        assert_eq!(
+            parts(&changes, at(1000), at(2000)),
+            [part(0, 250, "pending"), part(250, 500, "verified"), part(500, 1000, "failed")]
+        );
+        // What ended before, and what begins within.
+        assert_eq!(parts(&changes, at(1600), at(2000)), [part(0, 1000, "failed")]);
+        assert_eq!(parts(&[since(1500, "pending")], at(1000), at(2000)), [part(500, 1000, "pending")]);
+        assert_eq!(parts(&changes, at(1000), at(1000)), []);
+    }
+}

@@ -1,0 +1,264 @@
+//! A webhook subscription: what was sent to it, sending it again, testing it, its secret, changing and deleting it.
+
+use super::webhooks::{Webhook, WithSecret, body, fields, secret};
+use crate::auth::login::Permissions;
+use crate::web::api::{Listed, to};
+use crate::web::controls::{button, select};
+use crate::web::form::Form;
+use crate::web::layout::{Section, csrf, page};
+use crate::web::parts::{empty, next_page, status, time};
+use crate::web::refusal::Refusal;
+use crate::web::session::Session;
+use axum::extract::{Path, Query};
+use axum::response::{IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const STATES: [(&str, &str); 4] =
+    [("", "all"), ("waiting", "waiting"), ("delivered", "delivered"), ("failed", "failed")];
+/// Attempts of a delivery that are shown.
+const ATTEMPTS: usize = 5;
+
+#[derive(Debug, Deserialize)]
+struct Delivery {
+    id: String,
+    event_type: String,
+    state: String,
+    created_at: String,
+    next_attempt_at: Option<String>,
+    attempts: Vec<Attempt>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Attempt {
+    at: String,
+    status: Option<u16>,
+    error: Option<String>,
+    duration_ms: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Tested {
+    success: bool,
+    status: Option<u16>,
+    error: Option<String>,
+    duration_ms: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Wanted {
+    cursor: Option<String>,
+    #[serde(default)]
+    state: String,
+}
+
+/// What the page says beside the subscription.
+#[derive(Debug, Default)]
+struct Said<'a> {
+    refusal: Option<&'a Refusal>,
+    tested: Option<&'a Tested>,
+}
+
+fn subscription(id: &str) -> [&str; 2] {
+    ["webhook_subscriptions", id]
+}
+
+pub(super) async fn show(
+    session: Session,
+    Path(id): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Markup, Refusal> {
+    shown(&session, &id, &wanted, Said::default()).await
+}
+
+async fn shown(session: &Session, id: &str, wanted: &Wanted, said: Said<'_>) -> Result<Markup, Refusal> {
+    let webhook: Webhook = session.api.get(to(subscription(id))).await?;
+    let state = STATES.iter().map(|(state, _)| *state).find(|state| !state.is_empty() && *state == wanted.state);
+    let deliveries = to(["webhook_subscriptions", id, "deliveries"]).with("per_page", 20).with_some("state", state);
+    let deliveries: Listed<Delivery> =
+        session.api.list(deliveries.with_some("cursor", wanted.cursor.as_deref())).await?;
+    let may_change = session.may(Permissions::WEBHOOKS_WRITE);
+    let action = |name: &str| format!("/activity/webhooks/{id}/{name}");
+    let body = html! {
+        p .crumbs { a href="/activity/webhooks" { "Webhooks" } }
+        div .head {
+            h1 .url { (webhook.url) }
+            (status(webhook.status()))
+        }
+        @if let Some(reason) = &webhook.disabled_reason { div .notice .error { p { "Nothing is sent: " (reason) } } }
+        @if let Some(since) = &webhook.failing_since { div .notice .warn { p { "No success since " (time(since)) "." } } }
+        @if let Some(tested) = said.tested { (outcome(tested)) }
+        @if may_change {
+            div .actions {
+                (button(session, &action("test"), "quiet", "Send a test", None))
+                (button(session, &action(if webhook.active { "active?to=off" } else { "active?to=on" }), "quiet",
+                    if webhook.active { "Deactivate" } else { "Activate" }, None))
+                (button(session, &action("rotate"), "quiet", "Make a new secret", None))
+                a .button .danger href=(action("delete")) { "Delete" }
+            }
+            @if let Some(until) = &webhook.previous_secret_expires_at {
+                p .hint { "The secret before the last one signs, too, until " (time(until)) "." }
+            }
+        }
+        section .stack aria-labelledby="deliveries" {
+            h2 id="deliveries" { "Deliveries" }
+            form .inline method="get" action={"/activity/webhooks/" (id)} {
+                (select("state", "State", &STATES, state.unwrap_or_default()))
+                button .quiet type="submit" { "Show" }
+            }
+            @if deliveries.rows.is_empty() {
+                (empty("No delivery.", &html! { p { "What was sent in the last four days is listed here." } }))
+            } @else {
+                div .table { table {
+                    thead { tr {
+                        th scope="col" { "Event" } th scope="col" { "State" } th scope="col" { "Attempts" }
+                        th scope="col" { span .visually-hidden { "Send again" } }
+                    } }
+                    tbody { @for delivery in &deliveries.rows { (row(session, id, delivery, may_change && webhook.active)) } }
+                } }
+                (next_page(session, deliveries.next.as_deref()))
+            }
+        }
+        @if may_change && webhook.active { (redeliver_since(session, &action("redeliver"))) }
+        @if may_change {
+            details .card open[said.refusal.is_some()] {
+                summary { "Change the URL or the events" }
+                form .stack method="post" action={"/activity/webhooks/" (id)} {
+                    (csrf(session))
+                    (fields(&webhook.url, &webhook.events, said.refusal))
+                    div .actions { button type="submit" { "Save" } }
+                }
+            }
+        }
+    };
+    Ok(page(session, Some(Section::Activity), "Webhook", &body))
+}
+
+fn outcome(tested: &Tested) -> Markup {
+    let answer = tested.status.map_or_else(|| "no status".to_owned(), |status| format!("status {status}"));
+    html! {
+        div class={"notice " (if tested.success { "good" } else { "error" })} role="status" {
+            p { "The test " @if tested.success { "succeeded" } @else { "failed" } ": " (answer) " after " (tested.duration_ms) " ms." }
+            @if let Some(error) = &tested.error { p { (error) } }
+        }
+    }
+}
+
+fn row(session: &Session, id: &str, delivery: &Delivery, may_send: bool) -> Markup {
+    html! {
+        tr {
+            th scope="row" { (delivery.event_type) p .hint { (time(&delivery.created_at)) } }
+            td data-label="State" {
+                (status(&delivery.state))
+                @if let Some(at) = &delivery.next_attempt_at { p .hint { "next " (time(at)) } }
+            }
+            td data-label="Attempts" {
+                @if delivery.attempts.is_empty() { "none yet" }
+                ol .plain { @for attempt in delivery.attempts.iter().rev().take(ATTEMPTS) { li {
+                    (time(&attempt.at)) " "
+                    @if let Some(status) = attempt.status { "status " (status) " " }
+                    @if let Some(error) = &attempt.error { (error) " " }
+                    span .hint { (attempt.duration_ms) " ms" }
+                } } }
+                @if delivery.attempts.len() > ATTEMPTS { p .hint { (delivery.attempts.len()) " in all" } }
+            }
+            td {
+                @if may_send {
+                    form .one method="post" action={"/activity/webhooks/" (id) "/redeliver"} {
+                        (csrf(session))
+                        input type="hidden" name="delivery_id" value=(delivery.id);
+                        button .quiet .small type="submit" aria-label={"Send again: " (delivery.event_type)} { "Send again" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn redeliver_since(session: &Session, action: &str) -> Markup {
+    html! {
+        details .card {
+            summary { "Send again all events since a time" }
+            form .inline method="post" action=(action) {
+                (csrf(session))
+                div .field {
+                    label for="since" { "Since (UTC)" }
+                    input id="since" name="since" type="datetime-local" required;
+                }
+                button type="submit" { "Send again" }
+            }
+        }
+    }
+}
+
+fn to_page(id: &str, done: &str) -> Redirect {
+    Redirect::to(&format!("/activity/webhooks/{id}?done={done}"))
+}
+
+pub(super) async fn change(Path(id): Path<String>, form: Form) -> Result<Response, Refusal> {
+    let Form { session, fields } = form;
+    match session.api.patch::<Value>(to(subscription(&id)), body(&fields)).await {
+        Ok(_) => Ok(to_page(&id, "saved").into_response()),
+        Err(refusal) if refusal.is_of_input() => {
+            let said = Said { refusal: Some(&refusal), ..Said::default() };
+            Ok((refusal.status(), shown(&session, &id, &Wanted::default(), said).await?).into_response())
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+pub(super) async fn activate(Path(id): Path<String>, form: Form) -> Result<Redirect, Refusal> {
+    let active = form.session.uri.query() == Some("to=on");
+    form.session.api.patch::<Value>(to(subscription(&id)), json!({"active": active})).await?;
+    Ok(to_page(&id, "saved"))
+}
+
+pub(super) async fn test(Path(id): Path<String>, form: Form) -> Result<Markup, Refusal> {
+    let session = form.session;
+    let tested: Tested = session.api.post(to(["webhook_subscriptions", &id, "test"]), json!({})).await?;
+    shown(&session, &id, &Wanted::default(), Said { tested: Some(&tested), ..Said::default() }).await
+}
+
+pub(super) async fn rotate(Path(id): Path<String>, form: Form) -> Result<Markup, Refusal> {
+    let session = form.session;
+    let made: WithSecret = session.api.post(to(["webhook_subscriptions", &id, "rotate_secret"]), json!({})).await?;
+    Ok(secret(&session, "The new secret", &made))
+}
+
+/// One delivery, or all of events since a time, which the form gives in UTC without a zone.
+pub(super) async fn redeliver(Path(id): Path<String>, form: Form) -> Result<Redirect, Refusal> {
+    let Form { session, fields } = form;
+    let body = match fields.some("delivery_id") {
+        Some(delivery) => json!({"delivery_id": delivery}),
+        // Browsers leave the seconds out where they are 0.
+        None if fields.text("since").len() == "2026-01-01T00:00".len() => {
+            json!({"since": format!("{}:00Z", fields.text("since"))})
+        }
+        None => json!({"since": format!("{}Z", fields.text("since"))}),
+    };
+    session.api.post::<Value>(to(["webhook_subscriptions", &id, "redeliver"]), body).await?;
+    Ok(to_page(&id, "redelivered"))
+}
+
+pub(super) async fn ask(session: Session, Path(id): Path<String>) -> Result<Markup, Refusal> {
+    let webhook: Webhook = session.api.get(to(subscription(&id))).await?;
+    let body = html! {
+        p .crumbs { a href={"/activity/webhooks/" (id)} { "Webhook" } }
+        h1 { "Delete the webhook?" }
+        div .card .stack {
+            p .url { (webhook.url) }
+            p { "Nothing more is sent to it. What waits is not sent, and the record of deliveries is lost." }
+            div .actions {
+                (button(&session, &format!("/activity/webhooks/{id}/delete"), "danger", "Delete webhook", None))
+                a .button .quiet href={"/activity/webhooks/" (id)} { "Keep it" }
+            }
+        }
+    };
+    Ok(page(&session, Some(Section::Activity), "Delete the webhook", &body))
+}
+
+pub(super) async fn delete(Path(id): Path<String>, form: Form) -> Result<Redirect, Refusal> {
+    form.session.api.delete(to(subscription(&id))).await?;
+    Ok(Redirect::to("/activity/webhooks?done=deleted"))
+}
