@@ -95,11 +95,11 @@ pub(super) struct Statistics {
     interval: Interval,
     /// When the first span begins.
     since: Timestamp,
-    /// When the last one ends, or what the request says.
+    /// When the last one ends.
     until: Timestamp,
-    /// Emails before this time are not counted, or not all: events are kept for `store.event_retention`, and of each kind the newest
-    /// 500,000 are counted.
-    complete_since: Timestamp,
+    /// Emails before this time are not all counted; null where it is not after `since`. Events are kept for `store.event_retention`, and
+    /// of each kind the newest 500,000 are counted.
+    complete_since: Option<Timestamp>,
     total: CountsJson,
     /// The oldest first, also those without any.
     data: Vec<SpanJson>,
@@ -135,9 +135,12 @@ pub(super) async fn show(
     parameters.finish()?;
     let account = caller.account(account)?;
     let begin = |span: i64| Timestamp::from_millis(span.saturating_mul(length));
-    let counts = caller.store(&context).email_counts(&account, begin(first)..until, interval.length()).await?;
-    let kept = now.before(context.config.store.event_retention.0);
-    let complete_since = counts.complete_from.map_or(kept, |span| kept.max(begin(span)));
+    let (since, end) = (begin(first), begin(last.saturating_add(1)));
+    let counts = caller.store(&context).email_counts(&account, since..end, interval.length()).await?;
+    // The first span that is kept as a whole.
+    let kept = now.before(context.config.store.event_retention.0).millis().div_euclid(length).saturating_add(1);
+    let complete = counts.complete_from.map_or(kept, |span| kept.max(span));
+    let complete_since = Some(begin(complete)).filter(|complete| *complete > since);
     let mut total = [0_u64; 5];
     let mut data = Vec::new();
     for span in first..=last {
@@ -145,5 +148,5 @@ pub(super) async fn show(
         total.iter_mut().zip(counted).for_each(|(total, count)| *total = total.saturating_add(count));
         data.push(SpanJson { at: begin(span), counts: CountsJson::of(counted) });
     }
-    Ok(Json(Statistics { interval, since: begin(first), until, complete_since, total: CountsJson::of(total), data }))
+    Ok(Json(Statistics { interval, since, until: end, complete_since, total: CountsJson::of(total), data }))
 }

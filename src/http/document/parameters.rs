@@ -168,9 +168,9 @@ pub(crate) struct EventQuery {
 pub(crate) struct StatisticsQuery {
     /// The length of a span: `hour` where it is left out.
     interval: Option<Interval>,
-    /// The first span has this time; 24 hours or 30 days before `until` where it is left out.
+    /// The first span has this time in it; 24 hours or 30 days before `until` where it is left out.
     since: Option<Timestamp>,
-    /// The last span ends after this time at the latest; now where it is left out.
+    /// The last span ends at or after this time; now where it is left out.
     until: Option<Timestamp>,
 }
 

@@ -49,6 +49,8 @@ pub(super) fn template(path: &str) -> String {
         "/api/v1/emails" => "?inbox={inbox}",
         "/api/v1/emails/search" => "?q=secret&inbox={inbox}",
         "/api/v1/emails/send" => "?inbox_id={inbox}",
+        // An answer about the present changes by itself.
+        "/api/v1/statistics" => "?since=2100-01-01T00:00:00Z&until=2100-01-02T00:00:00Z",
         // They end by themselves then.
         _ if path.ends_with("/stream") || path.ends_with("/wait") => "?timeout=1",
         _ => "",

@@ -22,7 +22,7 @@ async fn emails_are_counted_by_hour_and_by_day() {
     // Within the last two, should the hour have just changed.
     let of_last = |field: &str| spans[23..].iter().filter_map(|span| span[field].as_u64()).sum::<u64>();
     assert_eq!((of_last("sent"), of_last("received")), (2, 1));
-    assert!(by_hour["complete_since"].as_str() < by_hour["since"].as_str(), "{by_hour}");
+    assert_eq!(by_hour["complete_since"], json!(null));
     let by_day = of("?interval=day").await;
     assert_eq!((by_day["total"]["sent"].as_u64(), by_day["data"].as_array().unwrap().len()), (Some(2), 31));
 
@@ -41,7 +41,8 @@ async fn emails_are_counted_by_hour_and_by_day() {
         assert_eq!((refused.status, refused.fields()), (422, vec![field.to_owned()]), "{query}");
     }
     // Ends are spans of their own.
-    let within = of("?since=2020-01-01T00:30:00Z&until=2020-01-01T02:00:00Z").await;
+    let within = of("?since=2020-01-01T00:30:00Z&until=2020-01-01T01:00:00.001Z").await;
+    assert_eq!(within["until"], "2020-01-01T02:00:00.000Z");
     let ats: Vec<_> = within["data"].as_array().unwrap().iter().map(|span| span["at"].as_str().unwrap()).collect();
     assert_eq!(ats, ["2020-01-01T00:00:00.000Z", "2020-01-01T01:00:00.000Z"]);
     assert!(

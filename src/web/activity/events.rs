@@ -79,7 +79,7 @@ pub(super) async fn list(session: Session, Query(wanted): Query<Wanted>) -> Resu
     let options: Vec<(&str, &str)> =
         std::iter::once(("", "all types")).chain(names.iter().map(|name| (name.as_str(), name.as_str()))).collect();
     let chosen = kind.map(|kind| kind.to_string()).unwrap_or_default();
-    let here = session.uri.to_string();
+    let here = session.uri.path_and_query().map_or("/activity/events", |here| here.as_str());
     let body = html! {
         h1 { "Events" }
         (tabs(&session, "/activity/events"))
@@ -98,7 +98,7 @@ pub(super) async fn list(session: Session, Query(wanted): Query<Wanted>) -> Resu
             }
         }
         div hx-ext=[is_live.then_some("sse")] sse-connect=[is_live.then_some("/activity/live")] {
-            div #events .stack hx-get=[is_live.then_some(&here)] hx-select=[is_live.then_some("#events")]
+            div #events .stack hx-get=[is_live.then_some(here)] hx-select=[is_live.then_some("#events")]
                 hx-trigger=[is_live.then_some("sse:changed throttle:2s")] hx-swap=[is_live.then_some("outerHTML")] {
                 @if has_more { p .hint { "More than " (EVENTS) " events within a minute: these are the oldest of them. The API lists all." } }
                 @if events.is_empty() {

@@ -61,7 +61,7 @@ fn parts(session: &Session, current: &str) -> Markup {
 
 #[derive(Debug, Deserialize)]
 struct Statistics {
-    complete_since: String,
+    complete_since: Option<String>,
     data: Vec<Span>,
 }
 
@@ -131,9 +131,7 @@ async fn show(
                 (plot::bars(&format!("plot-{class}"), name, class, &values))
             } }
             p .hint { "Times are in UTC. Sent counts messages; delivered, deferred and bounced count attempts for one recipient elsewhere." }
-            @if statistics.data.first().is_some_and(|span| span.at < statistics.complete_since) {
-                p .hint { "Complete since " (time(&statistics.complete_since)) "." }
-            }
+            @if let Some(since) = &statistics.complete_since { p .hint { "Complete since " (time(since)) "." } }
             (table(&statistics, is_by_day))
         }
         @if let Some(health) = health { (health) }
