@@ -76,10 +76,9 @@ struct Span {
 }
 
 impl Span {
-    /// The hour, or the day.
-    fn label(&self, is_by_day: bool) -> &str {
-        let range = if is_by_day { 5..10 } else { 11..16 };
-        self.at.get(range).unwrap_or(&self.at)
+    /// The day, and the hour.
+    fn label(&self, is_by_day: bool) -> String {
+        self.at.get(if is_by_day { 5..10 } else { 5..16 }).unwrap_or(&self.at).replace('T', " ")
     }
 }
 
@@ -110,6 +109,7 @@ async fn show(
     let (interval, back) = if is_by_day { ("day", kept.min(LONGEST)) } else { ("hour", kept.min(DAY)) };
     let asked = to(["statistics"]).with("interval", interval).with("since", Timestamp::real().before(back));
     let statistics: Statistics = session.api.get(asked).await?;
+    let labels: Vec<String> = statistics.data.iter().map(|span| span.label(is_by_day)).collect();
     let health = if session.may(Permissions::DOMAINS_READ) {
         Some(domains::health(&session, context.clock.now()).await?)
     } else {
@@ -127,7 +127,7 @@ async fn show(
                 }
             }
             div .plots { @for (name, class, count) in SERIES {
-                @let values: Vec<_> = statistics.data.iter().map(|span| (span.label(is_by_day), count(span))).collect();
+                @let values: Vec<_> = labels.iter().map(String::as_str).zip(statistics.data.iter().map(count)).collect();
                 (plot::bars(&format!("plot-{class}"), name, class, &values))
             } }
             p .hint { "Times are in UTC. Sent counts messages; delivered, deferred and bounced count attempts for one recipient elsewhere." }
@@ -150,7 +150,7 @@ fn table(statistics: &Statistics, is_by_day: bool) -> Markup {
                     @for (name, _, _) in SERIES { th .number scope="col" { (name) } }
                 } }
                 tbody { @for span in statistics.data.iter().rev() { tr {
-                    th scope="row" { (span.at.get(..10).unwrap_or_default()) @if !is_by_day { " " (span.label(false)) } }
+                    th scope="row" { (span.label(is_by_day)) }
                     @for (name, _, count) in SERIES { td .number data-label=(name) { (count(span)) } }
                 } } }
             } }
