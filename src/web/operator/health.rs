@@ -56,7 +56,7 @@ pub(super) async fn show(session: Session) -> Result<Markup, Refusal> {
         section .card .stack aria-labelledby="self-check" {
             h2 id="self-check" { "Self-check of the DNS" }
             @match &found.checked_at {
-                None => p { "It has not ended yet; it begins after the start." },
+                None => p { "No check has ended yet. The daemon makes one after each start; the sandbox makes none." },
                 Some(at) => p .hint { "Checked " (time(at)) ". It is made after each start." },
             }
             @if found.checked_at.is_some() && found.warnings.is_empty() {
