@@ -80,7 +80,7 @@ struct Clock {
 
 #[derive(Debug, Deserialize)]
 struct Inbox {
-    email: String,
+    email_address: String,
 }
 
 fn sandbox(session: &Session) -> Result<&Api, Refusal> {
@@ -107,7 +107,7 @@ async fn shown(session: &Session, refusal: Option<&Refusal>) -> Result<Markup, R
     let faults = sandbox.list::<Fault>(to_sandbox(["dns", "faults"])).await?.rows;
     let mail = sandbox.list::<Received>(to_sandbox(["mail"])).await?.rows;
     let clock: Clock = sandbox.get(to_sandbox(["clock"])).await?;
-    let recipient = inboxes.first().map_or("", |inbox| inbox.email.as_str());
+    let recipient = inboxes.first().map_or("", |inbox| inbox.email_address.as_str());
     let body = html! {
         div .head { h1 { "Internet" } }
         p .hint { "A play internet around this sandbox: nothing leaves this machine. Programs have the same as JSON under " code { "/sandbox" } "." }
