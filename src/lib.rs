@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | 0 words | [`clock`], [`id`], [`address`], [`envelope`], [`secret`] | nothing of the world: no I/O, no tokio |
 //! | 1 rules | [`verification`], [`identity`], [`message`], [`access`] | layer 0; everything that is decided is decided here, without a socket |
-//! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`auth`], [`dkim`], [`net`], [`resources`], [`rates`], [`jobs`], [`smtp_client`] | files, sockets, SQL |
+//! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`auth`], [`dkim`], [`net`], [`resources`], [`rates`], [`jobs`], [`smtp_client`], [`in_process`] | files, sockets, SQL |
 //! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`rotation`], [`reading`], [`search`], [`views`], [`public_events`], [`webhooks`] | layers 0 to 2 |
 //! | 4 servers | [`smtp`], [`imap`], [`http`], [`mcp`], [`web`] | a protocol each, and the services |
 //! | top | [`app`], [`sandbox`], [`cli`] | all of it: opens, binds, starts, stops |
@@ -41,6 +41,7 @@ pub mod config;
 pub mod dkim;
 pub mod dns;
 pub mod events;
+pub(crate) mod in_process;
 pub(crate) mod jobs;
 pub mod net;
 pub(crate) mod rates;

@@ -5,7 +5,7 @@
 use super::failure::{Failure, Wrong};
 use super::schema::{SHOWN_TEXT, WHOLE_EMAIL, object, pick};
 use super::tool::{Kind, Parameter, Place, Shows, Tool};
-use crate::net::in_process::{OnBehalf, encoded, next};
+use crate::in_process::{OnBehalf, encoded, next};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};

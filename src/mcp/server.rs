@@ -7,7 +7,7 @@ use super::schema::described;
 use super::tool::Tool;
 use super::tools::TOOLS;
 use crate::auth::login::{Principal, Scope};
-use crate::net::in_process::OnBehalf;
+use crate::in_process::OnBehalf;
 use crate::resources::spool::ClientSpool;
 use axum::http::header;
 use axum::http::request::Parts;

@@ -7,7 +7,6 @@ pub mod connections;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/net.rs"]
 pub(crate) mod fuzz;
-pub(crate) mod in_process;
 pub mod listener;
 mod proxy_protocol;
 pub mod ranges;

@@ -1,7 +1,7 @@
 //! Operations of the REST API, called with a session's token.
 
 use super::refusal::Refusal;
-use crate::net::in_process::{Answer, OnBehalf, encoded};
+use crate::in_process::{Answer, OnBehalf, encoded};
 use crate::resources::memory::Claim;
 use crate::resources::spool::ClientSpool;
 use axum::Router;

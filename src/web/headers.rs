@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use flate2::Compression;
@@ -34,14 +34,16 @@ pub(super) async fn secure(request: Request, next: Next) -> Response {
 /// Octets of the smallest and the largest page that is compressed.
 const COMPRESSED: std::ops::RangeInclusive<u64> = 1024..=1024 * 1024;
 
-/// Compresses HTML. Cookies are not sent with requests of other sites (`SameSite`), so no other site can measure what is in a page.
+/// Compresses pages. Downloads and parts of them stay as they are.
 pub(super) async fn compressed(request: Request, next: Next) -> Response {
     let accepted = accepts_gzip(request.headers());
     let response = next.run(request).await;
     let is_html =
         response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
     let is_sized = response.body().size_hint().exact().is_some_and(|octets| COMPRESSED.contains(&octets));
-    if !accepted || !is_html || !is_sized {
+    let is_page = response.status() != StatusCode::PARTIAL_CONTENT
+        && !response.headers().contains_key(header::CONTENT_DISPOSITION);
+    if !accepted || !is_html || !is_sized || !is_page {
         return response;
     }
     let (mut head, body) = response.into_parts();

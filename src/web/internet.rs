@@ -4,6 +4,7 @@ use super::WebContext;
 use super::api::{Api, to, to_sandbox};
 use super::form::Form;
 use super::layout::{Section, csrf, page};
+use super::mail::document;
 use super::parts::{Field, empty, refused, status, time};
 use super::refusal::Refusal;
 use super::session::Session;
@@ -29,6 +30,7 @@ pub(super) fn routes() -> Router<WebContext> {
         .route("/sandbox/internet/inbound", post(inbound))
         .route("/sandbox/internet/clock", post(advance))
         .route("/sandbox/internet/mail/{id}", get(mail))
+        .route("/sandbox/internet/mail/{id}/html", get(mail_html))
         .route("/sandbox/internet/mail/clear", post(clear))
 }
 
@@ -394,6 +396,7 @@ struct Message {
     received_at: String,
     headers: Vec<HeaderField>,
     text_body: Option<String>,
+    html_body: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -414,10 +417,20 @@ async fn mail(session: Session, Path(id): Path<String>) -> Result<Markup, Refusa
             dt { "Recipients" } dd { bdi { (message.rcpt_to.join(", ")) } }
             dt { "Received" } dd { (time(&message.received_at)) }
         }
+        @if message.html_body.is_some() {
+            iframe .mail-html title="HTML of the email" sandbox="allow-popups allow-popups-to-escape-sandbox"
+                src={"/sandbox/internet/mail/" (id) "/html"} {}
+        }
         @if let Some(text) = &message.text_body { pre .wrapped tabindex="0" aria-label="Text" { (text) } }
         details .card { summary { "Header fields" } dl .facts {
             @for field in &message.headers { dt { (field.name) } dd { code { (field.value) } } }
         } }
     };
     Ok(page(&session, Some(Section::Internet), subject, &body))
+}
+
+async fn mail_html(session: Session, Path(id): Path<String>) -> Result<Response, Refusal> {
+    let message: Message = sandbox(&session)?.get(to_sandbox(["mail", &id])).await?;
+    let html = message.html_body.ok_or_else(Refusal::not_found)?;
+    document(&session, html, Vec::new(), false).await
 }

@@ -92,7 +92,7 @@ pub(super) fn page(session: &Session, section: Option<Section>, title: &str, bod
         (DOCTYPE)
         html lang="en" {
             (head(title))
-            body hx-headers=(format!(r#"{{"x-csrf":"{}"}}"#, session.csrf)) {
+            body hx-headers=(format!(r#"{{"x-csrf":"{}"}}"#, session.csrf())) {
                 a .skip href="#main" { "Skip to content" }
                 header .top {
                     a .brand href="/" { "Inboxlayer" }
@@ -134,7 +134,7 @@ pub(super) fn outside(title: &str, body: &Markup) -> Markup {
 
 /// The hidden field that every form has which changes something.
 pub(super) fn csrf(session: &Session) -> Markup {
-    html! { input type="hidden" name="csrf" value=(session.csrf); }
+    html! { input type="hidden" name="csrf" value=(session.csrf()); }
 }
 
 /// What a redirect after a change says was done (`?done=…`). Texts are here alone, so that a link can say nothing else.

@@ -7,7 +7,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | [`session`], [`sign_in`], [`form`] | who asks, and what a form sends |
-//! | [`api`], [`refusal`] | operations of the API, and their refusals |
+//! | [`api`], [`refusal`], [`error_page`] | operations of the API, and their refusals |
 //! | [`mail`] | reading and writing the emails of an inbox |
 //! | [`layout`], [`parts`], [`assets`], [`headers`] | what all pages have |
 //! | [`autoconfiguration`] | what mail clients ask for, without a session |
@@ -19,6 +19,7 @@ mod assets;
 mod autoconfiguration;
 mod controls;
 mod domains;
+mod error_page;
 mod form;
 mod headers;
 mod inboxes;
@@ -82,7 +83,7 @@ pub fn router(context: WebContext) -> Router {
         .merge(activity::routes())
         .merge(queue::routes())
         .merge(operator::routes())
-        .layer(from_fn_with_state(context.clone(), refusal::shown))
+        .layer(from_fn_with_state(context.clone(), error_page::shown))
         .layer(from_fn(headers::compressed))
         .layer(from_fn(headers::secure))
         .with_state(context)

@@ -1,14 +1,8 @@
-//! Refusals as pages: of the API, or of the page itself.
+//! Why a request is refused: by the API, or by the page itself.
 
-use super::WebContext;
-use super::layout;
-use super::session::Session;
-use crate::net::in_process::Answer;
-use axum::extract::{OptionalFromRequestParts, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Redirect, Response};
-use maud::html;
+use crate::in_process::Answer;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -34,7 +28,6 @@ struct Problem {
     detail: String,
     fix: String,
     errors: Vec<FieldError>,
-    existing_id: Option<String>,
 }
 
 /// An error in a field of the API.
@@ -128,6 +121,11 @@ impl Refusal {
         refusal
     }
 
+    /// Where to go instead.
+    pub(super) fn elsewhere(&self) -> Option<&str> {
+        self.0.elsewhere.as_deref()
+    }
+
     pub(super) fn is_not_found(&self) -> bool {
         self.0.status == StatusCode::NOT_FOUND
     }
@@ -145,6 +143,10 @@ impl Refusal {
         &self.0.problem.code
     }
 
+    pub(super) fn title(&self) -> &str {
+        &self.0.problem.title
+    }
+
     pub(super) fn detail(&self) -> &str {
         &self.0.problem.detail
     }
@@ -157,13 +159,9 @@ impl Refusal {
     pub(super) fn errors(&self) -> &[FieldError] {
         &self.0.problem.errors
     }
-
-    /// What is there already.
-    pub(super) fn existing_id(&self) -> Option<&str> {
-        self.0.problem.existing_id.as_deref()
-    }
 }
 
+/// The response has the refusal in its extensions, of which a layer makes a page.
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = self.0.status.into_response();
@@ -173,53 +171,4 @@ impl IntoResponse for Refusal {
         response.extensions_mut().insert(self);
         response
     }
-}
-
-/// Shows refusals: as a page, as a notice in the page for requests of htmx, or by the way to the sign-in page.
-pub(super) async fn shown(State(context): State<WebContext>, request: Request, next: Next) -> Response {
-    let is_partial = request.headers().contains_key("hx-request");
-    let (mut parts, body) = request.into_parts();
-    let head = {
-        let (mut head, ()) = axum::http::Request::new(()).into_parts();
-        (head.headers, head.uri) = (parts.headers.clone(), parts.uri.clone());
-        head.extensions = parts.extensions.clone();
-        head
-    };
-    parts.extensions.insert(tracing::Span::current());
-    let response = next.run(Request::from_parts(parts, body)).await;
-    let Some(refusal) = response.extensions().get::<Refusal>().cloned() else { return response };
-    let Inner { status, problem: Problem { title, detail, fix, .. }, elsewhere, .. } = *refusal.0;
-    if let Some(target) = elsewhere {
-        if !is_partial {
-            return Redirect::to(&target).into_response();
-        }
-        let target = HeaderValue::from_str(&target).unwrap_or_else(|_| HeaderValue::from_static("/sign-in"));
-        return (StatusCode::NO_CONTENT, [("hx-redirect", target)]).into_response();
-    }
-    let said = html! {
-        p { (detail) }
-        @if !fix.is_empty() { p { (fix) } }
-    };
-    let body = if is_partial {
-        html! { div .notice .error role="alert" { strong { (title) } (said) } }
-    } else {
-        let mut head = head;
-        let session = <Session as OptionalFromRequestParts<_>>::from_request_parts(&mut head, &context).await;
-        let inner = html! {
-            h1 { (title) }
-            div .notice .error role="alert" { (said) }
-            p { a href="/" { "Go to the first page" } }
-        };
-        match session.ok().flatten() {
-            Some(session) => layout::page(&session, None, &title, &inner),
-            None => layout::outside(&title, &inner),
-        }
-    };
-    let (mut head, _) = response.into_parts();
-    head.headers.remove(header::CONTENT_LENGTH);
-    if is_partial {
-        head.headers.insert("hx-retarget", HeaderValue::from_static("#notices"));
-        head.headers.insert("hx-reswap", HeaderValue::from_static("innerHTML"));
-    }
-    (status, head.headers, body).into_response()
 }

@@ -7,7 +7,7 @@ use super::api::Api;
 use super::refusal::Refusal;
 use crate::auth::login::{LoginError, Permissions, Principal, Scope};
 use crate::clock::Timestamp;
-use crate::net::in_process::{OnBehalf, encoded};
+use crate::in_process::{OnBehalf, encoded};
 use crate::net::request::{Client, Connection};
 use crate::resources::spool::ClientSpool;
 use crate::secret::Secret;
@@ -16,6 +16,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,8 +38,8 @@ const LONGEST_COOKIE: usize = 4096;
 #[derive(Clone, Debug)]
 pub(super) struct Session {
     pub(super) principal: Principal,
-    /// Of forms.
-    pub(super) csrf: String,
+    /// Derived from the cookie.
+    secret: [u8; 32],
     /// The API, as it answers this token.
     pub(super) api: Api,
     /// The sandbox's verbs, where this is the sandbox.
@@ -61,9 +62,27 @@ impl Session {
         matches!(self.principal.scope, Scope::Account(_))
     }
 
+    /// A CSRF token for forms, another one at each call: pages are compressed, and their length must not tell what is in them.
+    pub(super) fn csrf(&self) -> String {
+        let mut mask = [0; 32];
+        // If that fails the mask is zero, and the token is valid.
+        let _ = SystemRandom::new().fill(&mut mask);
+        let masked = mask.iter().zip(self.secret).map(|(mask, octet)| mask ^ octet);
+        URL_SAFE_NO_PAD.encode(mask.iter().copied().chain(masked).collect::<Vec<u8>>())
+    }
+
     /// Whether a form's CSRF token is this session's.
     pub(super) fn is_csrf(&self, given: &str) -> bool {
-        given.as_bytes().ct_eq(self.csrf.as_bytes()).into()
+        let given = URL_SAFE_NO_PAD.decode(given).unwrap_or_default();
+        let Some((mask, masked)) = given.split_first_chunk::<32>() else { return false };
+        let unmasked: Vec<u8> = mask.iter().zip(masked).map(|(mask, octet)| mask ^ octet).collect();
+        unmasked.ct_eq(&self.secret).into()
+    }
+
+    /// A word of this session that nobody else can make, for links that do more than show a page.
+    pub(super) fn word(&self, of: &str) -> String {
+        let word = blake3::keyed_hash(&self.secret, of.as_bytes());
+        word.as_bytes().iter().take(8).map(|octet| format!("{octet:02x}")).collect()
     }
 
     async fn open(parts: &Parts, context: &WebContext) -> Result<Option<Self>, Refusal> {
@@ -79,9 +98,8 @@ impl Session {
         let of = on_behalf(parts, Some(&token), spool);
         let sandbox = context.sandbox.clone().map(|verbs| Api::new(verbs, of.clone()));
         let api = Api::new(context.api.clone(), of);
-        let csrf =
-            URL_SAFE_NO_PAD.encode(blake3::derive_key("inboxlayer 2026 CSRF token of a session", cookie.as_bytes()));
-        Ok(Some(Self { principal, csrf, api, sandbox, uri: parts.uri.clone() }))
+        let secret = blake3::derive_key("inboxlayer 2026 CSRF token of a session", cookie.as_bytes());
+        Ok(Some(Self { principal, secret, api, sandbox, uri: parts.uri.clone() }))
     }
 }
 

@@ -7,7 +7,20 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 6] = [
     &["clock", "id", "address", "envelope", "secret"],
     &["verification", "identity", "message", "access"],
-    &["config", "store", "events", "dns", "auth", "dkim", "net", "resources", "rates", "jobs", "smtp_client"],
+    &[
+        "config",
+        "store",
+        "events",
+        "dns",
+        "auth",
+        "dkim",
+        "net",
+        "resources",
+        "rates",
+        "jobs",
+        "smtp_client",
+        "in_process",
+    ],
     &[
         "mailbox",
         "registry",

@@ -42,9 +42,7 @@ pub(super) struct Wanted {
 
 /// The word by which the page asks for images of other hosts. Nobody else can put it into a link.
 pub(super) fn asked(session: &Session, email: &str) -> String {
-    let word =
-        blake3::derive_key("inboxlayer 2026 images of other hosts", format!("{} {email}", session.csrf).as_bytes());
-    word.iter().take(8).map(|octet| format!("{octet:02x}")).collect()
+    session.word(&format!("images {email}"))
 }
 
 pub(super) async fn html(
@@ -56,7 +54,17 @@ pub(super) async fn html(
     let remote_images = wanted.images == asked(&session, &email);
     let Some(page) = whole.html_body else { return Err(Refusal::not_found()) };
     let images = images(&session, &email, &page, &whole.attachments).await?;
-    let shown = displayed(&session, page, images, remote_images).await?;
+    document(&session, page, images, remote_images).await
+}
+
+/// HTML of a stranger as a document of its own.
+pub(in crate::web) async fn document(
+    session: &Session,
+    page: String,
+    images: Vec<(String, String)>,
+    remote_images: bool,
+) -> Result<Response, Refusal> {
+    let shown = displayed(session, page, images, remote_images).await?;
     let document = html! {
         (DOCTYPE)
         html {

@@ -15,6 +15,8 @@ mod multipart;
 mod send;
 mod upload;
 
+pub(super) use frame::document;
+
 use super::WebContext;
 use super::session::Session;
 use axum::Router;

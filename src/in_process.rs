@@ -2,7 +2,7 @@
 //!
 //! Invariant: the API authenticates, limits and logs them like all others; memory that their answers take is charged to the client.
 
-use super::request::{Client, Connection};
+use crate::net::request::{Client, Connection};
 use crate::resources::memory::Claim;
 use crate::resources::spool::ClientSpool;
 use axum::Router;
