@@ -222,6 +222,9 @@ async fn new(
             button type="submit" { "Create inbox" }
         }
         (refused(refusal.filter(|refusal| refusal.errors().iter().all(|error| error.field != "name"))))
+        @if let Some(existing) = refusal.and_then(Refusal::existing_id).filter(|id| id.starts_with("inb_")) {
+            p { a href={"/inboxes/" (existing)} { "Open the inbox that is there" } }
+        }
     })
 }
 
