@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::caller::Caller;
-use super::document::parameters::{AccountQuery, StatisticsQuery};
+use super::document::parameters::{AccountQuery, Interval, StatisticsQuery};
 use super::problem::Problem;
 use super::query::Parameters;
 use crate::clock::Timestamp;
@@ -10,7 +10,6 @@ use crate::id::AccountId;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use std::str::FromStr;
 use std::time::Duration;
 use utoipa::ToSchema;
 
@@ -18,29 +17,6 @@ use utoipa::ToSchema;
 const MOST_SPANS: i64 = 400;
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// The length of a span.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(rename_all = "lowercase")]
-pub(crate) enum Interval {
-    #[default]
-    Hour,
-    /// In UTC.
-    Day,
-}
-
-impl FromStr for Interval {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "hour" => Ok(Self::Hour),
-            "day" => Ok(Self::Day),
-            _ => Err("must be hour or day"),
-        }
-    }
-}
 
 impl Interval {
     fn length(self) -> Duration {

@@ -21,12 +21,12 @@ pub(super) fn check(name: &str, value: &str, label: &str, is_checked: bool) -> M
     html! { label .check { input type="checkbox" name=(name) value=(value) checked[is_checked]; span { (label) } } }
 }
 
-/// A form of one button that changes something. `said` is what screen readers say instead of the text.
-pub(super) fn button(session: &Session, action: &str, class: &str, text: &str, said: Option<&str>) -> Markup {
+/// A form of one button that changes something. `label` is what screen readers say instead of the text.
+pub(super) fn button(session: &Session, action: &str, class: &str, text: &str, label: Option<&str>) -> Markup {
     html! {
         form .one method="post" action=(action) {
             (csrf(session))
-            button class=(class) type="submit" aria-label=[said] { (text) }
+            button class=(class) type="submit" aria-label=[label] { (text) }
         }
     }
 }

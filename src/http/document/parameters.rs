@@ -5,9 +5,9 @@
 use crate::access::{Action, Direction};
 use crate::clock::Timestamp;
 use crate::events::EventId;
-use crate::http::statistics::Interval;
 use crate::id::{AccessEntryId, AccountId, InboxId, MessageId, ThreadId};
 use crate::store::webhooks::deliveries::State;
+use std::str::FromStr;
 use utoipa::IntoParams;
 
 /// Of every list.
@@ -172,6 +172,29 @@ pub(crate) struct StatisticsQuery {
     since: Option<Timestamp>,
     /// The last span ends at or after this time; now where it is left out.
     until: Option<Timestamp>,
+}
+
+/// The length of a span.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(rename_all = "lowercase")]
+pub(crate) enum Interval {
+    #[default]
+    Hour,
+    /// In UTC.
+    Day,
+}
+
+impl FromStr for Interval {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "hour" => Ok(Self::Hour),
+            "day" => Ok(Self::Day),
+            _ => Err("must be hour or day"),
+        }
+    }
 }
 
 /// Of streams of events.

@@ -117,14 +117,14 @@ fn table(events: &[Event]) -> Markup {
             tbody { @for event in events { tr {
                 td { (time(&event.created_at)) }
                 th scope="row" { (event.r#type) }
-                td { (said(event)) }
+                td { (described(event)) }
             } } }
         } }
     }
 }
 
 /// An event in a line.
-fn said(event: &Event) -> Markup {
+fn described(event: &Event) -> Markup {
     let text = |name: &str| event.data.get(name).and_then(Value::as_str).unwrap_or_default();
     let email = event.data.get("email_id").or_else(|| event.data.get("id")).and_then(Value::as_str);
     let email = match (&event.inbox_id, email) {

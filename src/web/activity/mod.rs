@@ -107,8 +107,8 @@ async fn show(
     let is_by_day = wanted.interval == "day";
     let kept = context.config.store.event_retention.0;
     let (interval, back) = if is_by_day { ("day", kept.min(LONGEST)) } else { ("hour", kept.min(DAY)) };
-    let asked = to(["statistics"]).with("interval", interval).with("since", Timestamp::real().before(back));
-    let statistics: Statistics = session.api.get(asked).await?;
+    let request = to(["statistics"]).with("interval", interval).with("since", Timestamp::real().before(back));
+    let statistics: Statistics = session.api.get(request).await?;
     let labels: Vec<String> = statistics.data.iter().map(|span| span.label(is_by_day)).collect();
     let health = if session.may(Permissions::DOMAINS_READ) {
         Some(domains::health(&session, context.clock.now()).await?)

@@ -8,24 +8,24 @@ const HEIGHT: u64 = 100;
 const STEP: usize = 10;
 
 /// How high a bar is. One that is not 0 can be seen.
-fn height(value: u64, most: u64) -> u64 {
-    let height = value.saturating_mul(HEIGHT).checked_div(most).unwrap_or_default();
+fn height(value: u64, highest: u64) -> u64 {
+    let height = value.saturating_mul(HEIGHT).checked_div(highest).unwrap_or_default();
     if value > 0 { height.max(2) } else { 0 }
 }
 
 /// Bars, each with the time that it is of and its count.
 pub(super) fn bars(id: &str, name: &str, class: &str, values: &[(&str, u64)]) -> Markup {
-    let most = values.iter().map(|(_, value)| *value).max().unwrap_or_default();
+    let highest = values.iter().map(|(_, value)| *value).max().unwrap_or_default();
     let total = values.iter().fold(0_u64, |total, (_, value)| total.saturating_add(*value));
     let width = values.len().saturating_mul(STEP);
-    let described = format!("{name}: {total} in all, at most {most}");
+    let described = format!("{name}: {total} in all, at most {highest}");
     html! {
         figure .plot {
-            figcaption { strong { (name) } " " span .hint { (total) " in all" @if most > 0 { ", at most " (most) } } }
+            figcaption { strong { (name) } " " span .hint { (total) " in all" @if highest > 0 { ", at most " (highest) } } }
             svg viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-labelledby=(id) {
                 title id=(id) { (described) }
                 @for (at, (label, value)) in values.iter().enumerate() {
-                    @let bar = height(*value, most);
+                    @let bar = height(*value, highest);
                     @if bar > 0 {
                         rect .(class) x=(at.saturating_mul(STEP).saturating_add(1)) y=(HEIGHT.saturating_sub(bar))
                             width=(STEP.saturating_sub(2)) height=(bar) { title { (label) ": " (value) } }

@@ -55,7 +55,7 @@ pub(super) struct Wanted {
 
 /// What the page says beside the subscription.
 #[derive(Debug, Default)]
-struct Said<'a> {
+struct Notices<'a> {
     refusal: Option<&'a Refusal>,
     tested: Option<&'a Tested>,
 }
@@ -69,10 +69,10 @@ pub(super) async fn show(
     Path(id): Path<String>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Markup, Refusal> {
-    shown(&session, &id, &wanted, Said::default()).await
+    shown(&session, &id, &wanted, Notices::default()).await
 }
 
-async fn shown(session: &Session, id: &str, wanted: &Wanted, said: Said<'_>) -> Result<Markup, Refusal> {
+async fn shown(session: &Session, id: &str, wanted: &Wanted, notices: Notices<'_>) -> Result<Markup, Refusal> {
     let webhook: Webhook = session.api.get(to(subscription(id))).await?;
     let state = STATES.iter().map(|(state, _)| *state).find(|state| !state.is_empty() && *state == wanted.state);
     let deliveries = to(["webhook_subscriptions", id, "deliveries"]).with("per_page", 20).with_some("state", state);
@@ -88,7 +88,7 @@ async fn shown(session: &Session, id: &str, wanted: &Wanted, said: Said<'_>) -> 
         }
         @if let Some(reason) = &webhook.disabled_reason { div .notice .error { p { "Nothing is sent: " (reason) } } }
         @if let Some(since) = &webhook.failing_since { div .notice .warn { p { "No success since " (time(since)) "." } } }
-        @if let Some(tested) = said.tested { (outcome(tested)) }
+        @if let Some(tested) = notices.tested { (outcome(tested)) }
         @if may_change {
             div .actions {
                 (button(session, &action("test"), "quiet", "Send a test", None))
@@ -122,11 +122,11 @@ async fn shown(session: &Session, id: &str, wanted: &Wanted, said: Said<'_>) -> 
         }
         @if may_change && webhook.active { (redeliver_since(session, &action("redeliver"))) }
         @if may_change {
-            details .card open[said.refusal.is_some()] {
+            details .card open[notices.refusal.is_some()] {
                 summary { "Change the URL or the events" }
                 form .stack method="post" action={"/activity/webhooks/" (id)} {
                     (csrf(session))
-                    (fields(&webhook.url, &webhook.events, said.refusal))
+                    (fields(&webhook.url, &webhook.events, notices.refusal))
                     div .actions { button type="submit" { "Save" } }
                 }
             }
@@ -201,8 +201,8 @@ pub(super) async fn change(Path(id): Path<String>, form: Form) -> Result<Respons
     match session.api.patch::<Value>(to(subscription(&id)), body(&fields)).await {
         Ok(_) => Ok(to_page(&id, "saved").into_response()),
         Err(refusal) if refusal.is_of_input() => {
-            let said = Said { refusal: Some(&refusal), ..Said::default() };
-            Ok((refusal.status(), shown(&session, &id, &Wanted::default(), said).await?).into_response())
+            let notices = Notices { refusal: Some(&refusal), ..Notices::default() };
+            Ok((refusal.status(), shown(&session, &id, &Wanted::default(), notices).await?).into_response())
         }
         Err(refusal) => Err(refusal),
     }
@@ -217,7 +217,7 @@ pub(super) async fn activate(Path(id): Path<String>, form: Form) -> Result<Redir
 pub(super) async fn test(Path(id): Path<String>, form: Form) -> Result<Markup, Refusal> {
     let session = form.session;
     let tested: Tested = session.api.post(to(["webhook_subscriptions", &id, "test"]), json!({})).await?;
-    shown(&session, &id, &Wanted::default(), Said { tested: Some(&tested), ..Said::default() }).await
+    shown(&session, &id, &Wanted::default(), Notices { tested: Some(&tested), ..Notices::default() }).await
 }
 
 pub(super) async fn rotate(Path(id): Path<String>, form: Form) -> Result<Markup, Refusal> {

@@ -1,6 +1,6 @@
 //! The settings of mail clients, as clients ask for them: for everybody, without signing in, under whatever host name.
 //!
-//! Nothing is looked up: which addresses exist is not told.
+//! Nothing is looked up: an answer does not show which addresses exist.
 
 mod formats;
 mod servers;
@@ -32,7 +32,7 @@ pub(super) fn routes() -> Router<WebContext> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-struct Asked {
+struct Lookup {
     #[serde(default)]
     emailaddress: String,
 }
@@ -41,9 +41,9 @@ fn xml(text: String) -> Response {
     ([(header::CONTENT_TYPE, "text/xml; charset=utf-8")], text).into_response()
 }
 
-async fn thunderbird(State(context): State<WebContext>, Query(asked): Query<Asked>) -> Response {
+async fn thunderbird(State(context): State<WebContext>, Query(lookup): Query<Lookup>) -> Response {
     let platform = &context.config.platform;
-    let address = Address::parse(asked.emailaddress.trim()).ok();
+    let address = Address::parse(lookup.emailaddress.trim()).ok();
     let domain = address.as_ref().map_or(&platform.domain, |address| &address.domain);
     xml(formats::thunderbird(context.ports, &platform.hostname, domain))
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// Text as it stands in an element or an attribute (XML 1.0 §2.4). Characters that no document may have (§2.2) are left out.
+/// Text as it is written in an element or an attribute (XML 1.0 §2.4). Characters that no document may have (§2.2) are left out.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -18,7 +18,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    fn said(&self) -> &'static str {
+    fn text(&self) -> &'static str {
         match (self.direction.as_str(), self.action.as_str()) {
             ("receive", "block") => "Block mail from",
             ("receive", _) => "Allow mail from",
@@ -54,10 +54,10 @@ pub(super) fn card(
                 p .hint { "No entry: mail from everybody is taken, and mail to everybody is sent." }
             } @else {
                 ul .plain .rows { @for entry in &entries.rows { li .actions {
-                    span .grow { (entry.said()) " " strong { (entry.pattern) } }
+                    span .grow { (entry.text()) " " strong { (entry.pattern) } }
                     @if may_change {
                         (button(session, &format!("/inboxes/{}/access/{}/delete", inbox.id, entry.id), "quiet small", "Remove",
-                            Some(&format!("Remove: {} {}", entry.said(), entry.pattern))))
+                            Some(&format!("Remove: {} {}", entry.text(), entry.pattern))))
                     }
                 } } }
                 @if entries.next.is_some() { p .hint { "Only the first " (entries.rows.len()) " are shown; the API lists all." } }

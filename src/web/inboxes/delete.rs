@@ -18,10 +18,10 @@ pub(super) async fn ask(session: Session, Path(id): Path<String>) -> Result<Mark
         return Err(Refusal::not_found());
     }
     let inbox = inbox(&session, &id).await?;
-    Ok(asked(&session, &inbox, "", false))
+    Ok(confirmation(&session, &inbox, "", false))
 }
 
-fn asked(session: &Session, inbox: &Inbox, given: &str, is_wrong: bool) -> Markup {
+fn confirmation(session: &Session, inbox: &Inbox, given: &str, is_wrong: bool) -> Markup {
     let hint = format!("Type {} to confirm.", inbox.name);
     let field = Field { value: given, hint: &hint, is_required: true, ..Field::new("name", "Name of the inbox") };
     let body = html! {
@@ -58,7 +58,7 @@ pub(super) async fn delete(Path(id): Path<String>, form: Form) -> Result<Respons
     let inbox = inbox(&session, &id).await?;
     let given = fields.text("name");
     if !given.eq_ignore_ascii_case(&inbox.name) {
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, asked(&session, &inbox, given, true)).into_response());
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, confirmation(&session, &inbox, given, true)).into_response());
     }
     session.api.delete(to(["inboxes", &id])).await?;
     Ok(Redirect::to("/inboxes?done=deleted").into_response())

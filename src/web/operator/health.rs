@@ -27,7 +27,7 @@ struct Health {
 }
 
 /// `ok`, `ready`, or what the refusal says.
-async fn asked(session: &Session, path: &'static str) -> (bool, String) {
+async fn probe(session: &Session, path: &'static str) -> (bool, String) {
     match session.api.get::<Health>(service(path)).await {
         Ok(health) => (true, health.status),
         Err(refusal) => (false, refusal.detail().to_owned()),
@@ -38,8 +38,8 @@ pub(super) async fn show(session: Session) -> Result<Markup, Refusal> {
     only_operators(&session)?;
     let found: SelfCheck = session.api.get(to(["self_check"])).await?;
     let states = [
-        ("The store can be read", "/healthz", asked(&session, "/healthz").await),
-        ("It takes writes, and clients may come", "/readyz", asked(&session, "/readyz").await),
+        ("The store can be read", "/healthz", probe(&session, "/healthz").await),
+        ("It takes writes, and clients may come", "/readyz", probe(&session, "/readyz").await),
     ];
     let body = html! {
         h1 { "Health" }
@@ -48,8 +48,8 @@ pub(super) async fn show(session: Session) -> Result<Markup, Refusal> {
             h2 id="daemon" { "This daemon" }
             dl .facts {
                 dt { "Version" } dd { (env!("CARGO_PKG_VERSION")) }
-                @for (what, path, (is_good, said)) in &states {
-                    dt { (what) } dd { (status(if *is_good { "ok" } else { "failed" })) " " (said) " " span .hint { (path) } }
+                @for (what, path, (is_good, answer)) in &states {
+                    dt { (what) } dd { (status(if *is_good { "ok" } else { "failed" })) " " (answer) " " span .hint { (path) } }
                 }
             }
         }
