@@ -145,7 +145,7 @@ fn open_http(
     };
     let api = http::router(context.clone());
     let tools = mcp::Api { router: api.clone(), document: http::document, needed: http::needed };
-    let pages = web::router(WebContext {
+    let pages = WebContext {
         config: Arc::clone(config),
         clock: services.clock.clone(),
         authenticator: services.authenticator.clone(),
@@ -155,12 +155,13 @@ fn open_http(
         once: services.once.clone(),
         ports,
         sandbox: sandbox.clone(),
-    });
-    let router = api.merge(http::behind_token(mcp::router(http::MCP, tools), &context)).merge(pages);
+    };
+    let router = api.merge(http::behind_token(mcp::router(http::MCP, tools), &context));
     let router = match sandbox {
         Some(verbs) => router.merge(verbs),
         None => router,
     };
+    let router = web::beside(router, pages);
     let (tls, config, ending) = (tls.filter(|_| config.http.tls), Arc::clone(config), servers.clone());
     servers.spawn(async move { http::serve(listener, router, tls, &config, ending).await });
 }

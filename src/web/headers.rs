@@ -18,7 +18,12 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// A response may have its own `Content-Security-Policy` and `Cache-Control`.
 pub(super) async fn secure(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+    protect(response.headers_mut());
+    response
+}
+
+/// Adds what the headers do not have.
+pub(super) fn protect(headers: &mut HeaderMap) {
     let mut default = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };
@@ -28,7 +33,6 @@ pub(super) async fn secure(request: Request, next: Next) -> Response {
     default(header::REFERRER_POLICY, "same-origin");
     default(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
     default(HeaderName::from_static("x-dns-prefetch-control"), "off");
-    response
 }
 
 /// Octets of the smallest and the largest page that is compressed.

@@ -69,7 +69,12 @@ pub struct WebContext {
     pub sandbox: Option<Router>,
 }
 
-pub fn router(context: WebContext) -> Router {
+/// The pages beside other routes, whose 404 a browser sees as a page.
+pub fn beside(others: Router, context: WebContext) -> Router {
+    others.merge(router(context.clone())).layer(from_fn_with_state(context, error_page::unknown))
+}
+
+fn router(context: WebContext) -> Router {
     Router::new()
         .route("/", get(async |session: Session| Redirect::to(Section::first(&session))))
         .merge(assets::routes())
