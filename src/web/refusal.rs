@@ -28,6 +28,7 @@ struct Problem {
     detail: String,
     fix: String,
     errors: Vec<FieldError>,
+    existing_id: Option<String>,
 }
 
 /// An error in a field of the API.
@@ -158,6 +159,11 @@ impl Refusal {
 
     pub(super) fn errors(&self) -> &[FieldError] {
         &self.0.problem.errors
+    }
+
+    /// What is there already.
+    pub(super) fn existing_id(&self) -> Option<&str> {
+        self.0.problem.existing_id.as_deref()
     }
 }
 
