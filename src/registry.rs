@@ -4,6 +4,7 @@
 
 mod history;
 mod refusal;
+mod running;
 #[cfg(test)]
 #[cfg(feature = "ses")]
 mod ses_tests;
@@ -13,6 +14,7 @@ mod view;
 
 pub use history::{DomainCheck, DomainEvent};
 pub use refusal::Refused;
+pub use running::{CheckProgress, CheckState, Seen, Watched};
 pub use view::{Capabilities, CustomDomain, Warning};
 
 use crate::address::DomainName;

@@ -11,8 +11,8 @@ mod tests;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config, Required};
 use crate::dkim::Provider;
-use crate::dns::Resolver;
-use crate::id::{AccountId, RunnerId};
+use crate::dns::{Counts, Progress, Resolver};
+use crate::id::{AccountId, DomainId, RunnerId};
 use crate::jobs::{Claimed, Runner, Work};
 use crate::net::listener::Shutdown;
 use crate::resources::Owner;
@@ -27,9 +27,11 @@ use crate::verification::judge::{
 use crate::verification::records::{Bounces, Expected, Purpose, Template};
 use crate::verification::status::{Finding, Policy, VerifiedStatus};
 use pace::Pace;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// The configured records and periods.
@@ -111,7 +113,11 @@ struct Checks {
     resolver: Resolver,
     /// Makes the keys behind the records; without it, a check waits for no key.
     provider: Option<Provider>,
+    running: Running,
 }
+
+/// The checks that run in this daemon.
+pub(crate) type Running = watch::Sender<HashMap<DomainId, Arc<Progress>>>;
 
 impl Verifier {
     /// Does nothing until it runs.
@@ -136,6 +142,7 @@ impl Verifier {
             clock: clock.clone(),
             resolver,
             provider,
+            running: Running::default(),
         };
         Self { runner: Runner::new(checks, config.verification.concurrency, store, clock) }
     }
@@ -164,6 +171,16 @@ impl Verifier {
     /// When the next check is due.
     pub async fn next_due(&self) -> Option<Timestamp> {
         self.runner.next_due().await
+    }
+
+    /// The checks that run in this daemon, as they begin and end.
+    pub(crate) fn running(&self) -> &Running {
+        &self.runner.work().running
+    }
+
+    /// How far a check is that runs in this daemon.
+    pub(crate) fn progress(&self, domain: &DomainId) -> Option<Counts> {
+        self.running().borrow().get(domain).map(|progress| progress.counts())
     }
 
     pub(crate) fn rules(&self) -> &Rules {
@@ -210,7 +227,9 @@ impl Checks {
     }
 
     async fn check(&self, row: &DomainRow, runner: RunnerId) {
-        let recorded = self.check_and_record(row, runner).await;
+        let shown = Shown::new(&self.running, &row.id);
+        let recorded = self.check_and_record(row, runner, &shown.progress).await;
+        drop(shown);
         match recorded {
             Ok(Some(recorded)) => {
                 if let Some(change) = recorded.change {
@@ -232,7 +251,12 @@ impl Checks {
         }
     }
 
-    async fn check_and_record(&self, row: &DomainRow, runner: RunnerId) -> Result<Option<Recorded>, StoreError> {
+    async fn check_and_record(
+        &self,
+        row: &DomainRow,
+        runner: RunnerId,
+        progress: &Progress,
+    ) -> Result<Option<Recorded>, StoreError> {
         // Keys still being generated deserve no warning.
         if let Some(provider) = &self.provider {
             provider.keys_made(&row.id).await;
@@ -243,7 +267,7 @@ impl Checks {
             VerifiedStatus::Pending => store.domain_rival(row).await?,
             VerifiedStatus::Verified | VerifiedStatus::Failed => None,
         };
-        let mut reports = self.reports(&row.account, &[Some(row), rival.as_ref()]).await.into_iter();
+        let mut reports = self.reports(&row.account, &[Some(row), rival.as_ref()], progress).await.into_iter();
         let (report, rival) = (reports.next().flatten(), reports.next().flatten());
         let (now, policy) = (self.clock.now(), self.rules.policy);
         let Some(mut report) = report else { return Ok(None) };
@@ -280,10 +304,15 @@ impl Checks {
     }
 
     /// Observes the records of all claims at once, so that shared questions are asked once, on behalf of `account`.
-    async fn reports(&self, account: &AccountId, rows: &[Option<&DomainRow>]) -> Vec<Option<Report>> {
+    async fn reports(
+        &self,
+        account: &AccountId,
+        rows: &[Option<&DomainRow>],
+        progress: &Progress,
+    ) -> Vec<Option<Report>> {
         let expected: Vec<_> = rows.iter().map(|row| row.map(|row| (row, self.rules.expected(row)))).collect();
         let wanted: Vec<&Expected> = expected.iter().flatten().flat_map(|(_, all)| all).collect();
-        let mut observations = self.resolver.on_behalf_of(account).observe(&wanted).await.into_iter();
+        let mut observations = self.resolver.on_behalf_of(account).observe(&wanted, progress).await.into_iter();
         let now = self.clock.now();
         let mut report = |(row, expected): (&DomainRow, Vec<Expected>)| {
             let checked = expected.iter().zip(&mut observations).map(|(record, observation)| CheckedRecord {
@@ -293,6 +322,27 @@ impl Checks {
             Report { domain: row.id.clone(), records: checked.collect() }
         };
         expected.into_iter().map(|claim| claim.map(&mut report)).collect()
+    }
+}
+
+/// A running check, shown until this is dropped.
+struct Shown<'a> {
+    running: &'a Running,
+    domain: &'a DomainId,
+    progress: Arc<Progress>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(running: &'a Running, domain: &'a DomainId) -> Self {
+        let progress = Arc::<Progress>::default();
+        running.send_modify(|running| drop(running.insert(domain.clone(), Arc::clone(&progress))));
+        Self { running, domain, progress }
+    }
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.running.send_modify(|running| drop(running.remove(self.domain)));
     }
 }
 

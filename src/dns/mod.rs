@@ -9,10 +9,12 @@ mod exchange;
 #[path = "../../fuzz/targets/dns.rs"]
 pub(crate) mod fuzz;
 mod observe;
+mod progress;
 mod queries;
 mod query_limiter;
 mod resolver;
 #[cfg(test)]
 mod tests;
 
+pub use progress::{Counts, Progress};
 pub use resolver::{Addresses, Resolver, ResolverError};

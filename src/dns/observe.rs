@@ -6,6 +6,7 @@
 
 use super::Resolver;
 use super::delegation::Zone;
+use super::progress::Progress;
 use super::queries::Queries;
 use super::query_limiter::Role;
 use crate::verification::judge::{MxTarget, Observation, ServerAnswer, ZoneCut};
@@ -23,11 +24,11 @@ const STEPS: u32 = 4;
 const MAIL_HOSTS: usize = 10;
 
 impl Resolver {
-    /// Observes all of them; results are in the same order.
-    pub async fn observe(&self, expected: &[&Expected]) -> Vec<Observation> {
+    /// Observes all of them; results are in the same order. `progress` counts the queries.
+    pub async fn observe(&self, expected: &[&Expected], progress: &Progress) -> Vec<Observation> {
         let deadline = Instant::now() + self.timeout().saturating_mul(STEPS);
         let wanted = expected.iter().map(|expected| expected.value.clone()).collect();
-        let queries = Queries::new(self, deadline, wanted);
+        let queries = Queries::new(self, deadline, wanted, progress);
         join_all(expected.iter().map(|expected| queries.observation(expected))).await
     }
 }

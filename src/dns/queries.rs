@@ -5,6 +5,7 @@
 
 use super::Resolver;
 use super::exchange::{QueryOptions, Referral, ask, refer};
+use super::progress::Progress;
 use super::query_limiter::Role;
 use crate::verification::bounds;
 use crate::verification::observed::{Answer, Indefinite, RecordType};
@@ -26,17 +27,19 @@ pub(super) struct Queries<'a> {
     random_label: String,
     options: QueryOptions,
     left: AtomicUsize,
+    progress: &'a Progress,
     answers: Cache<(SocketAddr, Role, String, RecordType), Answer>,
     referrals: Cache<(SocketAddr, String), Referral>,
 }
 
 impl<'a> Queries<'a> {
     /// `wanted` are the expected values.
-    pub(super) fn new(resolver: &'a Resolver, deadline: Instant, wanted: Vec<String>) -> Self {
+    pub(super) fn new(resolver: &'a Resolver, deadline: Instant, wanted: Vec<String>, progress: &'a Progress) -> Self {
         let options = QueryOptions::of(wanted);
         let left = AtomicUsize::new(bounds::QUESTIONS);
         let random_label = format!("x{:016x}", RandomState::new().build_hasher().finish());
-        Self { resolver, deadline, random_label, options, left, answers: Mutex::default(), referrals: Mutex::default() }
+        let (answers, referrals) = Default::default();
+        Self { resolver, deadline, random_label, options, left, progress, answers, referrals }
     }
 
     /// A random sibling name that no cache has: an answer for it comes from a wildcard.
@@ -54,7 +57,10 @@ impl<'a> Queries<'a> {
             let (limiter, timeout) = (self.resolver.limiter(), self.resolver.timeout());
             let answer = ask(limiter, server, role, &name, record_type, timeout, &self.options);
             let late = |_| Answer::indefinite(Indefinite::Timeout, Some(server));
-            timeout_at(self.deadline, answer).await.unwrap_or_else(late)
+            self.progress.sent((role == Role::Authoritative).then_some(server));
+            let answer = timeout_at(self.deadline, answer).await.unwrap_or_else(late);
+            self.progress.answered();
+            answer
         });
         answer.await.clone()
     }
@@ -72,7 +78,10 @@ impl<'a> Queries<'a> {
                 return Referral::default();
             }
             let (limiter, timeout) = (self.resolver.limiter(), self.resolver.timeout());
-            timeout_at(self.deadline, refer(limiter, server, zone, timeout, &self.options)).await.unwrap_or_default()
+            self.progress.sent(None);
+            let referral = timeout_at(self.deadline, refer(limiter, server, zone, timeout, &self.options)).await;
+            self.progress.answered();
+            referral.unwrap_or_default()
         });
         referrals.await.clone()
     }

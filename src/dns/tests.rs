@@ -175,7 +175,8 @@ async fn among_too_many_records_the_expected_one_is_read() {
         message.answers.extend(texts.map(record));
     })
     .await;
-    let observations = resolver(&[server], server).observe(&[&question("acme.test", RecordType::Txt)]).await;
+    let observations =
+        resolver(&[server], server).observe(&[&question("acme.test", RecordType::Txt)], &Progress::default()).await;
     let records = observations[0].answer.records();
     assert_eq!(records.len(), bounds::RECORDS);
     assert!(records.contains(&RecordData::Txt("wanted".into())), "{records:?}");
@@ -249,13 +250,14 @@ async fn an_observation_queries_authoritative_servers_and_detects_a_stale_cache(
         question("t3._domainkey.acme.test", RecordType::Cname),
         question("acme.test", RecordType::Txt),
     ];
-    let observations = resolver(&[stale], server).observe(&questions.each_ref()).await;
+    let observations = resolver(&[stale], server).observe(&questions.each_ref(), &Progress::default()).await;
     assert_eq!(observations[0].answer.records(), [RecordData::Txt("v=spf1 ~all".into())]);
     assert_eq!(observations[1].answer.records(), [RecordData::Cname("t1.dkim.example".into())]);
     assert_eq!(observations[1].answer.server(), Some(server));
     assert!(matches!(observations[3].answer, Answer::NoRecord { nxdomain: true, .. }));
     assert_eq!(observations[4], observations[0]);
-    let Observation { answer, other_types, .. } = resolver(&[server], server).observe(&[&questions[2]]).await.remove(0);
+    let Observation { answer, other_types, .. } =
+        resolver(&[server], server).observe(&[&questions[2]], &Progress::default()).await.remove(0);
     assert!(matches!(answer, Answer::NoRecord { nxdomain: false, .. }));
     assert_eq!(other_types, [RecordData::Txt("t2.dkim.example".into())]);
 }
@@ -265,8 +267,9 @@ async fn a_zone_that_cannot_be_resolved_is_indefinite_whatever_its_servers_have(
     let (play, server) = play().await;
     set(&play, "t1._domainkey.acme.test", Kind::Cname, &["t1.dkim.example."]);
     play.set_fault("t1._domainkey.acme.test", Some(Fault::Servfail)).unwrap();
-    let observations =
-        resolver(&[server], server).observe(&[&question("t1._domainkey.acme.test", RecordType::Cname)]).await;
+    let observations = resolver(&[server], server)
+        .observe(&[&question("t1._domainkey.acme.test", RecordType::Cname)], &Progress::default())
+        .await;
     assert_eq!(observations[0].answer, Answer::indefinite(Indefinite::ServFail, Some(server)));
 }
 
@@ -278,7 +281,7 @@ async fn a_dead_zone_is_not_searched_in_its_parent() {
     let mut dkim = question("t1._domainkey.broken.co.uk", RecordType::Cname);
     dkim.host_label = "t1._domainkey".into();
     let mx = question("broken.co.uk", RecordType::Mx);
-    for observation in resolver(&[server], server).observe(&[&dkim, &mx]).await {
+    for observation in resolver(&[server], server).observe(&[&dkim, &mx], &Progress::default()).await {
         assert!(observation.servers.iter().all(|one| !one.authoritative), "{observation:?}");
         assert_eq!(observation.answer, Answer::indefinite(Indefinite::ServFail, Some(server)));
     }
@@ -290,7 +293,8 @@ async fn a_lame_server_is_not_authoritative_and_private_addresses_are_not_querie
     set(&play, "acme.test", Kind::Txt, &["here"]);
     // It answers, but without authority for the zone.
     let lame = forged(|message| message.metadata.response_code = ResponseCode::NXDomain).await;
-    let observations = resolver(&[server], lame).observe(&[&question("acme.test", RecordType::Txt)]).await;
+    let observations =
+        resolver(&[server], lame).observe(&[&question("acme.test", RecordType::Txt)], &Progress::default()).await;
     assert_eq!(observations[0].answer.records(), [RecordData::Txt("here".into())]);
     // With the AA bit the answer would count, but the address is private.
     let liar = forged(|message| {
@@ -298,7 +302,8 @@ async fn a_lame_server_is_not_authoritative_and_private_addresses_are_not_querie
         message.metadata.authoritative = true;
     })
     .await;
-    let believed = resolver(&[server], liar).observe(&[&question("acme.test", RecordType::Txt)]).await;
+    let believed =
+        resolver(&[server], liar).observe(&[&question("acme.test", RecordType::Txt)], &Progress::default()).await;
     assert!(matches!(believed[0].answer, Answer::NoRecord { .. }));
     let closed = config::Dns {
         resolvers: vec![server],
@@ -306,7 +311,8 @@ async fn a_lame_server_is_not_authoritative_and_private_addresses_are_not_querie
         allow_networks: AllowedNetworks::default(),
         timeout: config::HumanDuration(Duration::from_millis(400)),
     };
-    let observations = Resolver::new(&closed).unwrap().observe(&[&question("acme.test", RecordType::Txt)]).await;
+    let observations =
+        Resolver::new(&closed).unwrap().observe(&[&question("acme.test", RecordType::Txt)], &Progress::default()).await;
     assert_eq!(observations[0].answer.records(), [RecordData::Txt("here".into())]);
 }
 
@@ -333,7 +339,7 @@ async fn a_non_validating_resolver_does_not_override_a_validating_one() {
         (vec![broken, careless], false),
     ] {
         let expected = question("acme.test", RecordType::Txt);
-        let observations = resolver(&resolvers, careless).observe(&[&expected]).await;
+        let observations = resolver(&resolvers, careless).observe(&[&expected], &Progress::default()).await;
         assert_eq!(observations[0].bogus, bogus, "{resolvers:?}");
         assert_eq!(observations[0].answer.is_definite(), !bogus, "{resolvers:?}: {:?}", observations[0].answer);
     }
@@ -344,7 +350,7 @@ async fn said_of(reply: impl Fn(&mut Message) + Send + Sync + 'static) -> (Strin
     let (play, resolving) = play().await;
     set(&play, "_inboxlayer.acme.test", Kind::Txt, &["wanted"]);
     let expected = question("_inboxlayer.acme.test", RecordType::Txt);
-    let observations = resolver(&[resolving], forged(reply).await).observe(&[&expected]).await;
+    let observations = resolver(&[resolving], forged(reply).await).observe(&[&expected], &Progress::default()).await;
     let all = [expected];
     let seen = crate::verification::judge::judge(&all[0], &all, &observations[0], crate::clock::Timestamp::real());
     let error = seen.error.unwrap();

@@ -15,6 +15,7 @@ mod custom_domains;
 mod dkim_keys;
 mod dkim_zone;
 mod document;
+mod domain_check;
 mod domain_history;
 mod drafts;
 mod email_threads;

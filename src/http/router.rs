@@ -6,9 +6,9 @@ use super::idempotency::idempotent;
 use super::problem::{Problem, ProblemCode};
 use super::rate_limit::rate_limited;
 use super::{
-    HttpContext, access, accounts, aliases, cors, custom_domains, dkim_keys, dkim_zone, domain_history, drafts,
-    email_threads, emails, events, health, inboxes, log_in, mailbox_labels, mailboxes, notification_tokens, queue,
-    send, sending_identity, statistics, tokens, users, webhook_deliveries, webhooks,
+    HttpContext, access, accounts, aliases, cors, custom_domains, dkim_keys, dkim_zone, domain_check, domain_history,
+    drafts, email_threads, emails, events, health, inboxes, log_in, mailbox_labels, mailboxes, notification_tokens,
+    queue, send, sending_identity, statistics, tokens, users, webhook_deliveries, webhooks,
 };
 use crate::message::decode::unescape;
 use crate::net::request::Client;
@@ -41,6 +41,8 @@ fn routes() -> Vec<Route> {
         routes!(custom_domains::show, custom_domains::change, custom_domains::delete),
         routes!(custom_domains::verify),
         routes!(custom_domains::zone_file),
+        routes!(domain_check::show),
+        routes!(domain_check::stream),
         routes!(domain_history::checks),
         routes!(domain_history::events),
         routes!(dkim_keys::list),

@@ -4,6 +4,7 @@ mod begun;
 mod connections;
 mod conversations;
 mod document;
+mod domain_check;
 mod domains;
 mod events;
 mod http2;

@@ -13,6 +13,7 @@ use crate::net::ranges::AllowedNetworks;
 use crate::store::testing::{account, inbox, store_with_account};
 use crate::verification::event::EventCause;
 use crate::verification::judge::RecordStatus;
+use crate::verification::report::DomainRecord;
 use crate::verification::status::OnUnverified;
 use crate::verification::status::VerifiedStatus;
 use std::net::Ipv4Addr;
@@ -104,10 +105,12 @@ async fn the_object_has_the_documented_shape() {
             "dkim_host",
             "dkim_tokens",
             "dkim_value",
+            "dns_provider",
             "domain",
             "id",
             "is_default",
             "last_checked_at",
+            "name_servers",
             "next_check_at",
             "on_unverified",
             "records",
@@ -131,6 +134,7 @@ async fn the_object_has_the_documented_shape() {
             "host_label": format!("{token}._domainkey"), "value": format!("{token}.dkim.inboxlayer.dev"),
             "priority": null, "required": true, "status": "not_checked", "observed": [], "evidence": [], "error": null,
             "checked_at": null,
+            "entry": {"host": format!("{token}._domainkey"), "value": format!("{token}.dkim.inboxlayer.dev"), "priority": null},
         })
     );
     assert_eq!((&json["records"][3]["type"], &json["records"][3]["priority"]), (&"MX".into(), &10.into()));
@@ -291,9 +295,13 @@ async fn every_check_and_change_is_in_the_history_with_its_findings() {
     let shown: Vec<_> = checks.iter().map(|c| (c.number, c.verified_status, Some(c.checked_at))).collect();
     let (pending, verified) = (VerifiedStatus::Pending, VerifiedStatus::Verified);
     assert_eq!(shown, [(2, verified, second.last_checked_at), (1, pending, first.last_checked_at)]);
-    // The same objects as in the domain.
-    assert_eq!(checks[0].records, serde_json::to_value(&second.records).unwrap());
-    assert_eq!(checks[1].records, serde_json::to_value(&first.records).unwrap());
+    // The same objects as in the domain, without their entries.
+    let without = |domain: &CustomDomain| {
+        let records = domain.records.iter().cloned().map(|record| DomainRecord { entry: None, ..record });
+        serde_json::to_value(records.collect::<Vec<_>>()).unwrap()
+    };
+    assert_eq!(checks[0].records, without(&second));
+    assert_eq!(checks[1].records, without(&first));
     assert_eq!(registry.checks(account, &domain.id, Some(2), 10).await.unwrap().unwrap(), checks[1..]);
     assert_eq!(registry.checks(account, &domain.id, None, 1).await.unwrap().unwrap(), checks[..1]);
 
@@ -350,4 +358,49 @@ async fn an_existing_mail_service_is_named_before_its_mx_is_changed() {
     world.publish(&domain);
     world.pass(10);
     assert_eq!(world.verify(&domain.id).await.0.warnings, []);
+}
+
+#[tokio::test]
+async fn a_running_check_is_seen_and_counts_its_queries() {
+    let world = world().await;
+    let domain = world.create("acme.test").await;
+    world.verify(&domain.id).await;
+    world.pass(60);
+    let progress =
+        async |world: &World| world.registry.check_progress(&world.account, &domain.id).await.unwrap().unwrap();
+    // Every answer about this name is awaited until the time-out.
+    world.play.set_fault("acme.test", Some(Fault::Timeout)).unwrap();
+    let mut watched = world.registry.watch(&world.account, &domain.id);
+    world.registry.verify(&world.account, &domain.id, None).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.last() != Some(&Seen::Domain) {
+        seen.push(watched.next().await);
+        if let Some(counts) = world.registry.check_counts(&domain.id) {
+            assert_eq!(counts.state, CheckState::Running);
+            assert!(counts.answers <= counts.queries && counts.queries <= Some(512), "{counts:?}");
+        }
+    }
+    // Its beginning, and its counts while it waits.
+    assert!(seen.len() > 2 && seen[0] == Seen::Check, "{seen:?}");
+    while world.registry.check_counts(&domain.id).is_some() {
+        assert_eq!(watched.next().await, Seen::Check);
+    }
+    assert_eq!(progress(&world).await.state, CheckState::Idle);
+    let other = account(&world.store).await;
+    assert_eq!(world.registry.check_progress(&other, &domain.id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn name_servers_show_who_hosts_the_zone() {
+    let world = world().await;
+    world.play.set("acme.test", Kind::Ns, &["kate.ns.cloudflare.com.".into()], 60).unwrap();
+    world.play.set("kate.ns.cloudflare.com", Kind::A, &["127.0.0.1".into()], 60).unwrap();
+    let domain = world.create("acme.test").await;
+    assert_eq!((domain.name_servers.len(), domain.dns_provider.name), (0, None));
+    let (checked, _) = world.verify(&domain.id).await;
+    assert_eq!(checked.name_servers, ["kate.ns.cloudflare.com"]);
+    assert_eq!(checked.dns_provider.name, Some("Cloudflare"));
+    assert!(checked.dns_provider.steps.iter().any(|step| step.contains("DNS only")));
+    let mx = checked.records.iter().find(|record| record.expected.priority.is_some()).unwrap();
+    assert_eq!(mx.entry.as_ref().map(|entry| (entry.host.as_str(), entry.priority)), Some(("@", Some(10))));
 }

@@ -4,14 +4,17 @@ use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::id::{DomainId, InboxId};
 use crate::store::domains::DomainRow;
+use crate::verification::bounds::SERVERS;
+use crate::verification::dns_provider::DnsProvider;
 use crate::verification::judge::{CheckedRecord, RecordStatus, verdict};
 use crate::verification::provider::Existing;
-use crate::verification::records::{Expected, Purpose};
+use crate::verification::records::{Expected, Purpose, RecordKey};
 use crate::verification::report::DomainRecord;
 use crate::verification::spf::is_spf;
 use crate::verification::status::{OnUnverified, VerifiedStatus};
 use crate::verifier::Rules;
 use serde::{Serialize, Serializer};
+use std::collections::BTreeSet;
 
 /// Serialized as its JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -28,6 +31,10 @@ pub struct CustomDomain {
     pub warnings: Vec<Warning>,
     /// The records to publish, with their states.
     pub records: Vec<DomainRecord>,
+    /// The name servers that answered for the domain's records in the last check.
+    pub name_servers: Vec<String>,
+    /// Who hosts the zone, by their names, and how records are entered there.
+    pub dns_provider: ZoneHost,
     pub dkim_tokens: [String; 3],
     /// The name of the first DKIM record.
     pub dkim_host: String,
@@ -53,6 +60,16 @@ pub struct CustomDomain {
     pub next_check_at: Option<Timestamp>,
     /// When the window ends, while pending.
     pub window_ends_at: Option<Timestamp>,
+}
+
+/// Who hosts the zone of a domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = DnsProvider)]
+pub struct ZoneHost {
+    /// `None` if it is not known; the steps are general then.
+    pub name: Option<&'static str>,
+    /// How records are entered there, in order.
+    pub steps: Vec<String>,
 }
 
 /// A warning that is not a fault.
@@ -99,8 +116,13 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
     let verified = row.state.status == VerifiedStatus::Verified;
     let dkim = expected.iter().find(|expected| expected.purpose == Purpose::Dkim);
     let (dkim_host, dkim_value) = dkim.map(|dkim| (dkim.name.clone(), dkim.value.clone())).unwrap_or_default();
-    let records =
-        expected.iter().map(|expected| DomainRecord::of(expected, found(expected).map(|(seen, at)| (seen, *at))));
+    let name_servers = name_servers(row);
+    let known = DnsProvider::of(&name_servers);
+    let provider = known.unwrap_or(DnsProvider::usual());
+    let records = expected.iter().map(|expected| DomainRecord {
+        entry: Some(provider.entered(expected)),
+        ..DomainRecord::of(expected, found(expected).map(|(seen, at)| (seen, *at)))
+    });
     CustomDomain {
         id: row.id.clone(),
         domain: row.name.clone(),
@@ -109,6 +131,8 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
         verdict,
         warnings: existing(row, &checked).into_iter().collect(),
         records: records.collect(),
+        name_servers,
+        dns_provider: ZoneHost { name: known.map(|known| known.name), steps: provider.steps() },
         dkim_tokens: row.tokens.clone(),
         dkim_host,
         dkim_value,
@@ -124,6 +148,19 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
         next_check_at: row.state.next_check_at,
         window_ends_at: row.state.window_ends_at,
     }
+}
+
+/// The authoritative servers of the last check: of the records at the domain itself, else of all, since names below it may be delegated
+/// elsewhere.
+fn name_servers(row: &DomainRow) -> Vec<String> {
+    let of = |is_wanted: &dyn Fn(&RecordKey) -> bool| -> BTreeSet<String> {
+        let records = row.evidence.iter().filter(|(key, _)| is_wanted(key));
+        let answers = records.flat_map(|(_, (evidence, _))| &evidence.answers).filter(|answer| answer.authoritative);
+        answers.filter_map(|answer| answer.name.clone()).collect()
+    };
+    let own = of(&|key| key.name == row.name.as_str());
+    let found = if own.is_empty() { of(&|_| true) } else { own };
+    found.into_iter().take(SERVERS).collect()
 }
 
 /// The mail provider found by the last check, if it is not this platform.

@@ -36,6 +36,8 @@ pub struct DomainRow {
     pub contested_at: Option<Timestamp>,
     /// The owner has requested a check that has not started.
     pub verify_requested: bool,
+    /// A check is running, in whatever daemon, unless its lease has expired.
+    pub check_leased_until: Option<Timestamp>,
     /// The label of the subdomain for bounces.
     pub return_path: Option<String>,
     /// Receives mail for local parts that do not exist.
@@ -109,7 +111,7 @@ const CLAIM: &str = "d.id, d.name, d.status, d.on_unverified";
 const COLUMNS: &str = "id, account_id, name, status, receiving, dkim_tokens,
     CASE WHEN contested_at IS NOT NULL THEN ownership_secret END, catch_all_inbox_id, is_default, on_unverified, verified_at,
     window_ends_at, check_count, check_started_at, next_check_at, last_checked_at, created_at, updated_at,
-    asked_at IS NOT NULL, return_path, contested_at, takes_mail";
+    asked_at IS NOT NULL, return_path, contested_at, takes_mail, lease_until";
 
 pub(super) fn claim(row: &Row<'_>) -> Result<Claim, StoreError> {
     Ok(Claim { id: row.get(0)?, name: row.get(1)?, status: row.get(2)?, on_unverified: row.get(3)? })
@@ -138,6 +140,7 @@ fn domain(row: &Row<'_>) -> Result<DomainRow, StoreError> {
         ownership_secret: row.get(6)?,
         return_path: row.get(19)?,
         verify_requested: row.get(18)?,
+        check_leased_until: row.get(22)?,
         contested_at: row.get(20)?,
         catch_all: row.get(7)?,
         is_default: row.get(8)?,

@@ -3,6 +3,7 @@
 
 pub mod alignment;
 pub mod bounds;
+pub mod dns_provider;
 pub mod event;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/domain.rs"]

@@ -1,6 +1,7 @@
 //! A record as shown: what to publish, and what a check found. Invariant: the current records of a domain and those of
-//! past checks have the same shape.
+//! past checks have the same shape, but for `entry`.
 
+use super::dns_provider::Entered;
 use super::judge::{Evidence, EvidenceEntry, RecordError, RecordStatus};
 use super::records::Expected;
 use crate::clock::Timestamp;
@@ -11,6 +12,10 @@ use serde::Serialize;
 pub struct DomainRecord {
     #[serde(flatten)]
     pub expected: Expected,
+    /// As it is entered at the domain's DNS provider. Not in the history.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub entry: Option<Entered>,
     pub status: RecordStatus,
     /// The values found.
     pub observed: Vec<String>,
@@ -32,6 +37,7 @@ impl DomainRecord {
         let evidence = found.map(|(evidence, _)| evidence);
         Self {
             expected: expected.clone(),
+            entry: None,
             status: evidence.map_or(RecordStatus::NotChecked, |evidence| evidence.status),
             observed: evidence.map(|evidence| evidence.observed.clone()).unwrap_or_default(),
             observed_name: evidence.and_then(|evidence| evidence.observed_name.clone()),

@@ -371,7 +371,10 @@ async fn a_claim_deleted_while_it_is_checked_is_no_error() {
     let world = world().await;
     let row = world.claim(&world.account, "acme.test", TOKENS).await;
     assert!(world.store.domain_delete(&world.account, &row.id, crate::clock::Timestamp::real()).await.unwrap());
-    assert_eq!(world.verifier.runner.work().check_and_record(&row, RunnerId::new()).await.unwrap(), None);
+    assert_eq!(
+        world.verifier.runner.work().check_and_record(&row, RunnerId::new(), &Progress::default()).await.unwrap(),
+        None
+    );
 }
 
 /// A server that passes every question on to `server`, and keeps a list of them.
@@ -431,7 +434,7 @@ async fn within_one_check_nothing_is_asked_twice_also_where_two_claims_are_looke
             let lease = "UPDATE custom_domain SET lease_owner = ?2 WHERE id = ?1";
             let write = world.store.write(move |c| c.execute(lease, params![id, owner]));
             write.await.unwrap();
-            verifier.runner.work().check_and_record(&second, runner).await.unwrap().unwrap()
+            verifier.runner.work().check_and_record(&second, runner, &Progress::default()).await.unwrap().unwrap()
         };
         assert_eq!(recorded.displaced.is_some(), displaced);
         let requested = heard.lock().unwrap().clone();

@@ -132,6 +132,28 @@ pub(super) fn outside(title: &str, body: &Markup) -> Markup {
     }
 }
 
+/// A page of the guide, for everybody.
+pub(super) fn reading(session: Option<&Session>, title: &str, body: &Markup) -> Markup {
+    if let Some(session) = session {
+        return page(session, Some(Section::Docs), title, body);
+    }
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            (head(title))
+            body {
+                a .skip href="#main" { "Skip to content" }
+                header .top {
+                    a .brand href="/" { "Inboxlayer" }
+                    nav aria-label="Main" { ul { li { a href="/docs" aria-current="page" { "Docs" } } } }
+                    a .button .quiet href="/sign-in" { "Sign in" }
+                }
+                main id="main" tabindex="-1" { (body) }
+            }
+        }
+    }
+}
+
 /// The hidden field that every form has which changes something.
 pub(super) fn csrf(session: &Session) -> Markup {
     html! { input type="hidden" name="csrf" value=(session.csrf()); }
@@ -139,6 +161,7 @@ pub(super) fn csrf(session: &Session) -> Markup {
 
 /// What a redirect after a change says was done (`?done=…`). Texts are here alone, so that a link can say nothing else.
 const DONE: &[(&str, &str)] = &[
+    ("rotated", "Mail is signed with another key from now on."),
     ("created", "Created."),
     ("saved", "Saved."),
     ("deleted", "Deleted."),

@@ -18,6 +18,7 @@ mod api;
 mod assets;
 mod autoconfiguration;
 mod controls;
+mod docs;
 mod domains;
 mod error_page;
 mod form;
@@ -89,6 +90,8 @@ fn router(context: WebContext) -> Router {
         .merge(queue::routes())
         .merge(operator::routes())
         .layer(from_fn_with_state(context.clone(), error_page::shown))
+        .merge(docs::routes())
+        .layer(from_fn_with_state(context.clone(), refusal::shown))
         .layer(from_fn(headers::compressed))
         .layer(from_fn(headers::secure))
         .with_state(context)

@@ -94,6 +94,13 @@ impl Refusal {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Refused", &format!("The MX has replied: {reply}"), "")
     }
 
+    /// Of a field that the page itself checks.
+    pub(super) fn of_field(field: &str, message: &str) -> Self {
+        let mut refusal = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Not valid", "", "");
+        refusal.0.problem.errors = vec![FieldError { field: field.to_owned(), message: message.to_owned() }];
+        refusal
+    }
+
     pub(super) fn too_large(detail: &str, fix: &str) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too large", detail, fix)
     }

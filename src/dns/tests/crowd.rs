@@ -106,7 +106,7 @@ fn hosts_asked(observations: &[Observation]) -> (usize, usize) {
 async fn a_domain_with_many_servers_and_no_records_is_asked_all_that_there_is_to_ask() {
     let (server, query_counts) = crowd(32, |message| crowded(message, "")).await;
     let all = claim();
-    let observations = patient(server).observe(&all.iter().collect::<Vec<_>>()).await;
+    let observations = patient(server).observe(&all.iter().collect::<Vec<_>>(), &Progress::default()).await;
     assert!(
         observations.iter().all(|observation| observation.servers.iter().all(|one| one.answer.is_definite())),
         "{observations:?}"
@@ -130,7 +130,7 @@ async fn servers_that_do_not_know_edns_are_told_from_then_on_without_it() {
     };
     let (server, query_counts) = crowd(32, plain).await;
     let all = claim();
-    let observations = patient(server).observe(&all.iter().collect::<Vec<_>>()).await;
+    let observations = patient(server).observe(&all.iter().collect::<Vec<_>>(), &Progress::default()).await;
     assert!(observations.iter().all(|observation| observation.answer.is_definite()), "{observations:?}");
     let total: usize = query_counts.lock().unwrap().values().sum();
     let refused = refused.load(Ordering::Relaxed);
@@ -149,7 +149,7 @@ async fn a_check_puts_so_many_questions_and_no_more() {
     for n in 0..60 {
         all.push(Expected { name: format!("s{n}.acme.test"), ..spf.clone() });
     }
-    let observations = patient(server).observe(&all.iter().collect::<Vec<_>>()).await;
+    let observations = patient(server).observe(&all.iter().collect::<Vec<_>>(), &Progress::default()).await;
     let total: usize = query_counts.lock().unwrap().values().sum();
     assert_eq!(total, bounds::QUESTIONS);
     let answers: Vec<&Answer> =

@@ -210,6 +210,15 @@ pub(crate) struct StreamQuery {
     timeout: Option<u32>,
 }
 
+/// For a stream of a domain.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TimeoutQuery {
+    /// Seconds after which the stream ends, 3600 by default.
+    #[param(minimum = 1, maximum = 3600)]
+    timeout: Option<u32>,
+}
+
 /// For resuming a stream.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]

@@ -28,17 +28,19 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// Seconds after which a stream ends at the latest.
-const LONGEST: u64 = 3600;
+pub(in crate::http) const LONGEST: u64 = 3600;
 /// Between two pieces of a stream; shorter than the read time-outs of common clients (30 s).
-const HEARTBEAT: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(15) };
+pub(in crate::http) const HEARTBEAT: Duration =
+    if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(15) };
 /// How often the token is checked and the log read without a cause: an expired token publishes no event.
-const CHECK_EVERY: Duration = if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(300) };
+pub(in crate::http) const CHECK_EVERY: Duration =
+    if cfg!(test) { Duration::from_millis(500) } else { Duration::from_secs(300) };
 /// After how many milliseconds a client connects again.
 const RETRY: u32 = 1000;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// nginx passes on what has this at once.
-const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
+pub(in crate::http) const UNBUFFERED: (HeaderName, &str) = (HeaderName::from_static("x-accel-buffering"), "no");
 
 /// Events of the account as they happen
 ///

@@ -108,6 +108,10 @@ pub struct RecordError {
     pub message: String,
     /// The exact fix.
     pub fix: String,
+    /// The value to enter, if the fix has one; it ends with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub fix_value: Option<String>,
     /// The first step of the fix as part of a sentence, for the verdict.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schema(ignore)]
@@ -120,10 +124,12 @@ pub struct RecordError {
 
 impl RecordError {
     pub(super) fn new(code: Code, message: impl Into<String>, fix: impl Into<Fix>) -> Self {
-        let Fix { text, step } = fix.into();
+        let Fix { text, step, value } = fix.into();
         let message = bounds::brief(&message.into(), bounds::MESSAGE);
         let (fix, step) = (bounds::brief(&text, bounds::FIX), bounds::brief(&step, bounds::FIX));
-        Self { code, message, fix, step, expected_visible_at: None }
+        // A value that was cut is not the one to enter.
+        let fix_value = value.filter(|value| fix.contains(value.as_str()));
+        Self { code, message, fix, fix_value, step, expected_visible_at: None }
     }
 
     /// As shown in the API.

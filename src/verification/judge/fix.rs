@@ -7,25 +7,28 @@
 pub(super) struct Fix {
     pub(super) text: String,
     pub(super) step: String,
+    /// The value to enter.
+    pub(super) value: Option<String>,
 }
 
 impl Fix {
     /// One step without a value. It has no full stop.
     pub(super) fn step(step: impl Into<String>) -> Self {
         let step = step.into();
-        Self { text: format!("{step}."), step: small(&step) }
+        Self { text: format!("{step}."), step: small(&step), value: None }
     }
 
     /// One step with the value to enter at its end.
     pub(super) fn with(step: impl Into<String>, value: impl AsRef<str>) -> Self {
         let (step, value) = (step.into(), value.as_ref());
-        Self { text: format!("{step}: {}", last(value)), step: format!("{} {}", small(&step), quoted(value)) }
+        let said = format!("{} {}", small(&step), quoted(value));
+        Self { text: format!("{step}: {}", last(value)), step: said, value: Some(value.to_owned()) }
     }
 
     /// The same where quotation marks would mislead: the sentence omits the value.
     pub(super) fn bare(step: impl Into<String>, value: impl AsRef<str>) -> Self {
-        let step = step.into();
-        Self { text: format!("{step}: {}", last(value.as_ref())), step: small(&step) }
+        let (step, value) = (step.into(), value.as_ref());
+        Self { text: format!("{step}: {}", last(value)), step: small(&step), value: Some(value.to_owned()) }
     }
 
     /// With a sentence before the step.
@@ -42,7 +45,7 @@ impl Fix {
 /// Instructions without a value.
 impl From<&str> for Fix {
     fn from(text: &str) -> Self {
-        Self { text: text.to_owned(), step: small(text.strip_suffix('.').unwrap_or(text)) }
+        Self { text: text.to_owned(), step: small(text.strip_suffix('.').unwrap_or(text)), value: None }
     }
 }
 
@@ -82,7 +85,7 @@ mod tests {
             ("\"a \" \"b\"", "Change it to: \"a \" \"b\"", "change it to \"a \" \"b\""),
         ] {
             let fix = Fix::with("Change it to", value);
-            assert_eq!((fix.text.as_str(), fix.step.as_str()), (text, step));
+            assert_eq!((fix.text.as_str(), fix.step.as_str(), fix.value.as_deref()), (text, step, Some(value)));
         }
         let fix = Fix::with("Change it to", "a b").after("It is wrong.");
         assert_eq!((fix.text.as_str(), fix.step.as_str()), ("It is wrong. Change it to: a b", "change it to \"a b\""));

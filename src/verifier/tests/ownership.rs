@@ -123,7 +123,17 @@ async fn under_way(world: &World) -> (RunnerId, Report) {
     let claim = Claim::new(due, due.after(HOUR), 1);
     let runner = claim.lease.runner.clone();
     let row = world.store.domain_claim_due(claim, 1).await.unwrap().remove(0);
-    (runner, world.verifier.runner.work().reports(&row.account, &[Some(&row)]).await.remove(0).unwrap())
+    (
+        runner,
+        world
+            .verifier
+            .runner
+            .work()
+            .reports(&row.account, &[Some(&row)], &Progress::default())
+            .await
+            .remove(0)
+            .unwrap(),
+    )
 }
 
 /// What is shown of each record of a claim, by its purpose.

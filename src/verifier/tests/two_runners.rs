@@ -43,7 +43,14 @@ async fn a_check_whose_runner_is_gone_is_made_by_another_and_its_late_record_is_
     let claim = Claim::new(now, now.after(LEASE), 1);
     let runner = claim.lease.runner.clone();
     assert_eq!(world.store.domain_claim_due(claim, 1).await.unwrap().len(), 1);
-    let late = world.verifier.runner.work().reports(&row.account, &[Some(&row)]).await.remove(0).unwrap();
+    let late = world
+        .verifier
+        .runner
+        .work()
+        .reports(&row.account, &[Some(&row)], &Progress::default())
+        .await
+        .remove(0)
+        .unwrap();
     world.publish(&row);
     world.verifier.settle().await;
     assert_eq!(checks(&world).await, (0, 0));

@@ -149,4 +149,17 @@
         if (found.matches("input:not([type=checkbox])")) found.focus();
         else found.click();
     });
+
+    // What a reader has opened or closed stays so when its part of the page comes anew.
+    let opened = new Map();
+    document.addEventListener("htmx:sseBeforeMessage", (event) => {
+        const all = event.target.querySelectorAll("details[id]");
+        if (all.length) opened = new Map([...all].map((one) => [one.id, one.open]));
+    });
+    document.addEventListener("htmx:sseMessage", () => {
+        for (const [id, open] of opened) {
+            const one = document.getElementById(id);
+            if (one) one.open = open;
+        }
+    });
 })();

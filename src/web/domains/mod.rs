@@ -1,4 +1,12 @@
-//! Custom domains: the list, and claiming one.
+//! Custom domains: the list, and claiming one. The pages of one domain are in the files beside this.
+
+mod history;
+mod keys;
+mod live;
+mod model;
+mod records;
+mod settings;
+mod show;
 
 use super::WebContext;
 use super::api::to;
@@ -17,7 +25,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub(super) fn routes() -> Router<WebContext> {
-    Router::new().route("/domains", get(list).post(create))
+    Router::new()
+        .route("/domains", get(list).post(create))
+        .merge(show::routes())
+        .merge(live::routes())
+        .merge(history::routes())
+        .merge(keys::routes())
+        .merge(settings::routes())
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,0 +1,229 @@
+//! The settings of a domain, and its deletion.
+
+use super::model::{Domain, Tab, framed, read};
+use crate::auth::login::Permissions;
+use crate::web::WebContext;
+use crate::web::api::to;
+use crate::web::form::{Fields, Form};
+use crate::web::layout::csrf;
+use crate::web::parts::{Field, refused, time};
+use crate::web::refusal::Refusal;
+use crate::web::session::Session;
+use axum::Router;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use maud::{Markup, html};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub(super) fn routes() -> Router<WebContext> {
+    Router::new()
+        .route("/domains/{id}/settings", get(show).post(change))
+        .route("/domains/{id}/delete", get(ask).post(delete))
+}
+
+/// Inboxes to choose from; another one is given by its id.
+const LISTED: u32 = 100;
+
+#[derive(Debug, Deserialize)]
+struct Inbox {
+    id: String,
+    platform_address: String,
+}
+
+/// What the form shows: the domain's settings, or what was sent and refused.
+struct Chosen {
+    return_path: String,
+    is_default: bool,
+    catch_all: String,
+    on_unverified: String,
+}
+
+impl Chosen {
+    fn of(domain: &Domain) -> Self {
+        Self {
+            return_path: domain.return_path.clone().unwrap_or_default(),
+            is_default: domain.is_default,
+            catch_all: domain.catch_all_inbox_id.clone().unwrap_or_default(),
+            on_unverified: domain.on_unverified.clone(),
+        }
+    }
+
+    fn sent(fields: &Fields) -> Self {
+        let text = |name| fields.text(name).to_owned();
+        Self {
+            return_path: text("return_path"),
+            is_default: fields.is_checked("is_default"),
+            catch_all: fields.some("catch_all_other").unwrap_or(fields.text("catch_all_inbox_id")).to_owned(),
+            on_unverified: text("on_unverified"),
+        }
+    }
+
+    fn body(&self) -> Value {
+        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        json!({
+            "return_path": some(&self.return_path),
+            "is_default": self.is_default,
+            "catch_all_inbox_id": some(&self.catch_all),
+            "on_unverified": self.on_unverified,
+        })
+    }
+}
+
+const ON_UNVERIFIED: [(&str, &str, &str); 3] = [
+    ("fallback", "Send it under the platform's domain", "Nothing is lost or delayed; receivers see another address."),
+    ("hold", "Hold it", "It leaves once the domain is verified, and bounces if that does not happen in time."),
+    ("reject", "Refuse it", "The sending program gets an error."),
+];
+
+async fn show(session: Session, Path(id): Path<String>) -> Result<Markup, Refusal> {
+    let domain = read(&session, &id).await?;
+    form(&session, &domain, &Chosen::of(&domain), None).await
+}
+
+async fn form(
+    session: &Session,
+    domain: &Domain,
+    chosen: &Chosen,
+    refusal: Option<&Refusal>,
+) -> Result<Markup, Refusal> {
+    let hint = format!("One label, like bounce. Bounces then come back to bounce.{}; empty for none.", domain.domain);
+    let return_path = Field { value: &chosen.return_path, hint: &hint, ..Field::new("return_path", "Return path") };
+    let inboxes = match session.may(Permissions::INBOXES_READ) {
+        true => Some(session.api.list::<Inbox>(to(["inboxes"]).with("per_page", LISTED)).await?),
+        false => None,
+    };
+    let body = html! {
+        (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
+        form .card method="post" action={"/domains/" (domain.id) "/settings"} {
+            (csrf(session))
+            fieldset {
+                legend { "While the domain is not verified, mail from it" }
+                @for (value, label, hint) in ON_UNVERIFIED {
+                    div .check {
+                        input type="radio" name="on_unverified" id={"on-" (value)} value=(value) checked[chosen.on_unverified == value]
+                            aria-describedby={"on-" (value) "-hint"};
+                        div { label for={"on-" (value)} { (label) } p .hint id={"on-" (value) "-hint"} { (hint) } }
+                    }
+                }
+            }
+            div .check {
+                input type="checkbox" name="is_default" id="is_default" value="1" checked[chosen.is_default] aria-describedby="is_default-hint";
+                div {
+                    label for="is_default" { "Default domain" }
+                    p .hint id="is_default-hint" { "Mail of senders that are logged in at the platform's domain leaves under it." }
+                }
+            }
+            @match &inboxes {
+                Some(inboxes) => {
+                    (catch_all(&inboxes.rows, &chosen.catch_all, refusal))
+                    @if inboxes.next.is_some() {
+                        (Field {
+                            hint: "For an inbox that is not among the first 100, its id (inb_…).",
+                            ..Field::new("catch_all_other", "Another inbox")
+                        }.show(None))
+                    }
+                }
+                None => input type="hidden" name="catch_all_inbox_id" value=(chosen.catch_all);,
+            }
+            (return_path.show(refusal))
+            button type="submit" { "Save" }
+        }
+        section .card .stack aria-labelledby="delete-title" {
+            h2 id="delete-title" { "Delete the domain" }
+            p { "Mail no longer leaves under it and no longer comes to it here." }
+            p { a .button .danger href={"/domains/" (domain.id) "/delete"} { "Delete " (domain.domain) } }
+        }
+    };
+    Ok(framed(session, domain, Some(Tab::Settings), &html! {}, &body))
+}
+
+fn catch_all(inboxes: &[Inbox], chosen: &str, refusal: Option<&Refusal>) -> Markup {
+    let wrong = refusal.into_iter().flat_map(Refusal::errors).find(|error| error.field == "catch_all_inbox_id");
+    let is_other = !chosen.is_empty() && inboxes.iter().all(|inbox| inbox.id != chosen);
+    html! {
+        div .field {
+            label for="catch_all_inbox_id" { "Catch-all inbox" }
+            select name="catch_all_inbox_id" id="catch_all_inbox_id" aria-invalid=[wrong.map(|_| "true")] aria-describedby="catch-all-hint" {
+                option value="" selected[chosen.is_empty()] { "None: refuse mail for unknown addresses" }
+                @if is_other { option value=(chosen) selected { (chosen) } }
+                @for inbox in inboxes {
+                    option value=(inbox.id) selected[inbox.id == chosen] { (inbox.platform_address) }
+                }
+            }
+            p .hint id="catch-all-hint" { "Receives mail for addresses at the domain that do not exist." }
+            @if let Some(wrong) = wrong { div .error { p { "Catch-all inbox " (wrong.message) } } }
+        }
+    }
+}
+
+async fn change(Path(id): Path<String>, sent: Form) -> Result<Response, Refusal> {
+    let chosen = Chosen::sent(&sent.fields);
+    match sent.session.api.patch::<Domain>(to(["custom_domains", &id]), chosen.body()).await {
+        Ok(_) => Ok(Redirect::to(&format!("/domains/{id}/settings?done=saved")).into_response()),
+        Err(refusal) if refusal.is_of_input() => {
+            let domain = read(&sent.session, &id).await?;
+            let page = form(&sent.session, &domain, &chosen, Some(&refusal)).await?;
+            Ok((refusal.status(), page).into_response())
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+async fn ask(session: Session, Path(id): Path<String>) -> Result<Markup, Refusal> {
+    let domain = read(&session, &id).await?;
+    Ok(confirmation(&session, &domain, "", None))
+}
+
+fn confirmation(session: &Session, domain: &Domain, given: &str, refusal: Option<&Refusal>) -> Markup {
+    let label = format!("Type {} to delete it", domain.domain);
+    let field = Field { value: given, is_required: true, ..Field::new("confirm", &label) };
+    let (sending, held) = match domain.on_unverified.as_str() {
+        "hold" => ("Mail that programs send from its addresses is refused.", "Mail that is held for it bounces."),
+        "reject" => (
+            "Mail that programs send from its addresses is refused.",
+            "Mail in the queue that was to leave under it bounces.",
+        ),
+        _ => (
+            "Mail that programs send from its addresses leaves under the platform's domain.",
+            "Mail in the queue leaves under the platform's domain, too.",
+        ),
+    };
+    let body = html! {
+        section .card .stack aria-labelledby="consequences" {
+            h2 id="consequences" { "What deleting " (domain.domain) " does" }
+            ul {
+                li { (sending) }
+                li { (held) }
+                li { @if domain.capabilities.receiving { "Mail to its addresses is no longer taken here. Point its MX record elsewhere first, or it bounces." } @else { "Mail to its addresses is not taken here." } }
+                li { "Its aliases and addresses, its DKIM keys and its history are deleted at once. Sessions that are logged in under it end." }
+                li { "A new claim of the name has other DKIM records, so all of them have to be published anew." }
+                li { "Inboxes and the messages in them stay." }
+            }
+            p .hint { "Added " (time(&domain.created_at)) "." }
+        }
+        (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
+        form .card method="post" action={"/domains/" (domain.id) "/delete"} {
+            (csrf(session))
+            (field.show(refusal))
+            div .actions {
+                button .danger type="submit" { "Delete the domain" }
+                a .button .quiet href={"/domains/" (domain.id) "/settings"} { "Keep it" }
+            }
+        }
+    };
+    framed(session, domain, None, &html! {}, &body)
+}
+
+async fn delete(Path(id): Path<String>, form: Form) -> Result<Response, Refusal> {
+    let domain = read(&form.session, &id).await?;
+    let given = form.fields.text("confirm");
+    if !given.trim_end_matches('.').eq_ignore_ascii_case(&domain.domain) {
+        let refusal = Refusal::of_field("confirm", &format!("is not the name of the domain: type {}", domain.domain));
+        let page = confirmation(&form.session, &domain, given, Some(&refusal));
+        return Ok((refusal.status(), page).into_response());
+    }
+    form.session.api.delete(to(["custom_domains", &id])).await?;
+    Ok(Redirect::to("/domains?done=deleted").into_response())
+}
