@@ -51,7 +51,7 @@ pub(super) fn render(text: &str, url: impl Fn(&str) -> Option<String>) -> Render
             Event::Start(Tag::CodeBlock(_)) => markup("<pre tabindex=\"0\"><code>"),
             Event::End(TagEnd::CodeBlock) => markup("</code></pre>\n"),
             Event::Start(Tag::Table(_)) => {
-                made.out.push(markup("<div class=\"scroll\" role=\"region\" aria-label=\"Table\" tabindex=\"0\">"));
+                made.out.push(markup("<div class=\"scroll\" role=\"group\" aria-label=\"Table\" tabindex=\"0\">"));
                 event.clone()
             }
             Event::End(TagEnd::Table) => {

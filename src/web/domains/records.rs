@@ -91,7 +91,7 @@ fn row(record: &Record, provider: Option<&str>) -> Markup {
 
 /// What was found, what is wrong, how to fix it.
 pub(super) fn finding(record: &Record) -> Markup {
-    let is_warning = record.status == "valid";
+    let is_warning = record.status == "valid" || !record.required;
     html! {
         div .finding-parts {
             @if let Some(fault) = &record.error { (fault_of(fault, is_warning)) }
@@ -120,7 +120,7 @@ fn fault_of(fault: &Fault, is_warning: bool) -> Markup {
     };
     html! {
         div class={"notice " @if is_warning { "warn" } @else { "error" }} {
-            p { strong { @if is_warning { "Warning: " } @else { "Found: " } } bdi { (sentence(&fault.message)) } "." }
+            p { strong { "Found: " } bdi { (sentence(&fault.message)) } "." }
             @if !fault.fix.is_empty() {
                 p { strong { "Fix: " } bdi { (instruction) } }
                 @if let Some(value) = &fault.fix_value {
@@ -135,7 +135,7 @@ fn fault_of(fault: &Fault, is_warning: bool) -> Markup {
 
 fn evidence(all: &[Evidence]) -> Markup {
     html! {
-        div .scroll role="region" aria-label="Answers of the servers" tabindex="0" {
+        div .scroll role="group" aria-label="Answers of the servers" tabindex="0" {
             table .evidence {
                 thead { tr { th scope="col" { "Server" } th scope="col" { "Answer" } th scope="col" { "Time to live" } } }
                 tbody {

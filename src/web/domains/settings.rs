@@ -99,7 +99,7 @@ async fn form(
         form .card method="post" action={"/domains/" (domain.id) "/settings"} {
             (csrf(session))
             fieldset {
-                legend { "While the domain is not verified, mail from it" }
+                legend { "Mail from the domain while it is not verified" }
                 @for (value, label, hint) in ON_UNVERIFIED {
                     div .check {
                         input type="radio" name="on_unverified" id={"on-" (value)} value=(value) checked[chosen.on_unverified == value]
@@ -128,7 +128,7 @@ async fn form(
                 None => input type="hidden" name="catch_all_inbox_id" value=(chosen.catch_all);,
             }
             (return_path.show(refusal))
-            button type="submit" { "Save" }
+            div .actions { button type="submit" { "Save" } }
         }
         section .card .stack aria-labelledby="delete-title" {
             h2 id="delete-title" { "Delete the domain" }
