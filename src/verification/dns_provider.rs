@@ -246,7 +246,7 @@ impl DnsProvider {
             Some(start) => host.split('.').any(|label| label.starts_with(start)),
             None => host.strip_suffix(known).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')),
         };
-        self.hosts.iter().any(|known| fits(known))
+        self.hosts.iter().any(fits)
     }
 
     /// What to do there, in order.

@@ -70,6 +70,9 @@ async fn shown(
                 button type="submit" { "Add domain" }
             }
             (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
+            @if let Some(id) = refusal.and_then(Refusal::existing_id) {
+                p { a href={"/domains/" (id)} { "Open the domain that is there" } }
+            }
         }
         @if domains.rows.is_empty() {
             (empty("No domain yet.", &html! { p { "Add the domain that your mail leaves under. The next page shows the DNS records to publish." } }))
