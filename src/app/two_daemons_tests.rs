@@ -280,5 +280,5 @@ async fn a_request_waits_for_a_check_that_another_daemon_makes() {
 /// Sessions of the daemon learn of what ends them by events alone.
 async fn start(mut services: Services) -> App {
     services.authenticator = services.authenticator.checking_every(Duration::from_secs(3600));
-    App::start(services, axum::Router::new()).await.unwrap()
+    App::start(services, None).await.unwrap()
 }
