@@ -164,11 +164,6 @@ impl Refusal {
         &self.0.problem.fix
     }
 
-    /// What is there already.
-    pub(super) fn existing_id(&self) -> Option<&str> {
-        self.0.problem.existing_id.as_deref()
-    }
-
     pub(super) fn errors(&self) -> &[FieldError] {
         &self.0.problem.errors
     }
