@@ -3,6 +3,7 @@
 
 use super::observed::RecordType;
 use super::records::Expected;
+use super::report::Entered;
 use super::zone_file::quoted;
 
 /// A host of zones, and what is special about its forms.
@@ -52,17 +53,6 @@ enum Quotes {
 enum Mx {
     Field,
     InValue,
-}
-
-/// A record as it is entered at a provider.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-#[schema(as = RecordEntry)]
-pub struct Entered {
-    /// Empty if the field stays empty.
-    pub host: String,
-    pub value: String,
-    /// Of an MX record, if it has a field of its own.
-    pub priority: Option<u16>,
 }
 
 /// What is usual; the base of the table and the rules for an unknown provider.

@@ -1,11 +1,21 @@
 //! A record as shown: what to publish, and what a check found. Invariant: the current records of a domain and those of
 //! past checks have the same shape, but for `entry`.
 
-use super::dns_provider::Entered;
 use super::judge::{Evidence, EvidenceEntry, RecordError, RecordStatus};
 use super::records::Expected;
 use crate::clock::Timestamp;
 use serde::Serialize;
+
+/// A record as it is entered at a provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = RecordEntry)]
+pub struct Entered {
+    /// Empty if the field stays empty.
+    pub host: String,
+    pub value: String,
+    /// Of an MX record, if it has a field of its own.
+    pub priority: Option<u16>,
+}
 
 /// Serialized as its JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]

@@ -45,7 +45,7 @@ pub(super) fn render(text: &str, url: impl Fn(&str) -> Option<String>) -> Render
                 Event::Start(Tag::Link { link_type, dest_url, title, id })
             }
             Event::End(TagEnd::Link) if links.pop() == Some(false) => continue,
-            // No page has images; their text is left.
+            // The guide serves no images; their text is left.
             Event::Start(Tag::Image { .. }) | Event::End(TagEnd::Image) => continue,
             // They scroll, so the keyboard has to reach them.
             Event::Start(Tag::CodeBlock(_)) => markup("<pre tabindex=\"0\"><code>"),
