@@ -1,7 +1,7 @@
 //! The HTML of a message, written anew for a frame without scripts: elements and attributes that a list names stay, all else goes.
 //!
 //! Invariant: what is written has no element, attribute or URL scheme that is not in the lists here, and ends what it begins with a
-//! quote or `<`; no text of the message can leave the place it stands in. The frame's own policy holds besides.
+//! quote or `<`; no text of the message can leave its place. The frame's own policy holds besides.
 
 use super::markup::{Tag, Token, Tokens, decoded};
 use std::fmt::Write;

@@ -1,6 +1,6 @@
 //! Checks as they run: the state of a domain's check, and a reader that waits for its changes.
 //!
-//! Invariant: whoever waits costs a receiver; counts of queries are read from memory, and from the daemon that runs the check alone.
+//! Invariant: each request that waits has a receiver; counts of queries are read from memory, and from the daemon that runs the check alone.
 
 use super::Registry;
 use crate::dns::{Counts, Progress};

@@ -26,7 +26,7 @@ pub(super) async fn shown(State(context): State<WebContext>, request: Request, n
         return (StatusCode::NO_CONTENT, [("hx-redirect", target)]).into_response();
     }
     let body = if is_partial {
-        html! { div .notice .error role="alert" { strong { (refusal.title()) } (said(&refusal)) } }
+        html! { div .notice .error role="alert" { strong { (refusal.title()) } (explanation(&refusal)) } }
     } else {
         page(&context, &mut parts, &refusal).await
     };
@@ -43,7 +43,7 @@ async fn page(context: &WebContext, parts: &mut Parts, refusal: &Refusal) -> Mar
     let session = <Session as OptionalFromRequestParts<_>>::from_request_parts(parts, context).await;
     let inner = html! {
         h1 { (refusal.title()) }
-        div .notice .error role="alert" { (said(refusal)) }
+        div .notice .error role="alert" { (explanation(refusal)) }
         p { a href="/" { "Go to the first page" } }
     };
     match session.ok().flatten() {
@@ -52,7 +52,7 @@ async fn page(context: &WebContext, parts: &mut Parts, refusal: &Refusal) -> Mar
     }
 }
 
-fn said(refusal: &Refusal) -> Markup {
+fn explanation(refusal: &Refusal) -> Markup {
     html! {
         p { (refusal.detail()) }
         @if !refusal.fix().is_empty() { p { (refusal.fix()) } }

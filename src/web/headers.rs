@@ -1,4 +1,4 @@
-//! Header fields of every page: nothing of another site runs in it, frames it or hears of it. Pages are compressed.
+//! Header fields of every page: nothing of another site runs in it, frames it or learns its address. Pages are compressed.
 
 use axum::body::Body;
 use axum::extract::Request;

@@ -168,7 +168,7 @@ const DONE: &[(&str, &str)] = &[
     ("done", "Done."),
     ("revoked", "Revoked. Sessions with the token have ended."),
     ("retried", "Another attempt is made now."),
-    ("dropped", "Removed from the queue. Nobody gets a bounce."),
+    ("dropped", "Removed from the queue, without a bounce."),
     ("held", "On hold: not attempted until it is released."),
     ("released", "Released."),
     ("redelivered", "Due again: the events are being sent."),

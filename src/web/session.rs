@@ -79,7 +79,7 @@ impl Session {
         unmasked.ct_eq(&self.secret).into()
     }
 
-    /// A word of this session that nobody else can make, for links that do more than show a page.
+    /// A word that only this session can make, for links that do more than show a page.
     pub(super) fn word(&self, of: &str) -> String {
         let word = blake3::keyed_hash(&self.secret, of.as_bytes());
         word.as_bytes().iter().take(8).map(|octet| format!("{octet:02x}")).collect()

@@ -209,10 +209,10 @@ fn mail_of_a_stranger_is_shown_and_does_nothing() {
     let guessed = browser.get(&format!("{base}/{id}/html?images=1"));
     assert!(guessed.headers["content-security-policy"].contains("img-src data: blob:;"));
     let word = html.text.split("name=\"images\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-    let asked = browser.get(&format!("{base}/{id}/html?images={word}"));
-    assert!(asked.headers["content-security-policy"].contains("img-src data: blob: https: http:"));
-    assert!(asked.text.contains("<img src=\"https://evil.test/i.png\">"), "{}", asked.text);
-    is_harmless(&asked.text, "with images");
+    let with_images = browser.get(&format!("{base}/{id}/html?images={word}"));
+    assert!(with_images.headers["content-security-policy"].contains("img-src data: blob: https: http:"));
+    assert!(with_images.text.contains("<img src=\"https://evil.test/i.png\">"), "{}", with_images.text);
+    is_harmless(&with_images.text, "with images");
 
     // Attachments are downloads, wherever they are opened.
     let shown = api.get(&format!("/api/v1/emails/{id}")).expect(200);

@@ -21,8 +21,8 @@ impl Fix {
     /// One step with the value to enter at its end.
     pub(super) fn with(step: impl Into<String>, value: impl AsRef<str>) -> Self {
         let (step, value) = (step.into(), value.as_ref());
-        let said = format!("{} {}", small(&step), quoted(value));
-        Self { text: format!("{step}: {}", last(value)), step: said, value: Some(value.to_owned()) }
+        let sentence = format!("{} {}", small(&step), quoted(value));
+        Self { text: format!("{step}: {}", last(value)), step: sentence, value: Some(value.to_owned()) }
     }
 
     /// The same where quotation marks would mislead: the sentence omits the value.

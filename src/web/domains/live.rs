@@ -101,7 +101,7 @@ impl Page {
                 }
                 let mut piece = written("state", &state(&self.session, &domain));
                 piece.push_str(&written("badge", &status(&domain.verified_status)));
-                piece.push_str(&written("said", &said(&self.shown, &domain)));
+                piece.push_str(&written("said", &announcement(&self.shown, &domain)));
                 self.shown = now;
                 Some(piece.into())
             }
@@ -130,7 +130,7 @@ impl Page {
 const NOTHING: &[u8] = b":\n\n";
 
 /// For screen readers: the news first.
-fn said(before: &Shown, domain: &Domain) -> Markup {
+fn announcement(before: &Shown, domain: &Domain) -> Markup {
     let is_news = before.status != domain.verified_status;
     html! {
         @match domain.verified_status.as_str() {

@@ -163,9 +163,9 @@ fn evidence(all: &[Evidence]) -> Markup {
 /// With a capital letter, unless it begins with a name.
 pub(super) fn sentence(text: &str) -> String {
     let is_name = text.split_whitespace().next().is_some_and(|word| word.contains('.'));
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) if !is_name => first.to_uppercase().chain(letters).collect(),
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) if !is_name => first.to_uppercase().chain(characters).collect(),
         _ => text.to_owned(),
     }
 }

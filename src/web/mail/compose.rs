@@ -209,14 +209,14 @@ fn chosen<'a>(inbox: &'a Inbox, given: &str) -> &'a str {
 }
 
 /// The draft that the form is of, and when it was saved.
-pub(super) fn state(draft: Option<&Draft>, said: &str) -> Markup {
+pub(super) fn state(draft: Option<&Draft>, outcome: &str) -> Markup {
     html! {
         div #draft-state .hint role="status" {
             @if let Some(Draft { id, version }) = draft {
                 input type="hidden" name="draft" value=(id);
                 input type="hidden" name="version" value=(version);
             }
-            (said)
+            (outcome)
         }
     }
 }

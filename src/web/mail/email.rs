@@ -34,14 +34,14 @@ pub(super) struct Wanted {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum View {
+enum Tab {
     Text,
     Html,
     Headers,
     Source,
 }
 
-impl View {
+impl Tab {
     const ALL: [(Self, &'static str, &'static str); 4] = [
         (Self::Text, "text", "Text"),
         (Self::Html, "html", "HTML"),
@@ -90,7 +90,7 @@ pub(super) async fn show(
     thread.reverse();
     let folders = Folders::of(&session, &inbox.id).await?;
     let story = delivery::story(&session, &inbox.id, &id, &whole.sent).await?;
-    let view = View::of(&wanted.view, &whole);
+    let view = Tab::of(&wanted.view, &whole);
     let content = content(&session, &inbox.id, &whole, view, &wanted).await?;
     let (email, base) = (&whole.email, format!("/mail/{}", inbox.id));
     let others = |before: bool| {
@@ -257,31 +257,25 @@ fn found(whole: &Whole) -> Markup {
     }
 }
 
-async fn content(
-    session: &Session,
-    inbox: &str,
-    whole: &Whole,
-    view: View,
-    wanted: &Wanted,
-) -> Result<Markup, Refusal> {
+async fn content(session: &Session, inbox: &str, whole: &Whole, view: Tab, wanted: &Wanted) -> Result<Markup, Refusal> {
     let id = &whole.email.id;
     let here = format!("/mail/{inbox}/{id}");
     let tabs = html! {
         nav .tabs aria-label="Views" {
-            @for (one, name, title) in View::ALL {
-                @if one != View::Html || whole.html_body.is_some() {
+            @for (one, name, title) in Tab::ALL {
+                @if one != Tab::Html || whole.html_body.is_some() {
                     a href={(here) "?view=" (name)} aria-current=[(one == view).then_some("page")] { (title) }
                 }
             }
         }
     };
     let shown = match view {
-        View::Text => html! {
+        Tab::Text => html! {
             @if whole.text_body.is_none() && whole.html_body.is_some() { p .hint { "The email has no plain text: this is what was taken from its HTML." } }
             div .mail-text dir="auto" { (whole.text_body.as_deref().unwrap_or(&whole.extracted_text)) }
         },
-        View::Html => {
-            let word = frame::asked(session, id);
+        Tab::Html => {
+            let word = frame::image_word(session, id);
             let with_images = wanted.images == word;
             let html = whole.html_body.clone().unwrap_or_default();
             let blocked = frame::displayed(session, html, Vec::new(), with_images).await?.blocked;
@@ -300,13 +294,13 @@ async fn content(
                     src={(here) "/html" @if with_images { "?images=" (word) }} {}
             }
         }
-        View::Headers => html! {
+        Tab::Headers => html! {
             div .table { table {
                 thead { tr { th scope="col" { "Field" } th scope="col" { "Value" } } }
                 tbody { @for field in &whole.headers { tr { th scope="row" { bdi { (field.name) } } td { bdi { (visible(&field.value)) } } } } }
             } }
         },
-        View::Source => html! {
+        Tab::Source => html! {
             p { a .button .quiet .small href={(here) "/message.eml"} download { "Download the source (" (octets(whole.size)) ")" } }
             pre tabindex="0" aria-label="Source" { (source(session, id).await?) }
             @if whole.size > SOURCE { p .hint { "The first " (octets(SOURCE)) ". The download has all of it." } }
@@ -322,10 +316,10 @@ async fn source(session: &Session, id: &str) -> Result<String, Refusal> {
         return Err(Refusal::unavailable());
     }
     let (mut pieces, mut begins) = (response.into_body().into_data_stream(), Vec::new());
-    let most = usize::try_from(SOURCE).unwrap_or(usize::MAX);
+    let largest = usize::try_from(SOURCE).unwrap_or(usize::MAX);
     while let Some(Ok(piece)) = pieces.next().await {
-        begins.extend(piece.iter().take(most.saturating_sub(begins.len())));
-        if begins.len() >= most {
+        begins.extend(piece.iter().take(largest.saturating_sub(begins.len())));
+        if begins.len() >= largest {
             break;
         }
     }

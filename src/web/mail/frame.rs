@@ -35,13 +35,13 @@ const STYLE: &str = "html{background:#fff;color:#1a1f27;color-scheme:light;font:
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Wanted {
-    /// The word of [`asked`].
+    /// The word of [`image_word`].
     #[serde(default)]
     images: String,
 }
 
-/// The word by which the page asks for images of other hosts. Nobody else can put it into a link.
-pub(super) fn asked(session: &Session, email: &str) -> String {
+/// The word by which the page asks for images of other hosts. A link from elsewhere cannot have it.
+pub(super) fn image_word(session: &Session, email: &str) -> String {
     session.word(&format!("images {email}"))
 }
 
@@ -51,7 +51,7 @@ pub(super) async fn html(
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Refusal> {
     let whole: Whole = session.api.get(to(["emails", &email])).await?;
-    let remote_images = wanted.images == asked(&session, &email);
+    let remote_images = wanted.images == image_word(&session, &email);
     let Some(page) = whole.html_body else { return Err(Refusal::not_found()) };
     let images = images(&session, &email, &page, &whole.attachments).await?;
     document(&session, page, images, remote_images).await

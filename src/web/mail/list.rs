@@ -273,7 +273,7 @@ fn row(session: &Session, folders: &Folders, email: &Email, in_trash: Option<boo
                 span .who {
                     @if is_unread { span .visually-hidden { "Unread: " } }
                     @if is_own { "To " }
-                    @if people.is_empty() { "(nobody)" }
+                    @if people.is_empty() { "(no recipient)" }
                     @for (at, one) in people.iter().take(3).enumerate() { @if at > 0 { ", " } bdi { (one.short()) } }
                     @if people.len() > 3 { " and " (people.len() - 3) " more" }
                 }

@@ -102,7 +102,7 @@ async fn saved_meanwhile(inbox: &str, upload: &Upload) -> Result<Response, Refus
         }
         saved = write(session, inbox, draft.as_ref(), email).await;
     }
-    let said = match &saved {
+    let outcome = match &saved {
         Ok(_) if left_out.is_empty() => "Saved as a draft.".to_owned(),
         Ok(_) => format!("Saved as a draft, but for a field that is not finished. {left_out}."),
         Err(refusal) if refusal.is_not_found() => {
@@ -113,7 +113,7 @@ async fn saved_meanwhile(inbox: &str, upload: &Upload) -> Result<Response, Refus
         }
         Err(refusal) => format!("Not saved: {}", refusal.detail()),
     };
-    Ok(state(saved.ok().or(draft).as_ref(), &said).into_response())
+    Ok(state(saved.ok().or(draft).as_ref(), &outcome).into_response())
 }
 
 #[derive(Deserialize)]

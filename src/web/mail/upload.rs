@@ -77,7 +77,7 @@ impl Upload {
 
 /// Reads a form of a message with at most `limit` octets.
 async fn read(spool: &ClientSpool, body: Body, limit: usize) -> Result<Bytes, Refusal> {
-    let most = limit.saturating_add(TEXTS);
+    let largest = limit.saturating_add(TEXTS);
     let too_large = || {
         let detail = format!("An email with its files has at most {limit} octets (limits.message_size).");
         Refusal::too_large(&detail, "Attach less, or send a link to the file.")
@@ -94,7 +94,7 @@ async fn read(spool: &ClientSpool, body: Body, limit: usize) -> Result<Bytes, Re
             Err(_) if Instant::now() >= last || progress.is_too_slow(Instant::now()) => return Err(broken()),
             Err(_) => continue,
         };
-        if piece.len() > most.saturating_sub(incoming.len()) {
+        if piece.len() > largest.saturating_sub(incoming.len()) {
             return Err(too_large());
         }
         progress.received(piece.len());
