@@ -63,7 +63,7 @@ pub(super) fn refused(refusal: Option<&Refusal>) -> Markup {
 /// A status as a word with a colour.
 pub(super) fn status(word: &str) -> Markup {
     let kind = match word {
-        "verified" | "valid" | "delivered" | "enabled" | "active" | "ok" => "good",
+        "verified" | "valid" | "delivered" | "sent" | "enabled" | "active" | "ok" => "good",
         "pending" | "deferred" | "on_hold" | "failing" | "inactive" | "queued" | "not_checked" | "unknown"
         | "degraded" | "waiting" | "held" => "warn",
         "failed" | "missing" | "mismatch" | "bounced" | "disabled" | "revoked" => "bad",

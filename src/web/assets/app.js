@@ -28,8 +28,13 @@
         }
         const text = button.dataset.text || (button.dataset.text = button.textContent);
         button.textContent = "Copied";
-        said().textContent = "Copied";
-        setTimeout(() => { button.textContent = text; said().textContent = ""; }, 1500);
+        // What was copied before, or has been said since, is not taken away.
+        const words = (button.getAttribute("aria-label") || "").replace(/^Copy/, "Copied");
+        said().textContent = words;
+        setTimeout(() => {
+            button.textContent = text;
+            if (said().textContent === words) said().textContent = "";
+        }, 1500);
     });
 
     // Times.

@@ -177,8 +177,8 @@ async fn ask(session: Session, Path(id): Path<String>) -> Result<Markup, Refusal
 }
 
 fn confirmation(session: &Session, domain: &Domain, given: &str, refusal: Option<&Refusal>) -> Markup {
-    let label = format!("Type {} to delete it", domain.domain);
-    let field = Field { value: given, is_required: true, ..Field::new("confirm", &label) };
+    let hint = format!("Type {} to confirm.", domain.domain);
+    let field = Field { value: given, hint: &hint, is_required: true, ..Field::new("confirm", "Name of the domain") };
     let (sending, held) = match domain.on_unverified.as_str() {
         "hold" => ("Mail that programs send from its addresses is refused.", "Mail that is held for it bounces."),
         "reject" => (
@@ -220,7 +220,7 @@ async fn delete(Path(id): Path<String>, form: Form) -> Result<Response, Refusal>
     let domain = read(&form.session, &id).await?;
     let given = form.fields.text("confirm");
     if !given.trim_end_matches('.').eq_ignore_ascii_case(&domain.domain) {
-        let refusal = Refusal::of_field("confirm", &format!("is not the name of the domain: type {}", domain.domain));
+        let refusal = Refusal::of_field("confirm", &format!("is {}, not what was typed", domain.domain));
         let page = confirmation(&form.session, &domain, given, Some(&refusal));
         return Ok((refusal.status(), page).into_response());
     }

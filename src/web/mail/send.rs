@@ -90,6 +90,11 @@ pub(super) async fn save(
 /// Saves all but the files. A field that is not finished yet, such as half an address, is saved later.
 async fn saved_meanwhile(inbox: &str, upload: &Upload) -> Result<Response, Refusal> {
     let (session, draft) = (&upload.session, Written::of(&upload.fields).draft);
+    let written = ["to", "cc", "bcc", "subject", "text_body", "html_body"];
+    if draft.is_none() && written.iter().all(|name| upload.fields.text(name).is_empty()) {
+        // Only another sender was chosen.
+        return Ok(state(None, "").into_response());
+    }
     let mut email = email(&upload.fields);
     let mut saved = write(session, inbox, draft.as_ref(), email.clone()).await;
     let mut left_out = String::new();
