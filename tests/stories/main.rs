@@ -13,6 +13,7 @@
 mod access_lists;
 mod agents;
 mod autoconfiguration;
+mod browser;
 mod cancelled_clients;
 mod clients;
 mod clock_jump;

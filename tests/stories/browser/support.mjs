@@ -1,0 +1,180 @@
+// A browser, the REST API, and what every page has to be. Each script beside this one is run with the ready file of a sandbox.
+import { chromium } from "playwright-core";
+import assert from "node:assert/strict";
+import { readFileSync, mkdirSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+
+export const ready = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const screenshots = process.argv[3];
+/// Bounds a wait, so that a failure ends.
+const PATIENCE = 30_000;
+
+/** The world outside: every name below `test` leads to a server that keeps what it is asked, and answers what `pages` has. */
+export const world = { asked: [], pages: new Map() };
+
+function serveWorld() {
+    const server = createServer((request, response) => {
+        const url = `http://${request.headers.host}${request.url}`;
+        world.asked.push({ url, headers: request.headers });
+        const [type, body] = world.pages.get(url) ?? ["text/plain", ""];
+        response.writeHead(200, { "content-type": type, "access-control-allow-origin": "*" }).end(body);
+    });
+    // TLS, which it does not speak.
+    server.on("clientError", (_, socket) => {
+        world.asked.push({ url: "https:", headers: {} });
+        socket.destroy();
+    });
+    return new Promise((resolve) => server.listen(0, "127.0.0.1", () => resolve(server)));
+}
+
+/** Runs `story` with Debian's Chromium. */
+export async function withBrowser(story) {
+    const server = await serveWorld();
+    const browser = await chromium.launch({
+        executablePath: "/usr/bin/chromium",
+        // Root needs the first.
+        args: ["--no-sandbox", "--disable-dev-shm-usage", `--host-resolver-rules=MAP *.test 127.0.0.1:${server.address().port}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1`],
+    });
+    try {
+        await story(browser);
+    } finally {
+        await browser.close();
+        server.closeAllConnections();
+        server.close();
+    }
+    console.log("done");
+}
+
+/** A page in a context of its own. What it writes to the console and its dialogs are kept in `watched`. */
+export async function openPage(browser, options = {}) {
+    const context = await browser.newContext({ baseURL: ready.http, viewport: { width: 1280, height: 900 }, ...options });
+    context.setDefaultTimeout(PATIENCE);
+    const page = await context.newPage();
+    const watched = { console: [], dialogs: [] };
+    page.on("console", (message) => {
+        // The browser itself notes the status of a form that is shown again with what is wrong.
+        if (/responded with a status of 422/.test(message.text())) return;
+        if (["error", "warning"].includes(message.type())) watched.console.push(`${page.url()}: ${message.text()}`);
+    });
+    page.on("pageerror", (error) => watched.console.push(`${page.url()}: ${error.message}`));
+    page.on("dialog", (dialog) => {
+        watched.dialogs.push(dialog.message());
+        dialog.dismiss();
+    });
+    return { context, page, watched };
+}
+
+/** Signs in with an API token. */
+export async function signIn(page, token) {
+    await page.goto("/sign-in");
+    await page.getByText("Sign in with an API token").click();
+    await page.getByLabel("API token", { exact: true }).fill(token);
+    await page.getByRole("button", { name: "Sign in with the token" }).click();
+    await page.getByRole("button", { name: "Sign out" }).waitFor();
+}
+
+export async function signInByPassword(page) {
+    await page.goto("/sign-in");
+    await page.getByLabel("Email").fill(ready.user);
+    await page.getByLabel("Password").fill(ready.password);
+    await page.getByRole("button", { name: "Sign in", exact: true }).click();
+    await page.getByRole("button", { name: "Sign out" }).waitFor();
+}
+
+/** A request of the REST API. Its JSON, if the status is as expected. */
+export async function rest(method, path, body, { token = ready.token, status } = {}) {
+    const response = await fetch(ready.http + path, {
+        method,
+        headers: { authorization: `Bearer ${token}`, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+        body: body === undefined ? undefined : JSON.stringify(body),
+    });
+    const text = await response.text();
+    const isRight = status === undefined ? response.ok : response.status === status;
+    assert.ok(isRight, `${method} ${path}: ${response.status} ${text}`);
+    return text === "" ? null : JSON.parse(text);
+}
+
+/** Waits until `look` finds something; what it found. */
+export async function until(what, look) {
+    const end = Date.now() + PATIENCE;
+    for (;;) {
+        const found = await look();
+        if (found) return found;
+        assert.ok(Date.now() < end, `timed out waiting for ${what}`);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+}
+
+/** The mail that has left, with this subject, and its octets. */
+export function outside(subject) {
+    return until(`mail outside: ${subject}`, async () => {
+        const all = await rest("GET", "/sandbox/mail");
+        const found = all.data.find((mail) => mail.subject === subject);
+        if (!found) return null;
+        const raw = await (await fetch(`${ready.http}/sandbox/mail/${found.id}/raw`)).text();
+        return { ...(await rest("GET", `/sandbox/mail/${found.id}`)), raw };
+    });
+}
+
+/** Mail from the outside world. */
+export async function inbound(raw, to = ready.inbox, from = "ann@outside.test") {
+    const answer = await rest("POST", "/sandbox/inbound", { mail_from: from, rcpt_to: to, raw });
+    assert.equal(answer.code, 250, JSON.stringify(answer));
+}
+
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+/** Widths, and the scheme in which axe-core looks at each: sizes are of the width alone, and colours of the scheme. */
+const WIDTHS = [["desktop", 1280, "light"], ["tablet", 768, "dark"], ["phone", 360, "light"]];
+
+/** What is wrong with the page that is shown, at three widths in light and in dark: what is beyond the screen or cut off, and what axe-core finds. */
+export async function inspect(page, name) {
+    const wrong = [];
+    for (const colorScheme of ["light", "dark"]) {
+        await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+        for (const [width, pixels, scheme] of WIDTHS) {
+            await page.setViewportSize({ width: pixels, height: 900 });
+            const at = `${name} (${page.url()}) at ${pixels} px, ${colorScheme}`;
+            const scrolls = await page.evaluate(() => {
+                const width = document.documentElement.clientWidth;
+                const beyond = [...document.body.querySelectorAll("*")].filter((one) => one.getBoundingClientRect().right > width + 1);
+                return document.documentElement.scrollWidth > width ? beyond.slice(0, 5).map((one) => one.outerHTML.slice(0, 200)) : null;
+            });
+            if (scrolls) wrong.push(`${at} scrolls sideways: ${scrolls.join("\n")}`);
+            // Nothing is cut off at the side of a box, but for lines that end with an ellipsis.
+            const cut = await page.evaluate(() => [...document.querySelectorAll("main *")].filter((one) => {
+                const { overflowX, textOverflow, display } = getComputedStyle(one);
+                const isBox = ["hidden", "clip"].includes(overflowX) && display !== "inline" && one.clientWidth > 1;
+                return isBox && textOverflow !== "ellipsis" && !one.matches(".what, input") && one.scrollWidth > one.clientWidth + 1;
+            }).slice(0, 5).map((one) => one.outerHTML.slice(0, 200)));
+            if (cut.length) wrong.push(`${at} is cut off: ${cut.join("\n")}`);
+            if (screenshots) {
+                mkdirSync(screenshots, { recursive: true });
+                await page.screenshot({ path: `${screenshots}/${name}-${width}-${colorScheme}.jpeg`, type: "jpeg", fullPage: true });
+            }
+            if (scheme !== colorScheme) continue;
+            if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(axe);
+            const { passes, violations } = await page.evaluate((values) => axe.run(document, { runOnly: values }), TAGS);
+            assert.ok(passes.length > 5, `${at}: axe-core has looked at little: ${passes.map(({ id }) => id)}`);
+            for (const one of violations) {
+                const nodes = one.nodes.slice(0, 5).map((node) => `${node.target} ${node.any[0]?.message ?? node.failureSummary}`);
+                wrong.push(`${at}: ${one.id}: ${one.help}\n  ${nodes.join("\n  ")}`);
+            }
+        }
+    }
+    await page.emulateMedia({ colorScheme: "light", reducedMotion: null });
+    await page.setViewportSize({ width: 1280, height: 900 });
+    return wrong;
+}
+
+/** A form as a page of this session would send it, with these fields, by a program that is no browser. */
+export async function post(context, path, fields, headers = {}) {
+    const response = await context.request.post(ready.http + path, { form: fields, maxRedirects: 0, headers: { "sec-fetch-site": "same-origin", ...headers } });
+    return { status: response.status(), text: await response.text(), location: response.headers().location };
+}
+
+/** The CSRF token of the session whose page this is. */
+export const csrfOf = (page) => page.locator("input[name=csrf]").first().getAttribute("value");
+
+export { assert };
