@@ -8,7 +8,7 @@ import { createRequire } from "node:module";
 export const ready = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const screenshots = process.argv[3];
 /// Bounds a wait, so that a failure ends.
-const PATIENCE = 30_000;
+const PATIENCE = 120_000;
 
 /** The world outside: every name below `test` leads to a server that keeps what it is asked, and answers what `pages` has. */
 export const world = { asked: [], pages: new Map() };
