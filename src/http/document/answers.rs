@@ -60,7 +60,7 @@ fn require(schema: &mut RefOr<Schema>) {
     }
 }
 
-fn is_nullable(schema: &RefOr<Schema>) -> bool {
+pub(super) fn is_nullable(schema: &RefOr<Schema>) -> bool {
     let is_null = |of: &SchemaType| match of {
         SchemaType::Type(of) => *of == Type::Null,
         SchemaType::Array(all) => all.contains(&Type::Null),

@@ -166,7 +166,13 @@ fn complete(method: &Method, path: &str, operation: &mut Operation) {
         operation.security = Some(vec![SecurityRequirement::new(TOKEN, needed(method, path).words())]);
     }
     if let Some(RefOr::T(body)) = &mut operation.request_body {
-        body.required.get_or_insert(Required::True);
+        let mut schemas = body.content.values().filter_map(|content| match content {
+            RefOr::T(content) => content.schema.as_ref(),
+            RefOr::Ref(_) => None,
+        });
+        // `Option<T>`: a request without a body is the same as one without fields.
+        let is_optional = schemas.any(answers::is_nullable);
+        body.required = Some(if is_optional { Required::False } else { Required::True });
         for content in body.content.values_mut() {
             if let RefOr::T(content) = content {
                 content.schema = content.schema.take().map(wrapped);
