@@ -9,22 +9,29 @@ await withBrowser(async (browser) => {
     page.on("response", (response) => responses.push(response));
     await page.goto("/", { waitUntil: "networkidle" });
     assert.equal(new URL(page.url()).pathname, "/sign-in");
-    const sizes = await Promise.all(responses.map(async (response) => {
-        const { responseHeadersSize, responseBodySize } = await response.request().sizes();
-        return [new URL(response.url()).pathname, responseHeadersSize + responseBodySize];
-    }));
+    const sizes = await Promise.all(
+        responses.map(async (response) => {
+            const { responseHeadersSize, responseBodySize } = await response.request().sizes();
+            return [new URL(response.url()).pathname, responseHeadersSize + responseBodySize];
+        }),
+    );
     const sum = sizes.reduce((sum, [, octets]) => sum + octets, 0);
     assert.ok(sizes.length >= 5, `only ${sizes}`);
     assert.ok(sum < MOST, `${sum} octets: ${sizes.join("; ")}`);
     assert.deepEqual([watched, world.asked], [{ console: [], dialogs: [] }, []]);
     // What is loaded once is not loaded again.
     await page.goto("/sign-in?again=1", { waitUntil: "networkidle" });
-    const loaded = await page.evaluate(() => performance.getEntriesByType("resource").map(({ name, transferSize }) => [name, transferSize]));
+    const loaded = await page.evaluate(() =>
+        performance.getEntriesByType("resource").map(({ name, transferSize }) => [name, transferSize]),
+    );
     assert.ok(loaded.length >= 4 && loaded.every(([, octets]) => octets === 0), loaded.join("; "));
     await context.close();
 
     const bare = await openPage(browser);
-    await bare.context.route((url) => url.pathname.startsWith("/assets/"), (route) => route.abort());
+    await bare.context.route(
+        (url) => url.pathname.startsWith("/assets/"),
+        (route) => route.abort(),
+    );
     await bare.page.goto("/sign-in");
     await bare.page.getByRole("heading", { name: "Sign in", level: 1 }).waitFor();
     await bare.page.getByText("Sign in with an API token").click();

@@ -1,5 +1,18 @@
 // Who may send a form, and how a session ends.
-import { assert, csrfOf, inbound, openPage, post, ready, rest, signIn, signInByPassword, until, withBrowser, world } from "./support.mjs";
+import {
+    assert,
+    csrfOf,
+    inbound,
+    openPage,
+    post,
+    ready,
+    rest,
+    signIn,
+    signInByPassword,
+    until,
+    withBrowser,
+    world,
+} from "./support.mjs";
 
 /** What forms could change. */
 async function state() {
@@ -44,7 +57,10 @@ async function foreignForms(browser) {
         [`${mail}/${email.id}/answer`, { kind: "reply" }],
         ["/account/tokens", { name: "forged", permission: "messages:read" }],
         [`/account/tokens/${token.id}/revoke`, {}],
-        ["/account/password", { current_password: ready.password, password: "forged-forged", password_confirmation: "forged-forged" }],
+        [
+            "/account/password",
+            { current_password: ready.password, password: "forged-forged", password_confirmation: "forged-forged" },
+        ],
         ["/sandbox/internet/records", { name: "forged.test", type: "TXT", values: "forged" }],
         ["/sign-out", {}],
         ["/sign-out/everywhere", {}],
@@ -81,9 +97,15 @@ async function foreignForms(browser) {
 
     // A page of another site that sends a form as soon as it is opened.
     const between = await state();
-    world.pages.set("http://evil.test/form", ["text/html", `<form method="post" action="${ready.http}/domains">
-        <input name="domain" value="forged.test"><input name="csrf" value="${csrf}"></form><script>document.forms[0].submit()</script>`]);
-    const refused = mine.page.waitForResponse((response) => response.url() === `${ready.http}/domains` && response.request().method() === "POST");
+    world.pages.set("http://evil.test/form", [
+        "text/html",
+        `<form method="post" action="${ready.http}/domains">
+        <input name="domain" value="forged.test"><input name="csrf" value="${csrf}"></form>
+        <script>document.forms[0].submit()</script>`,
+    ]);
+    const refused = mine.page.waitForResponse(
+        (response) => response.url() === `${ready.http}/domains` && response.request().method() === "POST",
+    );
     await mine.page.goto("http://evil.test/form").catch(() => null);
     const response = await refused;
     assert.ok([303, 403].includes(response.status()), String(response.status()));

@@ -34,7 +34,11 @@ export async function withBrowser(story) {
     const browser = await chromium.launch({
         executablePath: "/usr/bin/chromium",
         // Root needs the first.
-        args: ["--no-sandbox", "--disable-dev-shm-usage", `--host-resolver-rules=MAP *.test 127.0.0.1:${server.address().port}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1`],
+        args: [
+            "--no-sandbox",
+            "--disable-dev-shm-usage",
+            `--host-resolver-rules=MAP *.test 127.0.0.1:${server.address().port}, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1`,
+        ],
     });
     try {
         await story(browser);
@@ -125,42 +129,48 @@ export async function inbound(raw, to = ready.inbox, from = "ann@outside.test") 
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
-/** Widths, and the scheme in which axe-core looks at each: sizes are of the width alone, and colours of the scheme. */
-const WIDTHS = [["desktop", 1280, "light"], ["tablet", 768, "dark"], ["phone", 360, "light"]];
+const WIDTHS = { desktop: 1280, tablet: 768, phone: 360 };
+/** What a page is looked at in. Sizes are of the width alone, and colours of the scheme: each is here once, and at night all. */
+const VIEWS =
+    process.env.NIGHTLY === undefined
+        ? [
+              ["desktop", "light"],
+              ["tablet", "dark"],
+              ["phone", "light"],
+          ]
+        : ["light", "dark"].flatMap((scheme) => Object.keys(WIDTHS).map((width) => [width, scheme]));
 
-/** What is wrong with the page that is shown, at three widths in light and in dark: what is beyond the screen or cut off, and what axe-core finds. */
+/** What is beyond the screen, or cut off at the side of a box, but for lines that end with an ellipsis. */
+function overflow() {
+    const width = document.documentElement.clientWidth;
+    const isBeyond = (one) => one.getBoundingClientRect().right > width + 1;
+    const isCut = (one) => {
+        const { overflowX, textOverflow, display } = getComputedStyle(one);
+        const isBox = ["hidden", "clip"].includes(overflowX) && display !== "inline" && one.clientWidth > 1;
+        return isBox && textOverflow !== "ellipsis" && !one.matches(".what, input") && one.scrollWidth > one.clientWidth + 1;
+    };
+    const scrolls = document.documentElement.scrollWidth > width;
+    const found = [...document.querySelectorAll("body *")].filter((one) => isCut(one) || (scrolls && isBeyond(one)));
+    return { scrolls, found: found.slice(0, 5).map((one) => one.outerHTML.slice(0, 200)) };
+}
+
+/** What is wrong with the page that is shown, in each view: what is beyond the screen or cut off, and what axe-core finds. */
 export async function inspect(page, name) {
     const wrong = [];
-    for (const colorScheme of ["light", "dark"]) {
+    for (const [width, colorScheme] of VIEWS) {
         await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
-        for (const [width, pixels, scheme] of WIDTHS) {
-            await page.setViewportSize({ width: pixels, height: 900 });
-            const at = `${name} (${page.url()}) at ${pixels} px, ${colorScheme}`;
-            const scrolls = await page.evaluate(() => {
-                const width = document.documentElement.clientWidth;
-                const beyond = [...document.body.querySelectorAll("*")].filter((one) => one.getBoundingClientRect().right > width + 1);
-                return document.documentElement.scrollWidth > width ? beyond.slice(0, 5).map((one) => one.outerHTML.slice(0, 200)) : null;
-            });
-            if (scrolls) wrong.push(`${at} scrolls sideways: ${scrolls.join("\n")}`);
-            // Nothing is cut off at the side of a box, but for lines that end with an ellipsis.
-            const cut = await page.evaluate(() => [...document.querySelectorAll("main *")].filter((one) => {
-                const { overflowX, textOverflow, display } = getComputedStyle(one);
-                const isBox = ["hidden", "clip"].includes(overflowX) && display !== "inline" && one.clientWidth > 1;
-                return isBox && textOverflow !== "ellipsis" && !one.matches(".what, input") && one.scrollWidth > one.clientWidth + 1;
-            }).slice(0, 5).map((one) => one.outerHTML.slice(0, 200)));
-            if (cut.length) wrong.push(`${at} is cut off: ${cut.join("\n")}`);
-            if (screenshots) {
-                mkdirSync(screenshots, { recursive: true });
-                await page.screenshot({ path: `${screenshots}/${name}-${width}-${colorScheme}.jpeg`, type: "jpeg", fullPage: true });
-            }
-            if (scheme !== colorScheme) continue;
-            if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(axe);
-            const { passes, violations } = await page.evaluate((values) => axe.run(document, { runOnly: values }), TAGS);
-            assert.ok(passes.length > 5, `${at}: axe-core has looked at little: ${passes.map(({ id }) => id)}`);
-            for (const one of violations) {
-                const nodes = one.nodes.slice(0, 5).map((node) => `${node.target} ${node.any[0]?.message ?? node.failureSummary}`);
-                wrong.push(`${at}: ${one.id}: ${one.help}\n  ${nodes.join("\n  ")}`);
-            }
+        await page.setViewportSize({ width: WIDTHS[width], height: 900 });
+        const at = `${name} (${page.url()}) at ${WIDTHS[width]} px, ${colorScheme}`;
+        const { scrolls, found } = await page.evaluate(overflow);
+        if (scrolls || found.length) wrong.push(`${at} ${scrolls ? "scrolls sideways" : "is cut off"}: ${found.join("\n")}`);
+        mkdirSync(screenshots, { recursive: true });
+        await page.screenshot({ path: `${screenshots}/${name}-${width}-${colorScheme}.jpeg`, type: "jpeg", fullPage: true });
+        if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(axe);
+        const { passes, violations } = await page.evaluate((values) => axe.run(document, { runOnly: values }), TAGS);
+        assert.ok(passes.length > 5, `${at}: axe-core has looked at little: ${passes.map(({ id }) => id)}`);
+        for (const one of violations) {
+            const nodes = one.nodes.slice(0, 5).map((node) => `${node.target} ${node.any[0]?.message ?? node.failureSummary}`);
+            wrong.push(`${at}: ${one.id}: ${one.help}\n  ${nodes.join("\n  ")}`);
         }
     }
     await page.emulateMedia({ colorScheme: "light", reducedMotion: null });
@@ -170,7 +180,11 @@ export async function inspect(page, name) {
 
 /** A form as a page of this session would send it, with these fields, by a program that is no browser. */
 export async function post(context, path, fields, headers = {}) {
-    const response = await context.request.post(ready.http + path, { form: fields, maxRedirects: 0, headers: { "sec-fetch-site": "same-origin", ...headers } });
+    const response = await context.request.post(ready.http + path, {
+        form: fields,
+        maxRedirects: 0,
+        headers: { "sec-fetch-site": "same-origin", ...headers },
+    });
     return { status: response.status(), text: await response.text(), location: response.headers().location };
 }
 

@@ -45,7 +45,9 @@ await withBrowser(async (browser) => {
     await page.getByLabel("To", { exact: true }).fill("ann@outside.test");
     await page.getByLabel("Subject").fill("Without scripts");
     await page.getByLabel("Text", { exact: true }).fill("Hello Ann,\nplainly.");
-    await page.getByLabel("Attach files").setInputFiles({ name: "a.txt", mimeType: "text/plain", buffer: Buffer.from("attached") });
+    await page
+        .getByLabel("Attach files")
+        .setInputFiles({ name: "a.txt", mimeType: "text/plain", buffer: Buffer.from("attached") });
     await page.getByText(`It leaves as plain@${DOMAIN}.`).waitFor();
     await press("Send");
     await heading("Without scripts").waitFor();
@@ -83,10 +85,16 @@ await withBrowser(async (browser) => {
     await page.getByLabel("Search this inbox").fill("plainly");
     await press("Search");
     await heading(/^Search/).waitFor();
-    await page.getByRole("link", { name: /Re: Without scripts/ }).first().click();
+    await page
+        .getByRole("link", { name: /Re: Without scripts/ })
+        .first()
+        .click();
     await press("Delete");
     await says("Moved to Trash.");
-    await page.getByRole("navigation", { name: "Mailboxes" }).getByRole("link", { name: /^Trash/ }).click();
+    await page
+        .getByRole("navigation", { name: "Mailboxes" })
+        .getByRole("link", { name: /^Trash/ })
+        .click();
     await page.getByRole("checkbox", { name: "Select Re: Without scripts" }).check();
     await press("Delete for good");
     await says("Deleted.");

@@ -1,5 +1,5 @@
-// The documented work of an owner, by clicks and keys: a domain is created, published, verified; mail is sent before and after, received,
-// answered, deleted; then the domain is. The pages on the way are inspected.
+// The documented work of an owner, by clicks and keys: a domain is created, published, verified; mail is sent before and after,
+// received, answered, deleted; then the domain is. The pages on the way are inspected.
 import { assert, inbound, inspect, openPage, outside, ready, rest, until, withBrowser, world } from "./support.mjs";
 
 const DOMAIN = "acme.test";
@@ -86,7 +86,9 @@ await withBrowser(async (browser) => {
 
     // The records are published, and the domain turns green on a page that is not loaded again.
     await page.goto(ofDomain);
-    await page.evaluate(() => { globalThis.sameDocument = true; });
+    await page.evaluate(() => {
+        globalThis.sameDocument = true;
+    });
     const internet = await context.newPage();
     await internet.goto("/sandbox/internet");
     await internet.getByRole("button", { name: "Publish all records" }).click();
@@ -102,21 +104,30 @@ await withBrowser(async (browser) => {
     await press("Check now");
     await badge.getByText("verified").waitFor();
     await page.locator("#verdict .badge").getByText("verified").waitFor();
-    await until("every record to be valid", async () => (await page.locator(".record").count()) === (await page.locator(".record[data-status=valid]").count()));
+    await until(
+        "every record to be valid",
+        async () => (await page.locator(".record").count()) === (await page.locator(".record[data-status=valid]").count()),
+    );
     assert.ok(await page.evaluate(() => globalThis.sameDocument), "the page was not loaded again");
     await look("domain-verified");
     await writing.bringToFront();
     await writing.getByLabel("From").selectOption(ready.inbox);
     await writing.locator("#identity").getByText(`It leaves as ${ready.inbox}.`).waitFor();
     await writing.getByLabel("From").selectOption(at(DOMAIN));
-    await writing.locator("#identity").getByText(`It leaves as ${at(DOMAIN)}.`).waitFor();
+    await writing
+        .locator("#identity")
+        .getByText(`It leaves as ${at(DOMAIN)}.`)
+        .waitFor();
     await writing.close();
 
     // Then mail leaves under the domain.
     await page.bringToFront();
     await page.goto(`${list}/compose`);
     await page.getByLabel("From").selectOption(at(DOMAIN));
-    await page.locator("#identity").getByText(`It leaves as ${at(DOMAIN)}.`).waitFor();
+    await page
+        .locator("#identity")
+        .getByText(`It leaves as ${at(DOMAIN)}.`)
+        .waitFor();
     await page.getByLabel("To", { exact: true }).fill(FRIEND);
     await page.getByLabel("Subject").fill("After");
     await page.getByLabel("Text", { exact: true }).fill("Hello again.");
@@ -130,15 +141,25 @@ await withBrowser(async (browser) => {
 
     // A reply from outside appears in the list by itself.
     await page.goto(list);
-    await page.evaluate(() => { globalThis.sameDocument = true; });
+    await page.evaluate(() => {
+        globalThis.sameDocument = true;
+    });
     await page.getByText("No mail yet.").waitFor();
     const messageId = after.headers.find(({ name }) => name.toLowerCase() === "message-id").value;
-    await inbound(`From: Ann <${FRIEND}>\r\nTo: ${at(DOMAIN)}\r\nSubject: Re: After\r\nIn-Reply-To: ${messageId}\r\nReferences: ${messageId}\r\n`
-        + "Message-ID: <reply@outside.test>\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<h2>Good news</h2><p>It has <b>arrived</b>.</p>\r\n", at(DOMAIN), FRIEND);
+    await inbound(
+        `From: Ann <${FRIEND}>\r\nTo: ${at(DOMAIN)}\r\nSubject: Re: After\r\n` +
+            `In-Reply-To: ${messageId}\r\nReferences: ${messageId}\r\nMessage-ID: <reply@outside.test>\r\n` +
+            "Content-Type: text/html; charset=utf-8\r\n\r\n<h2>Good news</h2><p>It has <b>arrived</b>.</p>\r\n",
+        at(DOMAIN),
+        FRIEND,
+    );
     const row = page.locator(".emails .row");
     await row.getByRole("link", { name: /Re: After/ }).waitFor();
     assert.ok(await page.evaluate(() => globalThis.sameDocument), "the page was not loaded again");
-    await page.getByRole("navigation", { name: "Mailboxes" }).getByRole("link", { name: /Inbox\s*1/ }).waitFor();
+    await page
+        .getByRole("navigation", { name: "Mailboxes" })
+        .getByRole("link", { name: /Inbox\s*1/ })
+        .waitFor();
     await look("mail");
 
     // It is opened and answered by keys.
@@ -161,21 +182,30 @@ await withBrowser(async (browser) => {
     const reply = await outside("Re: After");
     assert.equal(reply.mail_from, at(DOMAIN));
     assert.match(reply.text_body, /^Good to hear\./);
-    assert.ok(reply.headers.some(({ name, value }) => name.toLowerCase() === "in-reply-to" && value.includes("reply@outside.test")), "it is an answer to the reply");
+    assert.ok(
+        reply.headers.some(({ name, value }) => name.toLowerCase() === "in-reply-to" && value.includes("reply@outside.test")),
+        "it is an answer to the reply",
+    );
 
     // The email is deleted, by keys; then for good.
     await page.goto(list);
     await page.keyboard.press("j");
     await page.keyboard.press("#");
     await says("Moved to Trash.");
-    await page.getByRole("navigation", { name: "Mailboxes" }).getByRole("link", { name: /^Trash/ }).click();
+    await page
+        .getByRole("navigation", { name: "Mailboxes" })
+        .getByRole("link", { name: /^Trash/ })
+        .click();
     await heading(/^Trash/);
     await page.getByRole("link", { name: /Re: After/ }).click();
     await page.frameLocator("iframe").getByText("Good news").waitFor();
     await page.getByRole("button", { name: "Delete for good" }).click();
     await says("Deleted.");
     const left = (await rest("GET", `/api/v1/emails?inbox=${ready.inbox_id}`)).data;
-    assert.deepEqual(left.filter((one) => !one.labels.includes("sent")), []);
+    assert.deepEqual(
+        left.filter((one) => !one.labels.includes("sent")),
+        [],
+    );
 
     // The domain is deleted once its name is typed.
     await go("Domains");
