@@ -127,7 +127,7 @@ impl DomainStream {
                         self.next = Some(self.progress().await?);
                         return event("custom_domain", &json!({"id": self.id}));
                     }
-                    Seen::CheckToken => self.check().await?,
+                    Seen::CheckToken => self.context.streams.check(&self.token).await?,
                 },
                 () = sleep_until(self.beat_at.min(self.ends_at)) => {
                     let now = Instant::now();
@@ -135,7 +135,7 @@ impl DomainStream {
                         return None;
                     }
                     if now >= self.check_at {
-                        self.check().await?;
+                        self.context.streams.check(&self.token).await?;
                         self.check_at = now + CHECK_EVERY;
                     }
                     self.beat_at = now + HEARTBEAT;
@@ -157,17 +157,6 @@ impl DomainStream {
             |error| tracing::error!(listener = "http", %error, "a stream of a domain ends: cannot read it"),
         )
         .ok()?
-    }
-
-    /// `None` where the token is no longer valid, or that cannot be known.
-    async fn check(&self) -> Option<()> {
-        match self.context.streams.may_go_on(&self.token).await {
-            Ok(may) => may.then_some(()),
-            Err(error) => {
-                tracing::error!(listener = "http", %error, "a stream of a domain ends: cannot check its token");
-                None
-            }
-        }
     }
 }
 

@@ -78,6 +78,17 @@ impl Streams {
     pub(super) async fn may_go_on(&self, token: &TokenId) -> Result<bool, StoreError> {
         self.0.authenticator.is_live(token).await
     }
+
+    /// `None` where a stream has to end: its token is no longer valid, or that cannot be known.
+    pub(super) async fn check(&self, token: &TokenId) -> Option<()> {
+        match self.may_go_on(token).await {
+            Ok(may) => may.then_some(()),
+            Err(error) => {
+                tracing::error!(listener = "http", %error, "a stream ends: cannot check its token");
+                None
+            }
+        }
+    }
 }
 
 /// A page of events.

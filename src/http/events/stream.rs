@@ -202,7 +202,7 @@ impl EventStream {
                             return Some(Bytes::from_static(GAP));
                         }
                     }
-                    Ok(Followed::CheckToken) => self.check().await?,
+                    Ok(Followed::CheckToken) => self.streams.check(&self.token).await?,
                     Err(error) => {
                         tracing::error!(listener = "http", %error, "a stream of events ends: cannot read the log");
                         return None;
@@ -214,24 +214,13 @@ impl EventStream {
                         return None;
                     }
                     if now >= self.check_at {
-                        self.check().await?;
+                        self.streams.check(&self.token).await?;
                         self.follower.look();
                         self.check_at = now + CHECK_EVERY;
                     }
                     self.beat_at = now + HEARTBEAT;
                     return Some(heartbeat(self.follower.cursor()));
                 }
-            }
-        }
-    }
-
-    /// `None` where the token is no longer valid, or that cannot be known.
-    async fn check(&self) -> Option<()> {
-        match self.streams.may_go_on(&self.token).await {
-            Ok(may) => may.then_some(()),
-            Err(error) => {
-                tracing::error!(listener = "http", %error, "a stream of events ends: cannot check its token");
-                None
             }
         }
     }
