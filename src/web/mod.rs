@@ -42,12 +42,15 @@ use crate::auth::login::Authenticator;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dkim::Secrets;
+use crate::message::decode::unescape;
 use crate::resources::spool::Spool;
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::Redirect;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use layout::Section;
+use refusal::Refusal;
 use session::Session;
 use std::sync::Arc;
 
@@ -90,8 +93,19 @@ fn router(context: WebContext) -> Router {
         .merge(queue::routes())
         .merge(operator::routes())
         .merge(docs::routes())
+        .layer(from_fn(without_controls))
         .layer(from_fn_with_state(context.clone(), error_page::shown))
         .layer(from_fn(headers::compressed))
         .layer(from_fn(headers::secure))
         .with_state(context)
+}
+
+/// Refuses a path with control characters: no id has them, and what a redirect has in `Location` is taken from the path.
+async fn without_controls(request: Request, next: Next) -> Response {
+    let mut path = Vec::new();
+    unescape(request.uri().path().as_bytes(), b'%', &mut path);
+    if path.iter().any(u8::is_ascii_control) {
+        return Refusal::not_found().into_response();
+    }
+    next.run(request).await
 }
