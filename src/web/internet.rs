@@ -1,4 +1,4 @@
-//! The sandbox's internet: its DNS, its faults, the mail that has left, mail from outside, and the clock. Each is a verb of the sandbox.
+//! The sandbox's simulated internet: DNS records and faults, outgoing and incoming mail, the clock. Each form is a verb of the sandbox.
 
 use super::WebContext;
 use super::api::{Api, to, to_sandbox};
@@ -112,22 +112,22 @@ async fn shown(session: &Session, refusal: Option<&Refusal>) -> Result<Markup, R
     let recipient = inboxes.first().map_or("", |inbox| inbox.email_address.as_str());
     let body = html! {
         div .head { h1 { "Internet" } }
-        p .hint { "A play internet around this sandbox: nothing leaves this machine. Programs have the same as JSON under " code { "/sandbox" } "." }
+        p .hint { "The simulated internet of this sandbox: nothing leaves this machine. The same is available as JSON under " code { "/sandbox" } "." }
         (refused(refusal))
-        @for domain in &domains { (of_domain(session, domain)) }
+        @for domain in &domains { (domain_section(session, domain)) }
         @if of_account && domains.is_empty() {
             (empty("No domain yet.", &html! { p { a href="/domains" { "Add a domain" } ", then publish its records here." } }))
         }
-        (left(session, &mail))
-        (from_outside(session, recipient))
-        (dns(session, &records))
-        (broken(session, &faults))
-        (time_travel(session, &clock.now))
+        (sent_section(session, &mail))
+        (inbound_section(session, recipient))
+        (dns_section(session, &records))
+        (fault_section(session, &faults))
+        (clock_section(session, &clock.now))
     };
     Ok(page(session, Some(Section::Internet), "Internet", &body))
 }
 
-fn of_domain(session: &Session, domain: &Domain) -> Markup {
+fn domain_section(session: &Session, domain: &Domain) -> Markup {
     html! {
         section .stack aria-labelledby={"domain-" (domain.id)} {
             div .head {
@@ -140,13 +140,13 @@ fn of_domain(session: &Session, domain: &Domain) -> Markup {
             }
             div .table { table {
                 thead { tr { th scope="col" { "Type" } th scope="col" { "Name" } th scope="col" { "Last found" } th scope="col" { "Change" } } }
-                tbody { @for record in &domain.records { (of_record(session, record)) } }
+                tbody { @for record in &domain.records { (record_row(session, record)) } }
             } }
         }
     }
 }
 
-fn of_record(session: &Session, record: &Record) -> Markup {
+fn record_row(session: &Session, record: &Record) -> Markup {
     let right = match record.priority {
         Some(priority) => format!("{priority} {}", record.value),
         None => record.value.clone(),
@@ -169,7 +169,7 @@ fn of_record(session: &Session, record: &Record) -> Markup {
             td data-label="Last found" { (status(&record.status)) }
             td { div .actions {
                 (change("Publish", &right, "quiet"))
-                (change("Break", wrong(&record.kind), "danger"))
+                (change("Break", wrong_value(&record.kind), "danger"))
                 (change("Remove", "", "danger"))
             } }
         }
@@ -177,7 +177,7 @@ fn of_record(session: &Session, record: &Record) -> Markup {
 }
 
 /// A value that is well-formed, and wrong.
-fn wrong(kind: &str) -> &'static str {
+fn wrong_value(kind: &str) -> &'static str {
     match kind {
         "MX" => "10 mx.elsewhere.test.",
         "TXT" => "v=nonsense",
@@ -185,11 +185,11 @@ fn wrong(kind: &str) -> &'static str {
     }
 }
 
-fn left(session: &Session, mail: &[Received]) -> Markup {
+fn sent_section(session: &Session, mail: &[Received]) -> Markup {
     html! {
-        section .stack aria-labelledby="left" {
+        section .stack aria-labelledby="sent" {
             div .head {
-                h2 id="left" { "Mail that has left" }
+                h2 id="sent" { "Mail sent to the outside" }
                 @if !mail.is_empty() {
                     form method="post" action="/sandbox/internet/mail/clear" { (csrf(session)) button .quiet type="submit" { "Delete all" } }
                 }
@@ -212,13 +212,13 @@ fn left(session: &Session, mail: &[Received]) -> Markup {
     }
 }
 
-fn from_outside(session: &Session, recipient: &str) -> Markup {
+fn inbound_section(session: &Session, recipient: &str) -> Markup {
     let from = Field { value: "ann@example.org", is_required: true, ..Field::new("mail_from", "From") };
     let rcpt = Field { value: recipient, is_required: true, ..Field::new("rcpt_to", "To") };
     let subject = Field { value: "Hello", ..Field::new("subject", "Subject") };
     html! {
         section .stack aria-labelledby="inbound" {
-            h2 id="inbound" { "Send mail in from outside" }
+            h2 id="inbound" { "Receive mail from the outside" }
             form .card method="post" action="/sandbox/internet/inbound" {
                 (csrf(session))
                 div .inline { (from.show(None)) (rcpt.show(None)) (subject.show(None)) }
@@ -229,7 +229,7 @@ fn from_outside(session: &Session, recipient: &str) -> Markup {
     }
 }
 
-fn dns(session: &Session, records: &[RecordSet]) -> Markup {
+fn dns_section(session: &Session, records: &[RecordSet]) -> Markup {
     let name = Field { is_required: true, ..Field::new("name", "Name") };
     html! {
         section .stack aria-labelledby="dns" {
@@ -270,7 +270,7 @@ fn dns(session: &Session, records: &[RecordSet]) -> Markup {
     }
 }
 
-fn broken(session: &Session, faults: &[Fault]) -> Markup {
+fn fault_section(session: &Session, faults: &[Fault]) -> Markup {
     let hint = "The name and everything below it.";
     let name = Field { hint, is_required: true, ..Field::new("fault-name", "Name") };
     html! {
@@ -294,7 +294,7 @@ fn broken(session: &Session, faults: &[Fault]) -> Markup {
                             (csrf(session))
                             input type="hidden" name="fault-name" value=(one.name);
                             input type="hidden" name="fault" value="none";
-                            button .small .quiet type="submit" aria-label={"Mend " (one.name)} { "Mend" }
+                            button .small .quiet type="submit" aria-label={"Remove the fault of " (one.name)} { "Remove" }
                         } }
                     } } }
                 } }
@@ -303,13 +303,13 @@ fn broken(session: &Session, faults: &[Fault]) -> Markup {
     }
 }
 
-fn time_travel(session: &Session, now: &str) -> Markup {
+fn clock_section(session: &Session, now: &str) -> Markup {
     html! {
         section .stack aria-labelledby="clock" {
             h2 id="clock" { "Clock" }
             form .card method="post" action="/sandbox/internet/clock" {
                 (csrf(session))
-                p { "It is " (time(now)) ". Work that is due on the way is done in its order." }
+                p { "It is " (time(now)) ". Work that falls due meanwhile is done in order." }
                 div .actions { @for (seconds, word) in [(600, "10 minutes"), (3600, "1 hour"), (86_400, "1 day"), (259_200, "3 days")] {
                     button .quiet type="submit" name="seconds" value=(seconds) { "Advance by " (word) }
                 } }

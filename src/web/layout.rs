@@ -161,7 +161,7 @@ pub(super) fn csrf(session: &Session) -> Markup {
 
 /// What a redirect after a change says was done (`?done=…`). Texts are here alone, so that a link can say nothing else.
 const DONE: &[(&str, &str)] = &[
-    ("rotated", "Mail is signed with another key from now on."),
+    ("rotated", "Mail is now signed with another key."),
     ("created", "Created."),
     ("saved", "Saved."),
     ("deleted", "Deleted."),
@@ -172,7 +172,7 @@ const DONE: &[(&str, &str)] = &[
     ("held", "On hold: not attempted until it is released."),
     ("released", "Released."),
     ("redelivered", "Due again: the events are being sent."),
-    ("checking", "A check has begun. What it finds is shown here as it goes on."),
+    ("checking", "The check has begun. Its result is shown here."),
     ("changed", "Changed."),
     ("archived", "Moved to Archive."),
     ("moved", "Moved."),

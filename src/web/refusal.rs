@@ -51,7 +51,7 @@ impl Refusal {
     }
 
     pub(super) fn not_found() -> Self {
-        let detail = "Nothing at this address is visible to you.";
+        let detail = "There is no such page, or you may not see it.";
         Self::new(StatusCode::NOT_FOUND, "Not found", detail, "Check the address, or go back to the list.")
     }
 
@@ -76,7 +76,7 @@ impl Refusal {
 
     /// A request that did not come from a page of this session.
     pub(super) fn foreign() -> Self {
-        let detail = "The form is of an ended session, or was sent from another site.";
+        let detail = "The session of the form has ended, or the form was sent from another site.";
         Self::new(StatusCode::FORBIDDEN, "Not sent", detail, "Go back, reload the page, and send the form again.")
     }
 
@@ -112,14 +112,14 @@ impl Refusal {
             StatusCode::GONE,
             "Not sent",
             detail,
-            "Look into Sent first. What is below is kept, and can be sent as a new email.",
+            "Check Sent first. The text below is kept and can be sent as a new email.",
         )
     }
 
     /// A draft that was changed meanwhile.
     pub(super) fn changed_elsewhere() -> Self {
         let detail = "The draft was changed in another window or program, so nothing was saved or sent.";
-        Self::new(StatusCode::CONFLICT, "Not saved", detail, "Save or send again to replace it by what is below.")
+        Self::new(StatusCode::CONFLICT, "Not saved", detail, "Save or send again to replace it with the text below.")
     }
 
     /// Leads to the sign-in page.

@@ -74,7 +74,7 @@ async fn shown(session: &Session, refusal: Option<&Refusal>) -> Result<Markup, R
                         }
                     }
                 }
-                (ends(session, user.is_some()))
+                (sessions(session, user.is_some()))
             }
         }
     };
@@ -128,8 +128,8 @@ fn password(session: &Session, refusal: Option<&Refusal>) -> Markup {
             form .stack method="post" action="/account/password" {
                 (csrf(session))
                 (field("current_password", "Current password", "current-password", ""))
-                (field("password", "New password", "new-password", "8 characters at least."))
-                (field("password_confirmation", "New password again", "new-password", ""))
+                (field("password", "New password", "new-password", "At least 8 characters."))
+                (field("password_confirmation", "Confirm the new password", "new-password", ""))
                 (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
                 p .hint { "Your other sessions end." }
                 div .actions { button type="submit" { "Change password" } }
@@ -139,7 +139,7 @@ fn password(session: &Session, refusal: Option<&Refusal>) -> Markup {
 }
 
 /// Ending sessions.
-fn ends(session: &Session, is_user: bool) -> Markup {
+fn sessions(session: &Session, is_user: bool) -> Markup {
     html! {
         section .card .stack aria-labelledby="sessions" {
             h2 id="sessions" { "Sessions" }

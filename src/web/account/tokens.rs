@@ -192,7 +192,7 @@ fn new(
             fieldset {
                 legend { "What it may do" }
                 label .check { input type="radio" name="access" value="all" checked[!is_limited];
-                    span { @if own.is_all() { "Everything that its scope reaches" } @else { "All that your token may do" } } }
+                    span { @if own.is_all() { "Everything in its scope" } @else { "Everything your token may do" } } }
                 label .check { input type="radio" name="access" value="some" checked[is_limited]; span { "Only:" } }
                 div .choices { @for (word, text) in PERMISSIONS {
                     @if may(word) { (check("permission", word, text, of_client(word) || is_given("permission", word))) }
@@ -201,7 +201,7 @@ fn new(
             @if !inboxes.is_empty() {
                 fieldset {
                     legend { "Where" }
-                    p .hint { "With none chosen, in the whole account." }
+                    p .hint { "If none is chosen: the whole account." }
                     div .choices { @for inbox in inboxes {
                         (check("inbox", &inbox.id, &inbox.name,
                             (is_of_client && wanted.inbox.as_deref() == Some(inbox.id.as_str())) || is_given("inbox", &inbox.id)))

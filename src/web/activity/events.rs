@@ -1,4 +1,4 @@
-//! The newest events, and how the list renews itself.
+//! The newest events, and how the list is updated.
 
 use super::parts as tabs;
 use crate::clock::Timestamp;
@@ -90,11 +90,11 @@ pub(super) async fn list(session: Session, Query(wanted): Query<Wanted>) -> Resu
         }
         p .actions {
             @if is_live {
-                span { "The list renews itself." }
+                span { "The list updates automatically." }
                 a .button .quiet .small href={"/activity/events?paused=1&type=" (chosen)} { "Pause" }
             } @else {
                 span { "Paused." }
-                a .button .quiet .small href={"/activity/events?type=" (chosen)} { "Go on" }
+                a .button .quiet .small href={"/activity/events?type=" (chosen)} { "Resume" }
             }
         }
         div hx-ext=[is_live.then_some("sse")] sse-connect=[is_live.then_some("/activity/live")] {
@@ -102,7 +102,7 @@ pub(super) async fn list(session: Session, Query(wanted): Query<Wanted>) -> Resu
                 hx-trigger=[is_live.then_some("sse:changed throttle:2s")] hx-swap=[is_live.then_some("outerHTML")] {
                 @if has_more { p .hint { "More than " (EVENTS) " events within a minute: these are the oldest of them. The API lists all." } }
                 @if events.is_empty() {
-                    (empty("Nothing has happened in the last seven days.", &html! { p { "Mail that comes or leaves is listed here." } }))
+                    (empty("Nothing has happened in the last seven days.", &html! { p { "Mail received and sent is listed here." } }))
                 } @else { (table(&events)) }
             }
         }

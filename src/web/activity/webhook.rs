@@ -94,11 +94,11 @@ async fn shown(session: &Session, id: &str, wanted: &Wanted, notices: Notices<'_
                 (button(session, &action("test"), "quiet", "Send a test", None))
                 (button(session, &action(if webhook.active { "active?to=off" } else { "active?to=on" }), "quiet",
                     if webhook.active { "Deactivate" } else { "Activate" }, None))
-                (button(session, &action("rotate"), "quiet", "Make a new secret", None))
+                (button(session, &action("rotate"), "quiet", "Rotate the secret", None))
                 a .button .danger href=(action("delete")) { "Delete" }
             }
             @if let Some(until) = &webhook.previous_secret_expires_at {
-                p .hint { "The secret before the last one signs, too, until " (time(until)) "." }
+                p .hint { "The previous secret also signs until " (time(until)) "." }
             }
         }
         section .stack aria-labelledby="deliveries" {
@@ -248,10 +248,10 @@ pub(super) async fn ask(session: Session, Path(id): Path<String>) -> Result<Mark
         h1 { "Delete the webhook?" }
         div .card .stack {
             p .url { (webhook.url) }
-            p { "Nothing more is sent to it. What waits is not sent, and the record of deliveries is lost." }
+            p { "Nothing more is sent to it. Waiting deliveries are cancelled, and the record of deliveries is deleted." }
             div .actions {
                 (button(&session, &format!("/activity/webhooks/{id}/delete"), "danger", "Delete webhook", None))
-                a .button .quiet href={"/activity/webhooks/" (id)} { "Keep it" }
+                a .button .quiet href={"/activity/webhooks/" (id)} { "Cancel" }
             }
         }
     };

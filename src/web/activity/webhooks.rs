@@ -133,7 +133,7 @@ pub(super) fn body(fields: &Fields) -> Value {
 /// The page with a new secret.
 pub(super) fn secret(session: &Session, title: &str, made: &WithSecret) -> Markup {
     let next = html! {
-        p { "It signs each request: check " code { "webhook-signature" } " or " code { "X-Signature" } " with it before reading the body." }
+        p { "It signs each request: verify " code { "webhook-signature" } " or " code { "X-Signature" } " with it before reading the body." }
     };
     let back = format!("/activity/webhooks/{}", made.id);
     let what = (title, "the secret of the webhook");

@@ -65,7 +65,7 @@
         if (event.target.closest("form[data-sent]")) return event.preventDefault();
         if (!event.target.matches("[data-live]") || !document.querySelector(".pick input:checked")) return;
         event.preventDefault();
-        said().textContent = "New mail has come in. It is shown when nothing is selected.";
+        said().textContent = "New mail has arrived. It is shown when nothing is selected.";
     });
 
     // A form is sent once; files come by drop, too, and are not sent where they are too large together.

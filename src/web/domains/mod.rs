@@ -71,11 +71,11 @@ async fn shown(
             }
             (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
             @if let Some(id) = refusal.and_then(Refusal::existing_id) {
-                p { a href={"/domains/" (id)} { "Open the domain that is there" } }
+                p { a href={"/domains/" (id)} { "Open the existing domain" } }
             }
         }
         @if domains.rows.is_empty() {
-            (empty("No domain yet.", &html! { p { "Add the domain that your mail leaves under. The next page shows the DNS records to publish." } }))
+            (empty("No domain yet.", &html! { p { "Add the domain to send mail from. The next page shows the DNS records to publish." } }))
         } @else {
             div .table { table {
                 thead { tr { th scope="col" { "Domain" } th scope="col" { "Status" } th scope="col" { "Verdict" } th scope="col" { "Last check" } } }

@@ -40,7 +40,7 @@ pub(super) fn table(records: &[Record], provider: Option<&str>) -> Markup {
 
 fn row(record: &Record, provider: Option<&str>) -> Markup {
     let name = purpose(&record.purpose);
-    let what = format!("of the {name} {} record", record.record_type);
+    let what = format!("of the {name} {} record {}", record.record_type, record.name);
     let (host, value, priority) = match &record.entry {
         Some(entry) => (entry.host.as_str(), entry.value.as_str(), entry.priority),
         None => (record.name.as_str(), record.value.as_str(), record.priority),

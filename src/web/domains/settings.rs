@@ -112,7 +112,7 @@ async fn form(
                 input type="checkbox" name="is_default" id="is_default" value="1" checked[chosen.is_default] aria-describedby="is_default-hint";
                 div {
                     label for="is_default" { "Default domain" }
-                    p .hint id="is_default-hint" { "Mail of senders that are logged in at the platform's domain leaves under it." }
+                    p .hint id="is_default-hint" { "Senders logged in at the platform's domain send from it." }
                 }
             }
             @match &inboxes {
@@ -209,7 +209,7 @@ fn confirmation(session: &Session, domain: &Domain, given: &str, refusal: Option
             (field.show(refusal))
             div .actions {
                 button .danger type="submit" { "Delete the domain" }
-                a .button .quiet href={"/domains/" (domain.id) "/settings"} { "Keep it" }
+                a .button .quiet href={"/domains/" (domain.id) "/settings"} { "Cancel" }
             }
         }
     };

@@ -44,7 +44,7 @@ pub(super) fn card(
 ) -> Markup {
     let refusal = tried.of("access");
     let (rule, pattern) = tried.given("access").split_once('\n').unwrap_or_default();
-    let hint = "An address, a domain with those below it, or * for all.";
+    let hint = "An address, a domain (with its subdomains), or * for all.";
     let field = Field { value: pattern, hint, is_required: true, ..Field::new("pattern", "Who") };
     html! {
         section .card .stack aria-labelledby="access" {

@@ -38,14 +38,14 @@ fn confirmation(session: &Session, inbox: &Inbox, given: &str, is_wrong: bool) -
             }
             p { "Mail of it that is in the queue still leaves. The name stays reserved for this account." }
             @if is_wrong {
-                div .notice .error role="alert" { p { "The name that was typed is not " (inbox.name) ". Nothing was deleted." } }
+                div .notice .error role="alert" { p { "The name entered is not " (inbox.name) ". Nothing was deleted." } }
             }
             form .stack method="post" action={"/inboxes/" (inbox.id) "/delete"} {
                 (csrf(session))
                 (field.show(None))
                 div .actions {
                     button .danger type="submit" { "Delete inbox" }
-                    a .button .quiet href={"/inboxes/" (inbox.id)} { "Keep it" }
+                    a .button .quiet href={"/inboxes/" (inbox.id)} { "Cancel" }
                 }
             }
         }

@@ -170,7 +170,7 @@ async fn shown(
         div .head { h1 { "Inboxes" } }
         @if may_change(session) { (new(session, context, given, refusal).await?) }
         @if inboxes.rows.is_empty() {
-            (empty("No inbox yet.", &html! { p { "Choose a name above. Mail to it can arrive at once." } }))
+            (empty("No inbox yet.", &html! { p { "Choose a name above. It can receive mail at once." } }))
         } @else {
             div .table { table {
                 thead { tr {
@@ -223,7 +223,7 @@ async fn new(
         }
         (refused(refusal.filter(|refusal| refusal.errors().iter().all(|error| error.field != "name"))))
         @if let Some(existing) = refusal.and_then(Refusal::existing_id).filter(|id| id.starts_with("inb_")) {
-            p { a href={"/inboxes/" (existing)} { "Open the inbox that is there" } }
+            p { a href={"/inboxes/" (existing)} { "Open the existing inbox" } }
         }
     })
 }

@@ -35,9 +35,9 @@ pub(super) fn card(
             form .stack method="post" action={"/inboxes/" (inbox.id) "/settings"} {
                 (csrf(session))
                 @if !domains.is_empty() {
-                    (select("default_domain_id", "Domain of its mail, while it is verified", &options, chosen))
+                    (select("default_domain_id", "Sending domain, while it is verified", &options, chosen))
                 }
-                (check("save_sent", "1", "Put copies of what it sends into Sent", inbox.save_sent))
+                (check("save_sent", "1", "Save copies of sent mail in Sent", inbox.save_sent))
                 (days("trash_days", "Days in Trash", inbox.trash_days, retention.trash_days))
                 (days("junk_days", "Days in Junk", inbox.junk_days, retention.junk_days))
                 (refused(refusal.filter(|refusal| refusal.errors().is_empty())))

@@ -314,7 +314,7 @@ fn files(written: &Written, limit: usize, errors: &[String]) -> Markup {
                             span { bdi { (one.name()) } " " span .hint { (octets(one.size)) } }
                         }
                     }
-                    p .hint { "What is not ticked is removed when you save or send." }
+                    p .hint { "Unticked files are removed when you save or send." }
                 }
             }
             label for="files" { "Attach files" }

@@ -27,11 +27,11 @@ struct Delivery {
 
 pub(super) async fn show(session: Session, Path((inbox, email)): Path<(String, String)>) -> Result<Markup, Refusal> {
     let sent: Sent = session.api.get(to(["emails", &email])).await?;
-    story(&session, &inbox, &email, &sent).await
+    card(&session, &inbox, &email, &sent).await
 }
 
 /// Empty for an email that was not sent from here.
-pub(super) async fn story(session: &Session, inbox: &str, email: &str, sent: &Sent) -> Result<Markup, Refusal> {
+pub(super) async fn card(session: &Session, inbox: &str, email: &str, sent: &Sent) -> Result<Markup, Refusal> {
     let Some(word) = sent.status.as_deref() else { return Ok(html! {}) };
     let queued = if refresh(word).is_some() && session.is_of_account() {
         session.api.find::<Queued>(to(["queue", email])).await?.unwrap_or_default()
@@ -81,7 +81,7 @@ fn row(recipient: &Recipient, queued: Option<&Delivery>) -> Markup {
             p { bdi { (recipient.address) } " " (status(&recipient.status)) }
             @if let Some(reply) = &recipient.reply {
                 p .hint {
-                    @match &recipient.mx { Some(mx) => { bdi { (mx) } " answered: " }, None => "" }
+                    @match &recipient.mx { Some(mx) => { bdi { (mx) } " replied: " }, None => "" }
                     bdi { code { (reply) } }
                     @if let Some(at) = &recipient.at { " (" (time(at)) ")" }
                 }

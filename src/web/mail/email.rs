@@ -89,7 +89,7 @@ pub(super) async fn show(
     let mut thread = thread.map(|thread| thread.emails).unwrap_or_default();
     thread.reverse();
     let folders = Folders::of(&session, &inbox.id).await?;
-    let story = delivery::story(&session, &inbox.id, &id, &whole.sent).await?;
+    let delivery_card = delivery::card(&session, &inbox.id, &id, &whole.sent).await?;
     let view = Tab::of(&wanted.view, &whole);
     let content = content(&session, &inbox.id, &whole, view, &wanted).await?;
     let (email, base) = (&whole.email, format!("/mail/{}", inbox.id));
@@ -108,7 +108,7 @@ pub(super) async fn show(
             div .labels { @for label in email.own_labels() { span .badge { bdi { (folders.label(label)) } } " " } }
         }
         (toolbar(&session, &base, &whole, &folders, may))
-        (story)
+        (delivery_card)
         @if thread.len() > 1 { p .hint { (thread.len()) " emails in this thread" @if thread.len() >= 100 { " (the newest)" } } }
         (others_of(&session, others(true), "Earlier in this thread"))
         article .card .stack .email aria-label="This email" data-row { (fields(&whole)) (warnings(&whole)) (found(&whole)) (content) (attachments(&base, &whole)) }
@@ -157,7 +157,7 @@ fn toolbar(session: &Session, base: &str, whole: &Whole, folders: &Folders, may:
                     input type="hidden" name="email" value=(id);
                     @if is_away { button .quiet .small name="do" value="restore" { "Move back" } }
                     @if !email.has("archive") && !email.has("trash") { button .quiet .small name="do" value="archive" data-key="e" { "Archive" } }
-                    @if email.has("trash") { button .danger .small name="do" value="erase" data-key="#" { "Delete for good" } }
+                    @if email.has("trash") { button .danger .small name="do" value="erase" data-key="#" { "Delete permanently" } }
                     @else { button .quiet .small name="do" value="delete" data-key="#" { "Delete" } }
                     button .quiet .small name="do" value="unread" { "Mark unread" }
                 }
@@ -208,14 +208,14 @@ fn warnings(whole: &Whole) -> Markup {
     html! {
         @if !hidden.is_empty() {
             div .notice .warn role="note" {
-                p { strong { "This email has text that is not seen." } " A program that reads it would see it; treat the email with suspicion." }
+                p { strong { "This email has hidden text." } " A program that reads it would see it; treat the email with suspicion." }
                 details { summary { "Show it" }
                     ul { @for one in hidden { li { (one.reason.replace('_', " ")) ": " bdi { code { (visible(&one.text)) } } } } }
                 }
             }
         }
-        @if whole.unreadable { div .notice .warn { p { "This email cannot be taken apart, so it is shown as it is." } } }
-        @if whole.truncated { div .notice { p { "The text is cut here. The source has all of it." } } }
+        @if whole.unreadable { div .notice .warn { p { "This email cannot be parsed, so its source is shown." } } }
+        @if whole.truncated { div .notice { p { "The text is truncated. The source has all of it." } } }
     }
 }
 

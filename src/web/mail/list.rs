@@ -152,7 +152,7 @@ fn search(inbox: &str, words: &str) -> Markup {
                 button .quiet type="submit" { "Search" }
             }
             details .hint #search-hint {
-                summary { "What a search understands" }
+                summary { "Search syntax" }
                 p {
                     "Words and " code { "\"phrases\"" } ", " code { "from:ann" } ", " code { "to:" } ", " code { "subject:" } ", "
                     code { "label:trash" } ", " code { "before:2026-11-30" } ", " code { "after:" } ", " code { "has:attachment" } ", "
@@ -207,12 +207,12 @@ fn nothing(session: &Session, inbox: &str, wanted: &Wanted, has_more: bool) -> M
     };
     match (wanted.words().is_some(), has_more) {
         (true, true) => {
-            empty("Nothing was found among the newest emails. The next page goes on with older ones.", &html! {})
+            empty("No results among the newest emails. The next page continues with older ones.", &html! {})
         }
-        (true, false) => empty("Nothing was found. Try fewer words, or a part of the sender's address.", &html! {}),
-        (false, true) => empty("No email here yet; the next page goes on with older ones.", &html! {}),
+        (true, false) => empty("No results. Try fewer words, or part of the sender's address.", &html! {}),
+        (false, true) => empty("No results so far; the next page continues with older emails.", &html! {}),
         (false, false) if wanted.label() == "inbox" => {
-            empty("No mail yet. What is sent to an address of this inbox appears here by itself.", &write)
+            empty("No mail yet. Mail to this inbox appears here as it arrives.", &write)
         }
         (false, false) => empty("No email here.", &html! {}),
     }
@@ -225,7 +225,7 @@ fn bar(in_trash: bool, folders: &Folders) -> Markup {
             label .check { input type="checkbox" data-all; "All" }
             @if in_trash {
                 button .quiet .small name="do" value="restore" { "Restore" }
-                button .danger .small name="do" value="erase" { "Delete for good" }
+                button .danger .small name="do" value="erase" { "Delete permanently" }
             } @else {
                 button .quiet .small name="do" value="archive" { "Archive" }
                 button .quiet .small name="do" value="delete" { "Delete" }
@@ -312,7 +312,7 @@ fn clip() -> Markup {
 pub(super) fn keys() -> Markup {
     const KEYS: [(&str, &str); 12] = [
         ("j", "Next email"),
-        ("k", "Email before"),
+        ("k", "Previous email"),
         ("Enter", "Open the email"),
         ("u", "Back to the list"),
         ("e", "Archive"),
@@ -322,7 +322,7 @@ pub(super) fn keys() -> Markup {
         ("r", "Reply"),
         ("c", "Write"),
         ("/", "Search"),
-        ("?", "These keys"),
+        ("?", "Show the shortcut keys"),
     ];
     html! {
         p .keys-hint { button .quiet .small type="button" data-dialog="keys" { "Shortcut keys " kbd { "?" } } }

@@ -109,7 +109,7 @@ async fn saved_meanwhile(inbox: &str, upload: &Upload) -> Result<Response, Refus
     }
     let outcome = match &saved {
         Ok(_) if left_out.is_empty() => "Saved as a draft.".to_owned(),
-        Ok(_) => format!("Saved as a draft, but for a field that is not finished. {left_out}."),
+        Ok(_) => format!("Saved as a draft, except for an incomplete field. {left_out}."),
         Err(refusal) if refusal.is_not_found() => {
             "Not saved: the draft is no longer there. It was sent or deleted.".to_owned()
         }

@@ -47,7 +47,7 @@ impl FromRequest<WebContext> for Upload {
             parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let (fields, files) = match boundary(content_type) {
             Some(boundary) => {
-                let malformed = || Refusal::malformed("The form is not whole, or has more than 1000 parts.");
+                let malformed = || Refusal::malformed("The form is incomplete, or has more than 1000 parts.");
                 parse(&body, &boundary).ok_or_else(malformed)?.into_fields()
             }
             None => (Fields::parse(&body), Vec::new()),

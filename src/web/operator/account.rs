@@ -81,7 +81,7 @@ async fn shown(
         }
         section .stack aria-labelledby="users" {
             h2 id="users" { "Users" }
-            @if users.rows.is_empty() { p { "Nobody can sign in to this account with a password yet." } }
+            @if users.rows.is_empty() { p { "No user can sign in to this account with a password yet." } }
             @else {
                 div .table { table {
                     thead { tr {

@@ -39,7 +39,7 @@ pub(super) async fn show(session: Session) -> Result<Markup, Refusal> {
     let found: SelfCheck = session.api.get(to(["self_check"])).await?;
     let states = [
         ("The store can be read", "/healthz", probe(&session, "/healthz").await),
-        ("It takes writes, and clients may come", "/readyz", probe(&session, "/readyz").await),
+        ("It accepts writes and connections", "/readyz", probe(&session, "/readyz").await),
     ];
     let body = html! {
         h1 { "Health" }
@@ -56,7 +56,7 @@ pub(super) async fn show(session: Session) -> Result<Markup, Refusal> {
         section .card .stack aria-labelledby="self-check" {
             h2 id="self-check" { "Self-check of the DNS" }
             @match &found.checked_at {
-                None => p { "No check has ended yet. The daemon makes one after each start; the sandbox makes none." },
+                None => p { "No check has completed yet. The daemon runs one at each start; the sandbox runs none." },
                 Some(at) => p .hint { "Checked " (time(at)) ". It is made after each start." },
             }
             @if found.checked_at.is_some() && found.warnings.is_empty() {

@@ -96,7 +96,7 @@ await withBrowser(async (browser) => {
         .getByRole("link", { name: /^Trash/ })
         .click();
     await page.getByRole("checkbox", { name: "Select Re: Without scripts" }).check();
-    await press("Delete for good");
+    await press("Delete permanently");
     await says("Deleted.");
     assert.equal(await page.locator(".emails .link").count(), 0);
 

@@ -199,7 +199,7 @@ await withBrowser(async (browser) => {
     await heading(/^Trash/);
     await page.getByRole("link", { name: /Re: After/ }).click();
     await page.frameLocator("iframe").getByText("Good news").waitFor();
-    await page.getByRole("button", { name: "Delete for good" }).click();
+    await page.getByRole("button", { name: "Delete permanently" }).click();
     await says("Deleted.");
     const left = (await rest("GET", `/api/v1/emails?inbox=${ready.inbox_id}`)).data;
     assert.deepEqual(
