@@ -45,10 +45,10 @@ async fn show(session: Option<Session>, Query(wanted): Query<Wanted>) -> Respons
     }
 }
 
-/// A path of this site, else the first page.
+/// A path of this site, else the first page. Browsers take `\\` for `/`, and leave out control characters: `/<TAB>/host` is another site.
 fn local(target: &str) -> &str {
-    let is_local = target.starts_with('/') && !target.starts_with("//") && !target.contains(['\\', '\r', '\n']);
-    if is_local { target } else { "/" }
+    let is_foreign = target.starts_with("//") || target.contains(|c: char| c == '\\' || c.is_control());
+    if target.starts_with('/') && !is_foreign { target } else { "/" }
 }
 
 fn form(next: &str, email: &str, refusal: Option<&Refusal>, is_expired: bool) -> Markup {
@@ -141,4 +141,28 @@ async fn sign_out_everywhere(visitor: Visitor, form: Form) -> Result<Response, R
 fn left(visitor: &Visitor) -> Response {
     let cookie = session::end(visitor);
     (StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie)], [(header::LOCATION, "/sign-in")]).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sign_in_leads_to_this_site() {
+        for target in ["/", "/domains?cursor=a", "/mail/inb_1/msg_2?view=html"] {
+            assert_eq!(local(target), target);
+        }
+        for target in [
+            "",
+            "x",
+            "//evil.test",
+            "/\\evil.test",
+            "/\t/evil.test",
+            "/\u{7f}/evil.test",
+            "https://evil.test",
+            "/\r\nX: y",
+        ] {
+            assert_eq!(local(target), "/", "{target:?}");
+        }
+    }
 }
