@@ -151,6 +151,7 @@ fn open_http(
         authenticator: services.authenticator.clone(),
         secrets: services.keys.secrets(),
         spool: services.spool.clone(),
+        work: services.reading.work().clone(),
         api: api.clone(),
         once: services.once.clone(),
         ports,

@@ -44,6 +44,7 @@ use crate::config::Config;
 use crate::dkim::Secrets;
 use crate::message::decode::unescape;
 use crate::resources::spool::Spool;
+use crate::resources::work::WorkPool;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -63,6 +64,8 @@ pub struct WebContext {
     /// Seal the tokens in cookies.
     pub secrets: Secrets,
     pub spool: Spool,
+    /// For work that grows with an email.
+    pub work: WorkPool,
     /// The REST API.
     pub api: Router,
     /// Links that sign in once.

@@ -9,7 +9,9 @@ use crate::auth::login::{LoginError, Permissions, Principal, Scope};
 use crate::clock::Timestamp;
 use crate::in_process::{OnBehalf, encoded};
 use crate::net::request::{Client, Connection};
+use crate::resources::Owner;
 use crate::resources::spool::ClientSpool;
+use crate::resources::work::WorkPool;
 use crate::secret::Secret;
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
@@ -42,6 +44,7 @@ pub(super) struct Session {
     secret: [u8; 32],
     /// The API, as it answers this token.
     pub(super) api: Api,
+    work: WorkPool,
     /// The sandbox's verbs, where this is the sandbox.
     pub(super) sandbox: Option<Api>,
     /// Path and query of the request.
@@ -60,6 +63,20 @@ impl Session {
     /// Whether the token is of its whole account.
     pub(super) fn is_of_account(&self) -> bool {
         matches!(self.principal.scope, Scope::Account(_))
+    }
+
+    /// Runs work on `octets` of an email, shared out by account, cancelled with the request.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        octets: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let owner = self.principal.scope.account().map_or(Owner::System, |account| Owner::Account(account.clone()));
+        let done = self.work.run(&owner, octets, move |budget| budget.check().map(|()| work())).await;
+        done.map_err(|error| {
+            tracing::error!(listener = "http", %error, "cannot show an email");
+            Refusal::unavailable()
+        })
     }
 
     /// A CSRF token for forms, another one at each call: pages are compressed, and their length must not tell what is in them.
@@ -99,7 +116,8 @@ impl Session {
         let sandbox = context.sandbox.clone().map(|verbs| Api::new(verbs, of.clone()));
         let api = Api::new(context.api.clone(), of);
         let secret = blake3::derive_key("inboxlayer 2026 CSRF token of a session", cookie.as_bytes());
-        Ok(Some(Self { principal, secret, api, sandbox, uri: parts.uri.clone() }))
+        let work = context.work.clone();
+        Ok(Some(Self { principal, secret, api, work, sandbox, uri: parts.uri.clone() }))
     }
 }
 

@@ -16,7 +16,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, PreEscaped, html};
 use serde::Deserialize;
-use tokio::task::spawn_blocking;
 
 /// Images of the message that its page may show: how many, and octets of one and of all.
 const IMAGES: usize = 30;
@@ -87,7 +86,7 @@ pub(in crate::web) async fn document(
     Ok((headers, document).into_response())
 }
 
-/// The HTML without what acts, made on a thread for blocking work.
+/// The HTML without what acts.
 pub(super) async fn displayed(
     session: &Session,
     html: String,
@@ -97,11 +96,12 @@ pub(super) async fn displayed(
     let mut memory = session.api.spool().claim();
     let octets = html.len().saturating_mul(FACTOR).saturating_add(images.iter().map(|(_, data)| data.len()).sum());
     memory.grow_to(octets).map_err(|_| Refusal::unavailable())?;
-    let shown = spawn_blocking(move || {
+    let size = html.len();
+    let show = move || {
         let _memory = memory;
         Display { remote_images, images: &images }.show(&html)
-    });
-    shown.await.map_err(|_| Refusal::unavailable())
+    };
+    session.run(size, show).await
 }
 
 /// The images of the message that its HTML names, as `data:` URLs by their Content-ID.
