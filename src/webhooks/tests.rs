@@ -81,7 +81,7 @@ const OPEN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 async fn a_name_is_checked_at_each_connection() {
     let (play, client, _shutdown) = world().await;
     let (outside, mut received) = listen(([127, 0, 0, 2], 0).into(), CLOSES).await;
-    let (_, mut inside) = listen(([127, 0, 0, 1], outside.port()).into(), CLOSES).await;
+    let (_, mut inside) = listen(([127, 0, 0, 3], outside.port()).into(), CLOSES).await;
     let url = format!("http://rebound.test:{}/hook?a=b", outside.port());
     let lead_to = |address: &str| play.set("rebound.test", Kind::A, &[address.to_owned()], 0).unwrap();
     lead_to("127.0.0.2");
@@ -91,11 +91,11 @@ async fn a_name_is_checked_at_each_connection() {
     for field in ["content-length: 2", "webhook-id: evt_1", "host: rebound.test", "content-type: application/json"] {
         assert!(request.contains(field), "{request}");
     }
-    lead_to("127.0.0.1");
+    lead_to("127.0.0.3");
     let error = failed(post(&client, &url).await);
-    assert!(error.contains("rebound.test has the address 127.0.0.1, which is not on the internet"), "{error}");
+    assert!(error.contains("rebound.test has the address 127.0.0.3, which is not on the internet"), "{error}");
     // Of several addresses, the one that may be dialled is.
-    play.set("rebound.test", Kind::A, &["127.0.0.1".to_owned(), "127.0.0.2".to_owned()], 0).unwrap();
+    play.set("rebound.test", Kind::A, &["127.0.0.3".to_owned(), "127.0.0.2".to_owned()], 0).unwrap();
     assert_eq!(post(&client, &url).await, Answer::Status { code: 200, retry_after: None });
     assert!(received.recv().await.is_some() && inside.try_recv().is_err());
 }

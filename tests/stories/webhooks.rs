@@ -251,7 +251,7 @@ fn a_name_that_leads_elsewhere_at_the_second_look_up_is_not_followed() {
     let (_, inbox, token) = serve.account("hooked");
     let api = Rest::new(&format!("http://{}", serve.http), &token);
     let outside = Endpoint::at(([127, 0, 0, 2], 0).into());
-    let inside = Endpoint::at(([127, 0, 0, 1], outside.address.port()).into());
+    let inside = Endpoint::at(([127, 0, 0, 3], outside.address.port()).into());
     let lead_to = |address: &str| {
         let set = json!({"name": "rebound.test", "type": "A", "values": [address], "ttl": 0});
         names.api().put("/sandbox/dns/records", set).expect(200);
@@ -264,13 +264,13 @@ fn a_name_that_leads_elsewhere_at_the_second_look_up_is_not_followed() {
     email(&api, &inbox, "first");
     outside.wait_for(1);
     attempted(&api, &id, 1);
-    lead_to("127.0.0.1");
+    lead_to("127.0.0.3");
     email(&api, &inbox, "second");
     let second = api.poll(&format!("{SUBSCRIPTIONS}/{id}/deliveries"), |answer| {
         answer.body["data"][0]["sequence"] == 2 && answer.body["data"][0]["attempts"][0].is_object()
     });
     let error = second.at("/data/0/attempts/0/error").to_owned();
-    assert!(error.contains("127.0.0.1") && error.contains("not on the internet"), "{error}");
+    assert!(error.contains("127.0.0.3") && error.contains("not on the internet"), "{error}");
     assert_eq!((inside.connections(), outside.received().len()), (0, 1));
 }
 
