@@ -3,7 +3,8 @@
 //! Invariant: an unexpected error is `NO [UNAVAILABLE]`, logged once, here.
 
 use super::commands;
-use super::session::{CommandError, End, Session};
+use super::context::{CommandError, Context, End};
+use super::updates::{push_changes, push_expunged};
 use super::wire::response::{NO_STORAGE, Reply, SYNTAX_ERROR, bye, other};
 use super::wire::{Input, NO_MEMORY, Wire};
 use crate::store::StoreError;
@@ -16,110 +17,108 @@ use tokio::time::timeout;
 const ERRORS: u32 = 50;
 const IDLE: &str = "idle timeout, closing connection";
 
-impl Session<'_> {
-    /// Runs commands until the session ends.
-    pub async fn serve(&mut self, wire: &mut Wire) -> End {
-        let mut errors = 0;
-        loop {
-            let input = match timeout(self.server.config.limits.imap_timeout.0, wire.command()).await {
-                Err(_) => return End::bye(IDLE),
-                Ok(Err(_)) => return End::Gone,
-                Ok(Ok(input)) => input,
-            };
-            // Boxed: an idle session does not pay for the largest command.
-            let (tag, reply) = match Box::pin(self.run(wire, input)).await {
-                Ok(done) => done,
-                Err(end) => return end,
-            };
-            errors = if reply.is_bad() { errors + 1 } else { 0 };
-            if let Some(text) = reply.refusal() {
-                tracing::info!(listener = "imap", inbox = %self.login.inbox, reply = text, "refused");
-            }
-            wire.push(&reply.tagged(tag));
-            if let Err(error) = wire.flush().await {
-                return self.connection_failed(&error);
-            }
-            if errors >= ERRORS {
-                return End::bye("too many errors, closing connection");
-            }
+/// Runs commands until the session ends.
+pub async fn serve(context: &mut Context<'_>, wire: &mut Wire) -> End {
+    let mut errors = 0;
+    loop {
+        let input = match timeout(context.server.config.limits.imap_timeout.0, wire.command()).await {
+            Err(_) => return End::bye(IDLE),
+            Ok(Err(_)) => return End::Gone,
+            Ok(Ok(input)) => input,
+        };
+        // Boxed: an idle session does not pay for the largest command.
+        let (tag, reply) = match Box::pin(run(context, wire, input)).await {
+            Ok(done) => done,
+            Err(end) => return end,
+        };
+        errors = if reply.is_bad() { errors + 1 } else { 0 };
+        if let Some(text) = reply.refusal() {
+            tracing::info!(listener = "imap", inbox = %context.login.inbox, reply = text, "refused");
+        }
+        wire.push(&reply.tagged(tag));
+        if let Err(error) = wire.flush().await {
+            return connection_failed(context, &error);
+        }
+        if errors >= ERRORS {
+            return End::bye("too many errors, closing connection");
         }
     }
+}
 
-    /// Runs one command: its tagged response, or the end of the session.
-    async fn run(&mut self, wire: &mut Wire, input: Input) -> Result<(Option<Tag<'static>>, Reply), End> {
-        let (tag, body, message) = match input {
-            Input::Command(command, message) => {
-                let Command { tag, body } = *command;
-                (Some(tag), body, message)
-            }
-            Input::Unreadable(tag) => return Ok((tag, Reply::bad(SYNTAX_ERROR))),
-            Input::Refused(tag, refusal) => return Ok((tag, refusal.into())),
-            Input::Lost(text) => return Err(End::bye(text)),
-            Input::End => return Err(End::Gone),
-        };
-        if matches!(body, CommandBody::Logout) {
-            wire.push(&bye("logging out"));
-            wire.push(&Reply::completed().tagged(tag));
-            return Err(End::LoggedOut);
+/// Runs one command: its tagged response, or the end of the session.
+async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result<(Option<Tag<'static>>, Reply), End> {
+    let (tag, body, message) = match input {
+        Input::Command(command, message) => {
+            let Command { tag, body } = *command;
+            (Some(tag), body, message)
         }
-        let may_expunge = !is_by_sequence_number(&body);
-        let always = matches!(body, CommandBody::Noop | CommandBody::Check);
-        let name = body.name();
-        // Another daemon may have changed the mailbox a moment ago: its event may come later.
-        let is_behind = self.server.store.is_shared() && reads_messages(&body);
-        let caught_up = match is_behind {
-            true => self.push_changes(wire, false).await,
-            false => Ok(()),
-        };
-        let done = match caught_up {
-            Ok(()) => commands::dispatch(self, wire, body, message).await,
-            Err(error) => Err(error),
-        };
-        let done = match done {
-            Ok(reply) if always || self.changed.take() => self.push_changes(wire, may_expunge).await.map(|()| reply),
-            Ok(reply) => {
-                if may_expunge {
-                    self.push_expunged(wire);
-                }
-                Ok(reply)
-            }
-            Err(error) => Err(error),
-        };
-        let reply = match done {
-            Ok(reply) => reply,
-            Err(CommandError::Wire(error)) => return Err(self.connection_failed(&error)),
-            Err(CommandError::Interrupted(error)) => {
-                let inbox = &self.login.inbox;
-                tracing::error!(%error, command = name, %inbox, "closing the connection: a response was sent in part");
-                return Err(End::Gone);
-            }
-            Err(CommandError::MailboxDeleted) => return Err(End::bye("the selected mailbox has been deleted")),
-            Err(CommandError::IdleTimeout) => return Err(End::bye(IDLE)),
-            Err(CommandError::Store(error @ StoreError::DiskLow(_))) => {
-                tracing::info!(%error, command = name, inbox = %self.login.inbox, "an IMAP command was refused");
-                Reply::no(NO_STORAGE).code(other("UNAVAILABLE"))
-            }
-            Err(CommandError::Store(error)) => self.unavailable(name, &error),
-            Err(CommandError::Work(error)) => self.unavailable(name, &error),
-        };
-        Ok((tag, reply))
+        Input::Unreadable(tag) => return Ok((tag, Reply::bad(SYNTAX_ERROR))),
+        Input::Refused(tag, refusal) => return Ok((tag, refusal.into())),
+        Input::Lost(text) => return Err(End::bye(text)),
+        Input::End => return Err(End::Gone),
+    };
+    if matches!(body, CommandBody::Logout) {
+        wire.push(&bye("logging out"));
+        wire.push(&Reply::completed().tagged(tag));
+        return Err(End::LoggedOut);
     }
-
-    fn unavailable(&self, command: &str, error: &(dyn std::error::Error + Sync)) -> Reply {
-        tracing::error!(%error, command, inbox = %self.login.inbox, "an IMAP command failed");
-        Reply::no("local error, try again later").code(other("UNAVAILABLE"))
-    }
-
-    fn connection_failed(&self, error: &io::Error) -> End {
-        match error.kind() {
-            io::ErrorKind::OutOfMemory => return End::bye(NO_MEMORY),
-            io::ErrorKind::TimedOut => {
-                tracing::info!(listener = "imap", inbox = %self.login.inbox, %error, "closing the connection");
+    let may_expunge = !is_by_sequence_number(&body);
+    let always = matches!(body, CommandBody::Noop | CommandBody::Check);
+    let name = body.name();
+    // Another daemon may have changed the mailbox a moment ago: its event may come later.
+    let is_behind = context.server.store.is_shared() && reads_messages(&body);
+    let caught_up = match is_behind {
+        true => push_changes(context, wire, false).await,
+        false => Ok(()),
+    };
+    let done = match caught_up {
+        Ok(()) => commands::dispatch(context, wire, body, message).await,
+        Err(error) => Err(error),
+    };
+    let done = match done {
+        Ok(reply) if always || context.changed.take() => push_changes(context, wire, may_expunge).await.map(|()| reply),
+        Ok(reply) => {
+            if may_expunge {
+                push_expunged(context, wire);
             }
-            _ => {}
+            Ok(reply)
         }
-        End::Gone
+        Err(error) => Err(error),
+    };
+    let reply = match done {
+        Ok(reply) => reply,
+        Err(CommandError::Wire(error)) => return Err(connection_failed(context, &error)),
+        Err(CommandError::Interrupted(error)) => {
+            let inbox = &context.login.inbox;
+            tracing::error!(%error, command = name, %inbox, "closing the connection: a response was sent in part");
+            return Err(End::Gone);
+        }
+        Err(CommandError::MailboxDeleted) => return Err(End::bye("the selected mailbox has been deleted")),
+        Err(CommandError::IdleTimeout) => return Err(End::bye(IDLE)),
+        Err(CommandError::Store(error @ StoreError::DiskLow(_))) => {
+            tracing::info!(%error, command = name, inbox = %context.login.inbox, "an IMAP command was refused");
+            Reply::no(NO_STORAGE).code(other("UNAVAILABLE"))
+        }
+        Err(CommandError::Store(error)) => unavailable(context, name, &error),
+        Err(CommandError::Work(error)) => unavailable(context, name, &error),
+    };
+    Ok((tag, reply))
+}
+
+fn unavailable(context: &Context<'_>, command: &str, error: &(dyn std::error::Error + Sync)) -> Reply {
+    tracing::error!(%error, command, inbox = %context.login.inbox, "an IMAP command failed");
+    Reply::no("local error, try again later").code(other("UNAVAILABLE"))
+}
+
+fn connection_failed(context: &Context<'_>, error: &io::Error) -> End {
+    match error.kind() {
+        io::ErrorKind::OutOfMemory => return End::bye(NO_MEMORY),
+        io::ErrorKind::TimedOut => {
+            tracing::info!(listener = "imap", inbox = %context.login.inbox, %error, "closing the connection");
+        }
+        _ => {}
     }
+    End::Gone
 }
 
 /// Commands whose answer depends on which messages are in the selected mailbox.

@@ -3,9 +3,10 @@
 //! Invariant: nothing from before STARTTLS is kept; whatever a session waits for, it ends when the daemon stops, when its
 //! log-in ends, or at the idle timeout (RFC 3501 §5.4).
 
+use super::authenticated;
+use super::context::{Context, End};
 use super::not_authenticated::{self, Step};
 use super::server::ImapServer;
-use super::session::{End, Session};
 use super::watch::{Changed, follow};
 use super::wire::response::{Phase, bye, capabilities, untagged_ok};
 use super::wire::stream::Stream;
@@ -67,12 +68,12 @@ pub(super) async fn run(
     let mailboxes = server.mailboxes.for_owner(Owner::Account(login.account.clone()));
     let server = Arc::new(ImapServer { store, mailboxes, ..ImapServer::clone(&server) });
     let changed = Changed::default();
-    let mut session = Session::new(&server, &login, &changed);
+    let mut context = Context::new(&server, &login, &changed);
     let end = tokio::select! {
         biased;
         () = shutdown.requested() => End::bye(STOPPING),
         end = follow(&mut auth, &changed) => End::bye(end.to_string()),
-        end = session.serve(&mut wire) => end,
+        end = authenticated::serve(&mut context, &mut wire) => end,
     };
     finish(wire, &end, peer).await;
 }

@@ -9,7 +9,8 @@
 //! | [`connection`] | one client from greeting to BYE: TLS, time-outs, the end of its log-in, shutdown |
 //! | [`not_authenticated`], [`authenticated`] | the commands before log-in; the loop of commands after it |
 //! | [`commands`] | a file for each family of commands |
-//! | [`session`] | the state of a session |
+//! | [`updates`] | what has changed in the selected mailbox, told to the client |
+//! | [`context`] | what a command runs with: the log-in, what is enabled, the selected mailbox |
 //! | [`server`], [`watch`] | what sessions share; whether the selected mailbox has changed |
 //! | [`selected`], [`flags`] | sequence numbers and flags as the client knows them |
 //! | [`content`] | structure, envelope and sections of a message |
@@ -26,6 +27,7 @@ mod authenticated;
 mod commands;
 mod connection;
 pub(crate) mod content;
+mod context;
 mod flags;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/imap.rs"]
@@ -35,9 +37,9 @@ mod names;
 mod not_authenticated;
 mod selected;
 mod server;
-mod session;
 #[cfg(test)]
 mod tests;
+mod updates;
 mod watch;
 mod wire;
 

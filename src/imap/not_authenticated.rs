@@ -2,8 +2,8 @@
 //!
 //! Invariant: no password is checked without TLS, and none is logged.
 
+use super::context::End;
 use super::server::ImapServer;
-use super::session::End;
 use super::wire::response::{Phase, Reply, SYNTAX_ERROR, bye, capabilities, capability, id, other};
 use super::wire::{Input, Wire};
 use crate::auth::login::{LoginError, Permissions};

@@ -3,8 +3,8 @@
 use super::store::{flags_failed, read_flags};
 use super::{BAD_NAME, NO_SUCH_MAILBOX};
 use crate::clock::Timestamp;
+use crate::imap::context::{CommandError, Context};
 use crate::imap::names;
-use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Refusal;
 use crate::imap::wire::response::{Reply, other};
 use crate::message::fields::header_end;
@@ -18,49 +18,47 @@ use imap_codec::imap_types::mailbox::Mailbox;
 use imap_codec::imap_types::response::Code;
 use std::num::NonZeroU32;
 
-impl Session<'_> {
-    /// APPEND.
-    pub async fn append(
-        &mut self,
-        mailbox: &Mailbox<'_>,
-        flags: &[Flag<'_>],
-        date: Option<&DateTime>,
-        message: Option<Bytes>,
-    ) -> Result<Reply, CommandError> {
-        let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
-        let Some(message) = message else { return Ok(Reply::bad("APPEND needs a literal")) };
-        let limits = KeywordLimits::from(&self.server.config.limits);
-        let (flags, keywords) = match read_flags(flags, limits) {
-            Ok(read) => read,
-            Err(error) => return Ok(error.reply()),
-        };
-        // RFC 3501 §9: a literal has no NUL.
-        if has_nul(&message) {
-            return Ok(Reply::no(NUL_REFUSED).code(other("CANNOT")));
-        }
-        let limit = self.server.config.limits.message_size;
-        let message = match with_crlf(message) {
-            Ok(octets) if octets.len() <= limit => octets,
-            Ok(_) => return Ok(Refusal::MessageTooLong.into()),
-            Err(error) => return Ok(Reply::no(error.to_string()).code(other("CANNOT"))),
-        };
-        let end = header_end(&message);
-        let (header, body) = (message.slice(..end), message.slice(end..));
-        let internal_date = match date {
-            Some(date) => Timestamp::from_millis(date.as_ref().timestamp().saturating_mul(1000)),
-            None => Timestamp::real(),
-        };
-        let append = Append { flags, keywords: keywords.join(" "), internal_date, header, body };
-        let done = match self.server.mailboxes.append(&self.login.inbox, &name, append).await {
-            Ok(Some(done)) => done,
-            Ok(None) => return Ok(Reply::no(NO_SUCH_MAILBOX).code(Code::TryCreate)),
-            Err(error) => return flags_failed(error),
-        };
-        self.has_changed(done.mailbox);
-        let reply = Reply::ok("appended");
-        Ok(match (NonZeroU32::new(done.uid_validity), NonZeroU32::new(done.uid)) {
-            (Some(uid_validity), Some(uid)) => reply.code(Code::AppendUid { uid_validity, uid }),
-            _ => reply,
-        })
+/// APPEND.
+pub async fn append(
+    context: &mut Context<'_>,
+    mailbox: &Mailbox<'_>,
+    flags: &[Flag<'_>],
+    date: Option<&DateTime>,
+    message: Option<Bytes>,
+) -> Result<Reply, CommandError> {
+    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+    let Some(message) = message else { return Ok(Reply::bad("APPEND needs a literal")) };
+    let limits = KeywordLimits::from(&context.server.config.limits);
+    let (flags, keywords) = match read_flags(flags, limits) {
+        Ok(read) => read,
+        Err(error) => return Ok(error.reply()),
+    };
+    // RFC 3501 §9: a literal has no NUL.
+    if has_nul(&message) {
+        return Ok(Reply::no(NUL_REFUSED).code(other("CANNOT")));
     }
+    let limit = context.server.config.limits.message_size;
+    let message = match with_crlf(message) {
+        Ok(octets) if octets.len() <= limit => octets,
+        Ok(_) => return Ok(Refusal::MessageTooLong.into()),
+        Err(error) => return Ok(Reply::no(error.to_string()).code(other("CANNOT"))),
+    };
+    let end = header_end(&message);
+    let (header, body) = (message.slice(..end), message.slice(end..));
+    let internal_date = match date {
+        Some(date) => Timestamp::from_millis(date.as_ref().timestamp().saturating_mul(1000)),
+        None => Timestamp::real(),
+    };
+    let append = Append { flags, keywords: keywords.join(" "), internal_date, header, body };
+    let done = match context.server.mailboxes.append(&context.login.inbox, &name, append).await {
+        Ok(Some(done)) => done,
+        Ok(None) => return Ok(Reply::no(NO_SUCH_MAILBOX).code(Code::TryCreate)),
+        Err(error) => return flags_failed(error),
+    };
+    context.has_changed(done.mailbox);
+    let reply = Reply::ok("appended");
+    Ok(match (NonZeroU32::new(done.uid_validity), NonZeroU32::new(done.uid)) {
+        (Some(uid_validity), Some(uid)) => reply.code(Code::AppendUid { uid_validity, uid }),
+        _ => reply,
+    })
 }

@@ -3,8 +3,9 @@
 //! A level that is not a mailbox but has some below it is listed as `\Noselect`.
 
 use super::BAD_NAME;
+use super::select::unselect;
+use crate::imap::context::{CommandError, Context};
 use crate::imap::names::{self, DELIMITER, Pattern};
-use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
 use crate::imap::wire::response::{Reply, other};
 use crate::store::mailboxes::{MailboxError, MailboxName};
@@ -50,102 +51,99 @@ pub(super) fn namespace(wire: &mut Wire) -> Reply {
     Reply::completed()
 }
 
-impl Session<'_> {
-    /// LIST.
-    pub async fn list(
-        &mut self,
-        wire: &mut Wire,
-        reference: &Mailbox<'_>,
-        pattern: &ListMailbox<'_>,
-    ) -> Result<Reply, CommandError> {
-        if names::is_empty_pattern(pattern) {
-            let items = vec![FlagNameAttribute::Noselect];
-            let mailbox = Mailbox::try_from("").unwrap_or(Mailbox::Inbox);
-            wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox }));
-            return Ok(Reply::completed());
+/// LIST.
+pub async fn list(
+    context: &mut Context<'_>,
+    wire: &mut Wire,
+    reference: &Mailbox<'_>,
+    pattern: &ListMailbox<'_>,
+) -> Result<Reply, CommandError> {
+    if names::is_empty_pattern(pattern) {
+        let items = vec![FlagNameAttribute::Noselect];
+        let mailbox = Mailbox::try_from("").unwrap_or(Mailbox::Inbox);
+        wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox }));
+        return Ok(Reply::completed());
+    }
+    let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Reply::completed()) };
+    let tree = tree(context.server.store.mailboxes(&context.login.inbox).await?);
+    let with_children: HashSet<&str> = tree.keys().filter_map(|name| names::parents(name).last()).collect();
+    for (name, mailbox) in &tree {
+        // Matching may take long.
+        tokio::task::yield_now().await;
+        if !pattern.matches(name) {
+            continue;
         }
-        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Reply::completed()) };
-        let tree = tree(self.server.store.mailboxes(&self.login.inbox).await?);
-        let with_children: HashSet<&str> = tree.keys().filter_map(|name| names::parents(name).last()).collect();
-        for (name, mailbox) in &tree {
-            // Matching may take long.
-            tokio::task::yield_now().await;
-            if !pattern.matches(name) {
-                continue;
+        let has = with_children.contains(name.as_str());
+        let mut items: Vec<_> = attribute(if has { "\\HasChildren" } else { "\\HasNoChildren" }).into_iter().collect();
+        match mailbox {
+            Some(mailbox) => items.extend(special_use(mailbox)),
+            None => items.push(FlagNameAttribute::Noselect),
+        }
+        wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox: names::write(name) }));
+        wire.flush_batch().await?;
+    }
+    Ok(Reply::completed())
+}
+
+/// LSUB. A level that matches, is not subscribed to, and has subscribed ones below it is `\Noselect` (RFC 3501 §6.3.9).
+pub async fn lsub(
+    context: &mut Context<'_>,
+    wire: &mut Wire,
+    reference: &Mailbox<'_>,
+    pattern: &ListMailbox<'_>,
+) -> Result<Reply, CommandError> {
+    let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Reply::completed()) };
+    let mut listed = BTreeMap::new();
+    for name in context.server.store.subscriptions(&context.login.inbox).await? {
+        tokio::task::yield_now().await;
+        if !pattern.matches(&name) {
+            for parent in names::parents(&name).filter(|parent| pattern.matches(parent)) {
+                listed.entry(parent.to_owned()).or_insert(false);
             }
-            let has = with_children.contains(name.as_str());
-            let mut items: Vec<_> =
-                attribute(if has { "\\HasChildren" } else { "\\HasNoChildren" }).into_iter().collect();
-            match mailbox {
-                Some(mailbox) => items.extend(special_use(mailbox)),
-                None => items.push(FlagNameAttribute::Noselect),
-            }
-            wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox: names::write(name) }));
-            wire.flush_batch().await?;
+        } else {
+            listed.insert(name, true);
         }
-        Ok(Reply::completed())
     }
+    for (name, is_subscribed) in listed {
+        let items = if is_subscribed { Vec::new() } else { vec![FlagNameAttribute::Noselect] };
+        wire.push(&Response::Data(Data::Lsub { items, delimiter: delimiter(), mailbox: names::write(&name) }));
+    }
+    Ok(Reply::completed())
+}
 
-    /// LSUB. A level that matches, is not subscribed to, and has subscribed ones below it is `\Noselect` (RFC 3501 §6.3.9).
-    pub async fn lsub(
-        &mut self,
-        wire: &mut Wire,
-        reference: &Mailbox<'_>,
-        pattern: &ListMailbox<'_>,
-    ) -> Result<Reply, CommandError> {
-        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Reply::completed()) };
-        let mut listed = BTreeMap::new();
-        for name in self.server.store.subscriptions(&self.login.inbox).await? {
-            tokio::task::yield_now().await;
-            if !pattern.matches(&name) {
-                for parent in names::parents(&name).filter(|parent| pattern.matches(parent)) {
-                    listed.entry(parent.to_owned()).or_insert(false);
-                }
-            } else {
-                listed.insert(name, true);
-            }
-        }
-        for (name, is_subscribed) in listed {
-            let items = if is_subscribed { Vec::new() } else { vec![FlagNameAttribute::Noselect] };
-            wire.push(&Response::Data(Data::Lsub { items, delimiter: delimiter(), mailbox: names::write(&name) }));
-        }
-        Ok(Reply::completed())
-    }
+/// CREATE, with the levels above (RFC 3501 §6.3.3).
+pub async fn create(context: &mut Context<'_>, mailbox: &Mailbox<'_>) -> Result<Reply, CommandError> {
+    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+    reply(context.server.mailboxes.create(&context.login.inbox, &name).await, "created")
+}
 
-    /// CREATE, with the levels above (RFC 3501 §6.3.3).
-    pub async fn create(&mut self, mailbox: &Mailbox<'_>) -> Result<Reply, CommandError> {
-        let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
-        reply(self.server.mailboxes.create(&self.login.inbox, &name).await, "created")
+/// DELETE.
+pub async fn delete(context: &mut Context<'_>, mailbox: &Mailbox<'_>) -> Result<Reply, CommandError> {
+    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+    let deleted = context.server.mailboxes.delete(&context.login.inbox, &name).await;
+    if let (Ok(id), Some(selected)) = (&deleted, &context.selected)
+        && selected.mailbox == *id
+    {
+        unselect(context);
     }
+    reply(deleted.map(drop), "deleted")
+}
 
-    /// DELETE.
-    pub async fn delete(&mut self, mailbox: &Mailbox<'_>) -> Result<Reply, CommandError> {
-        let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
-        let deleted = self.server.mailboxes.delete(&self.login.inbox, &name).await;
-        if let (Ok(id), Some(selected)) = (&deleted, &self.selected)
-            && selected.mailbox == *id
-        {
-            self.unselect();
-        }
-        reply(deleted.map(drop), "deleted")
-    }
+/// RENAME.
+pub async fn rename(context: &mut Context<'_>, from: &Mailbox<'_>, to: &Mailbox<'_>) -> Result<Reply, CommandError> {
+    let (Some(from), Some(to)) = (names::read(from), names::read(to)) else {
+        return Ok(Reply::no(BAD_NAME).code(other("CANNOT")));
+    };
+    let renamed = context.server.mailboxes.rename(&context.login.inbox, &from, &to).await;
+    // INBOX may have been emptied.
+    context.changed.set();
+    reply(renamed, "renamed")
+}
 
-    /// RENAME.
-    pub async fn rename(&mut self, from: &Mailbox<'_>, to: &Mailbox<'_>) -> Result<Reply, CommandError> {
-        let (Some(from), Some(to)) = (names::read(from), names::read(to)) else {
-            return Ok(Reply::no(BAD_NAME).code(other("CANNOT")));
-        };
-        let renamed = self.server.mailboxes.rename(&self.login.inbox, &from, &to).await;
-        // INBOX may have been emptied.
-        self.changed.set();
-        reply(renamed, "renamed")
-    }
-
-    /// SUBSCRIBE and UNSUBSCRIBE.
-    pub async fn subscribe(&mut self, mailbox: &Mailbox<'_>, wanted: bool) -> Result<Reply, CommandError> {
-        let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
-        reply(self.server.mailboxes.subscribe(&self.login.inbox, &name, wanted).await, "completed")
-    }
+/// SUBSCRIBE and UNSUBSCRIBE.
+pub async fn subscribe(context: &mut Context<'_>, mailbox: &Mailbox<'_>, wanted: bool) -> Result<Reply, CommandError> {
+    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+    reply(context.server.mailboxes.subscribe(&context.login.inbox, &name, wanted).await, "completed")
 }
 
 fn reply(done: Result<(), MailboxError>, text: &'static str) -> Result<Reply, CommandError> {

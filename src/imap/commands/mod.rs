@@ -11,7 +11,7 @@ mod search;
 mod select;
 mod store;
 
-use super::session::{CommandError, Session};
+use super::context::{CommandError, Context, Enabled};
 use super::wire::Wire;
 use super::wire::response::{Phase, Reply, capabilities, capability, id, other};
 use crate::auth::login::Permissions;
@@ -76,17 +76,33 @@ fn changes_mailboxes(body: &CommandBody<'_>) -> bool {
     )
 }
 
+/// Commands that name messages by sequence number.
+fn names_by_sequence_number(body: &CommandBody<'_>) -> bool {
+    use CommandBody as C;
+    matches!(
+        body,
+        C::Fetch { uid: false, .. }
+            | C::Store { uid: false, .. }
+            | C::Copy { uid: false, .. }
+            | C::Move { uid: false, .. }
+    )
+}
+
 /// Runs a command, other than LOGOUT.
 pub(super) async fn dispatch(
-    session: &mut Session<'_>,
+    context: &mut Context<'_>,
     wire: &mut Wire,
     body: CommandBody<'static>,
     message: Option<Bytes>,
 ) -> Result<Reply, CommandError> {
     use CommandBody as C;
-    let may_change = session.login.permissions.contains(Permissions::MESSAGES_WRITE);
+    let may_change = context.login.permissions.contains(Permissions::MESSAGES_WRITE);
     if !may_change && changes_mailboxes(&body) {
         return Ok(Reply::no("this API token may not change messages (messages:write)").code(other("NOPERM")));
+    }
+    // RFC 9586 §3.
+    if context.enabled.contains(Enabled::UIDONLY) && names_by_sequence_number(&body) {
+        return Ok(Reply::bad("messages are named by UID once UIDONLY is enabled").code(other("UIDREQUIRED")));
     }
     match body {
         C::Capability => {
@@ -100,20 +116,26 @@ pub(super) async fn dispatch(
         }
         C::StartTLS | C::Login { .. } | C::Authenticate { .. } => Ok(Reply::bad("already authenticated")),
 
-        C::List { reference, mailbox_wildcard } => session.list(wire, &reference, &mailbox_wildcard).await,
-        C::Lsub { reference, mailbox_wildcard } => session.lsub(wire, &reference, &mailbox_wildcard).await,
+        C::List { reference, mailbox_wildcard } => mailboxes::list(context, wire, &reference, &mailbox_wildcard).await,
+        C::Lsub { reference, mailbox_wildcard } => mailboxes::lsub(context, wire, &reference, &mailbox_wildcard).await,
         C::Namespace => Ok(mailboxes::namespace(wire)),
-        C::Create { mailbox } => session.create(&mailbox).await,
-        C::Delete { mailbox } => session.delete(&mailbox).await,
-        C::Rename { from, to } => session.rename(&from, &to).await,
-        C::Subscribe { mailbox } => session.subscribe(&mailbox, true).await,
-        C::Unsubscribe { mailbox } => session.subscribe(&mailbox, false).await,
-        C::Status { mailbox, item_names } => session.status(wire, &mailbox, &item_names).await,
-        C::Append { mailbox, flags, date, .. } => session.append(&mailbox, &flags, date.as_ref(), message).await,
+        C::Create { mailbox } => mailboxes::create(context, &mailbox).await,
+        C::Delete { mailbox } => mailboxes::delete(context, &mailbox).await,
+        C::Rename { from, to } => mailboxes::rename(context, &from, &to).await,
+        C::Subscribe { mailbox } => mailboxes::subscribe(context, &mailbox, true).await,
+        C::Unsubscribe { mailbox } => mailboxes::subscribe(context, &mailbox, false).await,
+        C::Status { mailbox, item_names } => select::status(context, wire, &mailbox, &item_names).await,
+        C::Append { mailbox, flags, date, .. } => {
+            append::append(context, &mailbox, &flags, date.as_ref(), message).await
+        }
 
-        C::Select { mailbox, parameters } if parameters.is_empty() => session.select(wire, &mailbox, !may_change).await,
-        C::Examine { mailbox, parameters } if parameters.is_empty() => session.select(wire, &mailbox, true).await,
-        C::Idle => session.idle(wire).await,
+        C::Select { mailbox, parameters } if parameters.is_empty() => {
+            select::select(context, wire, &mailbox, !may_change).await
+        }
+        C::Examine { mailbox, parameters } if parameters.is_empty() => {
+            select::select(context, wire, &mailbox, true).await
+        }
+        C::Idle => idle::idle(context, wire).await,
 
         C::Check
         | C::Close
@@ -125,27 +147,27 @@ pub(super) async fn dispatch(
         | C::Store { .. }
         | C::Copy { .. }
         | C::Move { .. }
-            if session.selected.is_none() =>
+            if context.selected.is_none() =>
         {
             Ok(Reply::bad(NOTHING_SELECTED))
         }
         C::Check => Ok(Reply::completed()),
-        C::Close => session.close().await,
-        C::Unselect => Ok(session.unselect()),
-        C::Expunge => session.expunge(None).await,
-        C::ExpungeUid { sequence_set } => session.expunge(Some(&sequence_set)).await,
-        C::Search { charset, criteria, uid } => session.search(wire, charset.as_ref(), criteria, uid).await,
+        C::Close => select::close(context).await,
+        C::Unselect => Ok(select::unselect(context)),
+        C::Expunge => copy::expunge(context, None).await,
+        C::ExpungeUid { sequence_set } => copy::expunge(context, Some(&sequence_set)).await,
+        C::Search { charset, criteria, uid } => search::search(context, wire, charset.as_ref(), criteria, uid).await,
         C::Fetch { sequence_set, macro_or_item_names, uid, modifiers } if modifiers.is_empty() => {
-            session.fetch(wire, &sequence_set, macro_or_item_names, uid).await
+            fetch::fetch(context, wire, &sequence_set, macro_or_item_names, uid).await
         }
         C::Store { sequence_set, kind, response, flags, uid, modifiers } if modifiers.is_empty() => {
-            session.store(wire, &sequence_set, kind, response, &flags, uid).await
+            store::store(context, wire, &sequence_set, kind, response, &flags, uid).await
         }
         C::Copy { sequence_set, mailbox, uid } => {
-            session.transfer(wire, Transfer::Copy, &sequence_set, &mailbox, uid).await
+            copy::transfer(context, wire, Transfer::Copy, &sequence_set, &mailbox, uid).await
         }
         C::Move { sequence_set, mailbox, uid } => {
-            session.transfer(wire, Transfer::Move, &sequence_set, &mailbox, uid).await
+            copy::transfer(context, wire, Transfer::Move, &sequence_set, &mailbox, uid).await
         }
         // Extensions that the codec parses and CAPABILITY does not list.
         _ => Ok(Reply::bad(NOT_SUPPORTED)),

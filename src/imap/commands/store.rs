@@ -1,8 +1,8 @@
 //! STORE. RFC 3501 §6.4.6.
 
 use super::{EXPUNGED, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
+use crate::imap::context::{CommandError, Context};
 use crate::imap::flags::push_flags;
-use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
 use crate::imap::wire::response::{Reply, other};
 use crate::store::keywords::{FlagError, KeywordLimits};
@@ -80,66 +80,64 @@ pub(super) fn read_flags(list: &[Flag<'_>], limits: KeywordLimits) -> Result<(Fl
     Ok((flags, keywords))
 }
 
-impl Session<'_> {
-    /// STORE and UID STORE.
-    pub async fn store(
-        &mut self,
-        wire: &mut Wire,
-        set: &SequenceSet,
-        kind: StoreType,
-        response: StoreResponse,
-        flags: &[Flag<'_>],
-        by_uid: bool,
-    ) -> Result<Reply, CommandError> {
-        let (mailboxes, inbox, changed) = (&self.server.mailboxes, &self.login.inbox, self.changed);
-        let Some(selected) = &mut self.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
-        let Ok(uids) = selected.select(set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
-        if selected.read_only {
-            return Ok(Reply::no(READ_ONLY));
-        }
-        let limits = KeywordLimits::from(&self.server.config.limits);
-        let (flags, keywords) = match read_flags(flags, limits) {
-            Ok(read) => read,
-            Err(error) => return Ok(error.reply()),
-        };
-        let change = match kind {
-            StoreType::Replace => FlagChange::Replace,
-            StoreType::Add => FlagChange::Add,
-            StoreType::Remove => FlagChange::Remove,
-        };
-        let update = FlagUpdate { change, flags, keywords };
-        let (mailbox, mut missing, mut refused) = (selected.mailbox, false, None);
-        for batch in uids.chunks(AT_ONCE) {
-            let after = match mailboxes.set_flags(inbox, mailbox, batch.to_vec(), update.clone()).await {
-                Ok(after) => after,
-                Err(error) => {
-                    // The earlier batches are done.
-                    refused = Some(flags_failed(error)?);
-                    break;
-                }
-            };
-            changed.set_for(mailbox);
-            missing |= after.len() < batch.len();
-            for flags in after {
-                // With .SILENT, only flags that another session has changed are sent.
-                let expected = selected.flags(flags.uid).map(|known| update.apply(&known));
-                let is_expected = expected.as_ref() == Some(&flags);
-                selected.set_flags(&flags);
-                if (response == StoreResponse::Answer || !is_expected)
-                    && let Some(sequence) = selected.sequence_number(flags.uid)
-                {
-                    push_flags(wire, selected, sequence, &flags);
-                }
-            }
-            wire.flush_batch().await?;
-        }
-        if let Some(reply) = refused {
-            return Ok(reply);
-        }
-        // RFC 2180 §4.2.1: the flags of the others are set.
-        if missing && !by_uid {
-            return Ok(Reply::no(EXPUNGED).code(other("EXPUNGEISSUED")));
-        }
-        Ok(Reply::completed())
+/// STORE and UID STORE.
+pub async fn store(
+    context: &mut Context<'_>,
+    wire: &mut Wire,
+    set: &SequenceSet,
+    kind: StoreType,
+    response: StoreResponse,
+    flags: &[Flag<'_>],
+    by_uid: bool,
+) -> Result<Reply, CommandError> {
+    let (mailboxes, inbox, changed) = (&context.server.mailboxes, &context.login.inbox, context.changed);
+    let Some(selected) = &mut context.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
+    let Ok(uids) = selected.select(set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
+    if selected.read_only {
+        return Ok(Reply::no(READ_ONLY));
     }
+    let limits = KeywordLimits::from(&context.server.config.limits);
+    let (flags, keywords) = match read_flags(flags, limits) {
+        Ok(read) => read,
+        Err(error) => return Ok(error.reply()),
+    };
+    let change = match kind {
+        StoreType::Replace => FlagChange::Replace,
+        StoreType::Add => FlagChange::Add,
+        StoreType::Remove => FlagChange::Remove,
+    };
+    let update = FlagUpdate { change, flags, keywords };
+    let (mailbox, mut missing, mut refused) = (selected.mailbox, false, None);
+    for batch in uids.chunks(AT_ONCE) {
+        let after = match mailboxes.set_flags(inbox, mailbox, batch.to_vec(), update.clone()).await {
+            Ok(after) => after,
+            Err(error) => {
+                // The earlier batches are done.
+                refused = Some(flags_failed(error)?);
+                break;
+            }
+        };
+        changed.set_for(mailbox);
+        missing |= after.len() < batch.len();
+        for flags in after {
+            // With .SILENT, only flags that another session has changed are sent.
+            let expected = selected.flags(flags.uid).map(|known| update.apply(&known));
+            let is_expected = expected.as_ref() == Some(&flags);
+            selected.set_flags(&flags);
+            if (response == StoreResponse::Answer || !is_expected)
+                && let Some(sequence) = selected.sequence_number(flags.uid)
+            {
+                push_flags(wire, selected, sequence, &flags);
+            }
+        }
+        wire.flush_batch().await?;
+    }
+    if let Some(reply) = refused {
+        return Ok(reply);
+    }
+    // RFC 2180 §4.2.1: the flags of the others are set.
+    if missing && !by_uid {
+        return Ok(Reply::no(EXPUNGED).code(other("EXPUNGEISSUED")));
+    }
+    Ok(Reply::completed())
 }

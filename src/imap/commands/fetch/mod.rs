@@ -16,9 +16,9 @@ use crate::id::MailboxId;
 use crate::imap::content::envelope::{ADDRESSES, envelope};
 use crate::imap::content::section::{Octets, section};
 use crate::imap::content::structure::structure;
+use crate::imap::context::{CommandError, Context};
 use crate::imap::flags::{push_new_keywords, write_flags};
 use crate::imap::selected::SelectedMailbox;
-use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
 use crate::imap::wire::response::{Reply, other};
 use crate::message::ReadLimits;
@@ -51,109 +51,106 @@ fn write_date(line: &mut String, date: Timestamp) {
     let _ = write!(line, "INTERNALDATE \"{}\"", date.to_jiff().strftime("%d-%b-%Y %H:%M:%S +0000"));
 }
 
-impl Session<'_> {
-    /// FETCH and UID FETCH.
-    pub async fn fetch(
-        &mut self,
-        wire: &mut Wire,
-        set: &SequenceSet,
-        names: MacroOrMessageDataItemNames<'static>,
-        by_uid: bool,
-    ) -> Result<Reply, CommandError> {
-        let names = match once(names, by_uid) {
-            Ok(names) => names,
-            Err(refused) => return Ok(refused),
-        };
-        let Some(selected) = &mut self.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
-        let Ok(uids) = selected.select(set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
-        let in_pieces = wants_pieces(&names);
-        let deepest = names.iter().map(depth).max().unwrap_or(Depth::Flags);
-        let depth = if in_pieces { Depth::Header } else { deepest };
-        let sets_seen = !selected.read_only && names.iter().any(sets_seen);
-        let (store, inbox, mailbox) = (&self.server.store, &self.login.inbox, selected.mailbox);
-        let (reading, owner) = (&self.server.reading, &self.owner);
-        let source = Source { store, inbox, reading, owner };
-        let seen = SeenMarker { server: self.server, inbox, mailbox, changed: self.changed };
-        let parsed = names.iter().filter(|name| is_parsed(name)).count();
+/// FETCH and UID FETCH.
+pub async fn fetch(
+    context: &mut Context<'_>,
+    wire: &mut Wire,
+    set: &SequenceSet,
+    names: MacroOrMessageDataItemNames<'static>,
+    by_uid: bool,
+) -> Result<Reply, CommandError> {
+    let names = match once(names, by_uid) {
+        Ok(names) => names,
+        Err(refused) => return Ok(refused),
+    };
+    let Some(selected) = &mut context.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
+    let Ok(uids) = selected.select(set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
+    let in_pieces = wants_pieces(&names);
+    let deepest = names.iter().map(depth).max().unwrap_or(Depth::Flags);
+    let depth = if in_pieces { Depth::Header } else { deepest };
+    let sets_seen = !selected.read_only && names.iter().any(sets_seen);
+    let (store, inbox, mailbox) = (&context.server.store, &context.login.inbox, selected.mailbox);
+    let (reading, owner) = (&context.server.reading, &context.owner);
+    let source = Source { store, inbox, reading, owner };
+    let seen = SeenMarker { server: context.server, inbox, mailbox, changed: context.changed };
+    let parsed = names.iter().filter(|name| is_parsed(name)).count();
 
-        let (mut rest, mut sent, mut damaged) = (uids.as_slice(), 0, Vec::new());
-        let mut claim = wire.claim();
-        while !rest.is_empty() {
-            let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
-            let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
-            sent += messages.len();
-            take_damaged(&mut messages, &mut damaged);
-            if !claim_memory(&mut claim, &messages) {
+    let (mut rest, mut sent, mut damaged) = (uids.as_slice(), 0, Vec::new());
+    let mut claim = wire.claim();
+    while !rest.is_empty() {
+        let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
+        let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
+        sent += messages.len();
+        take_damaged(&mut messages, &mut damaged);
+        if !claim_memory(&mut claim, &messages) {
+            return Ok(no_memory());
+        }
+        rest = rest.get(looked_for.max(1)..).unwrap_or_default();
+        // The others once their octets have been sent: a message whose body is damaged does not become \Seen.
+        let newly_seen = match sets_seen && !in_pieces {
+            true => seen.set(&mut messages, |message| !message.lacks_body()).await,
+            false => Vec::new(),
+        };
+        let mut messages = messages.into_iter();
+        while messages.len() > 0 {
+            let count = read_together(messages.as_slice(), parsed, in_pieces);
+            let mut run: Vec<Fetched> = messages.by_ref().take(count).collect();
+            if !source.complete(wire, selected, &names, &mut run, &mut claim, in_pieces).await? {
                 return Ok(no_memory());
             }
-            rest = rest.get(looked_for.max(1)..).unwrap_or_default();
-            // The others once their octets have been sent: a message whose body is damaged does not become \Seen.
-            let newly_seen = match sets_seen && !in_pieces {
-                true => seen.set(&mut messages, |message| !message.lacks_body()).await,
-                false => Vec::new(),
-            };
-            let mut messages = messages.into_iter();
-            while messages.len() > 0 {
-                let count = read_together(messages.as_slice(), parsed, in_pieces);
-                let mut run: Vec<Fetched> = messages.by_ref().take(count).collect();
-                if !source.complete(wire, selected, &names, &mut run, &mut claim, in_pieces).await? {
-                    return Ok(no_memory());
-                }
-                take_damaged(&mut run, &mut damaged);
-                let octets = run.iter().map(|message| octets_to_read(parsed, message)).sum();
-                let read_names = Arc::clone(&names);
-                let read = reading.read(owner, octets, move |reader, budget| {
-                    let contents = run.iter().map(|message| {
-                        // What is sent as it is stored is not parsed.
-                        let limits =
-                            if parsed > 0 { reader.begin(message.content).limits } else { ReadLimits::NOTHING };
-                        contents(&read_names, message, &limits, budget, in_pieces)
-                    });
-                    let contents = contents.collect::<Result<Vec<_>, _>>()?;
-                    Ok((run, contents))
+            take_damaged(&mut run, &mut damaged);
+            let octets = run.iter().map(|message| octets_to_read(parsed, message)).sum();
+            let read_names = Arc::clone(&names);
+            let read = reading.read(owner, octets, move |reader, budget| {
+                let contents = run.iter().map(|message| {
+                    // What is sent as it is stored is not parsed.
+                    let limits = if parsed > 0 { reader.begin(message.content).limits } else { ReadLimits::NOTHING };
+                    contents(&read_names, message, &limits, budget, in_pieces)
                 });
-                let (run, contents) = wire.watch(read).await??;
-                for (mut message, contents) in run.into_iter().zip(contents) {
-                    if message.body.len() > LARGE_BODY {
-                        // It is read again, piece by piece.
-                        message.body = Vec::new();
-                        claim.shrink_to(message.header.len().saturating_add(PIECE));
-                    }
-                    let is_late = sets_seen && (in_pieces || message.lacks_body());
-                    let late = is_late.then_some(seen).filter(|_| !message.flags.flags.contains(Flags::SEEN));
-                    let show_flags = newly_seen.binary_search(&message.flags.uid).is_ok();
-                    let first = match first_piece(&names, &contents) {
-                        None => None,
-                        Some((section, range)) => {
-                            match wire.watch(source.piece(selected, &message, section, range)).await? {
-                                Ok(piece) => Some(piece),
-                                Err(CommandError::Store(error)) => {
-                                    message.note_damage(inbox, error)?;
-                                    damaged.push(message.flags.uid);
-                                    continue;
-                                }
-                                Err(error) => return Err(error),
+                let contents = contents.collect::<Result<Vec<_>, _>>()?;
+                Ok((run, contents))
+            });
+            let (run, contents) = wire.watch(read).await??;
+            for (mut message, contents) in run.into_iter().zip(contents) {
+                if message.body.len() > LARGE_BODY {
+                    // It is read again, piece by piece.
+                    message.body = Vec::new();
+                    claim.shrink_to(message.header.len().saturating_add(PIECE));
+                }
+                let is_late = sets_seen && (in_pieces || message.lacks_body());
+                let late = is_late.then_some(seen).filter(|_| !message.flags.flags.contains(Flags::SEEN));
+                let show_flags = newly_seen.binary_search(&message.flags.uid).is_ok();
+                let first = match first_piece(&names, &contents) {
+                    None => None,
+                    Some((section, range)) => {
+                        match wire.watch(source.piece(selected, &message, section, range)).await? {
+                            Ok(piece) => Some(piece),
+                            Err(CommandError::Store(error)) => {
+                                message.note_damage(inbox, error)?;
+                                damaged.push(message.flags.uid);
+                                continue;
                             }
+                            Err(error) => return Err(error),
                         }
-                    };
-                    let answer = Answer { message, contents, first, show_flags, late };
-                    push_message(wire, selected, &names, answer, source).await?;
-                }
-                if messages.len() > 0 || !rest.is_empty() {
-                    // Many messages take long.
-                    tokio::task::yield_now().await;
-                }
+                    }
+                };
+                let answer = Answer { message, contents, first, show_flags, late };
+                push_message(wire, selected, &names, answer, source).await?;
+            }
+            if messages.len() > 0 || !rest.is_empty() {
+                // Many messages take long.
+                tokio::task::yield_now().await;
             }
         }
-        if !damaged.is_empty() {
-            return Ok(super::damaged(&damaged));
-        }
-        // RFC 2180 §4.1.2: the others have been sent.
-        if sent < uids.len() && !by_uid {
-            return Ok(Reply::no(EXPUNGED).code(other("EXPUNGEISSUED")));
-        }
-        Ok(Reply::completed())
     }
+    if !damaged.is_empty() {
+        return Ok(super::damaged(&damaged));
+    }
+    // RFC 2180 §4.1.2: the others have been sent.
+    if sent < uids.len() && !by_uid {
+        return Ok(Reply::no(EXPUNGED).code(other("EXPUNGEISSUED")));
+    }
+    Ok(Reply::completed())
 }
 
 /// Takes out the messages whose bodies are damaged, and notes their UIDs.

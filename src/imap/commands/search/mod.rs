@@ -11,7 +11,8 @@ use self::matching::Candidate;
 use self::query::Query;
 use self::work_limit::{Meter, WorkLimit};
 use super::{claim_memory, no_memory};
-use crate::imap::session::{CommandError, Session};
+use crate::imap::context::{CommandError, Context};
+use crate::imap::updates::push_changes;
 use crate::imap::wire::Wire;
 use crate::imap::wire::response::{Reply, other};
 use crate::reading::Reading;
@@ -74,78 +75,76 @@ impl Work<'_> {
     }
 }
 
-impl Session<'_> {
-    /// SEARCH and UID SEARCH.
-    pub async fn search(
-        &mut self,
-        wire: &mut Wire,
-        charset: Option<&Charset<'static>>,
-        criteria: Vec1<SearchKey<'static>>,
-        by_uid: bool,
-    ) -> Result<Reply, CommandError> {
-        if charset.is_some_and(|charset| !is_supported(charset)) {
-            let allowed = ["UTF-8", "US-ASCII"].into_iter().filter_map(|name| Charset::try_from(name).ok()).collect();
-            return Ok(Reply::no("charset not supported").code(Code::BadCharset { allowed }));
-        }
-        // The flags that are searched must be those the client knows.
-        if self.changed.take() {
-            self.push_changes(wire, by_uid).await?;
-        }
-        let Some(selected) = &self.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
-        let Some(query) = Query::new(criteria.as_ref(), selected) else {
-            return Ok(Reply::bad("search key not supported"));
-        };
-        let (reading, owner) = (&self.server.reading, &self.owner);
-        let work = Work { reading, owner, query: Arc::new(query), limit: Arc::new(WorkLimit::new(work_limit::OCTETS)) };
-        let (store, inbox, mailbox) = (&self.server.store, &self.login.inbox, selected.mailbox);
+/// SEARCH and UID SEARCH.
+pub async fn search(
+    context: &mut Context<'_>,
+    wire: &mut Wire,
+    charset: Option<&Charset<'static>>,
+    criteria: Vec1<SearchKey<'static>>,
+    by_uid: bool,
+) -> Result<Reply, CommandError> {
+    if charset.is_some_and(|charset| !is_supported(charset)) {
+        let allowed = ["UTF-8", "US-ASCII"].into_iter().filter_map(|name| Charset::try_from(name).ok()).collect();
+        return Ok(Reply::no("charset not supported").code(Code::BadCharset { allowed }));
+    }
+    // The flags that are searched must be those the client knows.
+    if context.changed.take() {
+        push_changes(context, wire, by_uid).await?;
+    }
+    let Some(selected) = &context.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
+    let Some(query) = Query::new(criteria.as_ref(), selected) else {
+        return Ok(Reply::bad("search key not supported"));
+    };
+    let (reading, owner) = (&context.server.reading, &context.owner);
+    let work = Work { reading, owner, query: Arc::new(query), limit: Arc::new(WorkLimit::new(work_limit::OCTETS)) };
+    let (store, inbox, mailbox) = (&context.server.store, &context.login.inbox, selected.mailbox);
 
-        let by_flags = |uid: &u32| Some(Candidate::of_flags(selected.flags(*uid)?, selected.is_recent(*uid)));
-        let mut claim = wire.claim();
-        let mut found = Vec::new();
-        let mut undecided = Vec::new();
-        for batch in selected.uids().chunks(MESSAGES) {
-            work.judge(wire, batch.iter().filter_map(by_flags).collect(), &mut found, &mut undecided).await?;
-        }
-        for depth in [Depth::Size, Depth::Header, Depth::Body] {
-            let uids = std::mem::take(&mut undecided);
-            let mut rest = uids.as_slice();
-            while !rest.is_empty() && !work.limit.is_spent() {
-                let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
-                let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
-                let damaged: Vec<u32> = messages.iter().filter(|m| m.is_damaged).map(|m| m.flags.uid).collect();
-                if !damaged.is_empty() {
-                    return Ok(super::damaged(&damaged));
-                }
-                if !claim_memory(&mut claim, &messages) {
+    let by_flags = |uid: &u32| Some(Candidate::of_flags(selected.flags(*uid)?, selected.is_recent(*uid)));
+    let mut claim = wire.claim();
+    let mut found = Vec::new();
+    let mut undecided = Vec::new();
+    for batch in selected.uids().chunks(MESSAGES) {
+        work.judge(wire, batch.iter().filter_map(by_flags).collect(), &mut found, &mut undecided).await?;
+    }
+    for depth in [Depth::Size, Depth::Header, Depth::Body] {
+        let uids = std::mem::take(&mut undecided);
+        let mut rest = uids.as_slice();
+        while !rest.is_empty() && !work.limit.is_spent() {
+            let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
+            let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
+            let damaged: Vec<u32> = messages.iter().filter(|m| m.is_damaged).map(|m| m.flags.uid).collect();
+            if !damaged.is_empty() {
+                return Ok(super::damaged(&damaged));
+            }
+            if !claim_memory(&mut claim, &messages) {
+                return Ok(no_memory());
+            }
+            // A large body ends its batch.
+            if let Some(last) = messages.last_mut()
+                && last.lacks_body()
+            {
+                let needed = last.body_size.saturating_mul(TEXT_FACTOR);
+                if claim.wait_to_grow(needed, PATIENCE).await.is_err() {
                     return Ok(no_memory());
                 }
-                // A large body ends its batch.
-                if let Some(last) = messages.last_mut()
-                    && last.lacks_body()
-                {
-                    let needed = last.body_size.saturating_mul(TEXT_FACTOR);
-                    if claim.wait_to_grow(needed, PATIENCE).await.is_err() {
-                        return Ok(no_memory());
-                    }
-                    let whole = 0..last.body_size;
-                    last.body = store.body_range(inbox, mailbox, last.flags.uid, whole).await?.unwrap_or_default();
-                }
-                rest = rest.get(looked_for.max(1)..).unwrap_or_default();
-                let candidates = messages.into_iter().map(|m| Candidate::of_store(m, depth, selected)).collect();
-                work.judge(wire, candidates, &mut found, &mut undecided).await?;
+                let whole = 0..last.body_size;
+                last.body = store.body_range(inbox, mailbox, last.flags.uid, whole).await?.unwrap_or_default();
             }
+            rest = rest.get(looked_for.max(1)..).unwrap_or_default();
+            let candidates = messages.into_iter().map(|m| Candidate::of_store(m, depth, selected)).collect();
+            work.judge(wire, candidates, &mut found, &mut undecided).await?;
         }
-        if work.limit.is_spent() {
-            return Ok(Reply::no("search is too expensive, use fewer keys").code(other("LIMIT")));
-        }
-        // Messages that another session has expunged match no search.
-        let expunged = selected.expunged();
-        found.retain(|uid| !expunged.contains(uid));
-        found.sort_unstable();
-        let number = |uid: u32| if by_uid { Some(uid) } else { selected.sequence_number(uid) };
-        let numbers = found.into_iter().filter_map(number).filter_map(NonZeroU32::new).collect();
-        wire.push(&Response::Data(Data::Search(numbers, None)));
-        let reply = Reply::completed();
-        Ok(if expunged.is_empty() { reply } else { reply.code(other("EXPUNGEISSUED")) })
     }
+    if work.limit.is_spent() {
+        return Ok(Reply::no("search is too expensive, use fewer keys").code(other("LIMIT")));
+    }
+    // Messages that another session has expunged match no search.
+    let expunged = selected.expunged();
+    found.retain(|uid| !expunged.contains(uid));
+    found.sort_unstable();
+    let number = |uid: u32| if by_uid { Some(uid) } else { selected.sequence_number(uid) };
+    let numbers = found.into_iter().filter_map(number).filter_map(NonZeroU32::new).collect();
+    wire.push(&Response::Data(Data::Search(numbers, None)));
+    let reply = Reply::completed();
+    Ok(if expunged.is_empty() { reply } else { reply.code(other("EXPUNGEISSUED")) })
 }

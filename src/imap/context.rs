@@ -1,19 +1,14 @@
-//! The state of an authenticated session: who logged in, and which mailbox is selected.
-//!
-//! Invariant: the client is sent EXPUNGE responses only where RFC 3501 §7.4.1 allows it.
+//! What a command after log-in runs with: who logged in, what the client has enabled, and which mailbox is selected.
 
-use super::flags::push_flags;
 use super::selected::SelectedMailbox;
 use super::server::ImapServer;
 use super::watch::Changed;
-use super::wire::Wire;
 use crate::auth::login::Login;
 use crate::id::MailboxId;
 use crate::resources::Owner;
 use crate::resources::work::WorkError;
 use crate::store::StoreError;
 use crate::store::keywords::FlagError;
-use imap_codec::imap_types::response::{Data, Response};
 use std::borrow::Cow;
 
 /// How a session ends.
@@ -80,59 +75,41 @@ impl From<std::io::Error> for CommandError {
     }
 }
 
-/// A session after log-in.
-#[derive(Debug)]
-pub(super) struct Session<'a> {
-    pub server: &'a ImapServer,
-    pub login: &'a Login,
-    pub changed: &'a Changed,
-    pub selected: Option<SelectedMailbox>,
-    /// Whose share of resources its work counts against.
-    pub owner: Owner,
+bitflags::bitflags! {
+    /// What the client has switched on by ENABLE (RFC 5161), or by a command that implies it.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(super) struct Enabled: u8 {
+        /// FETCH responses to changes carry MODSEQ (RFC 7162).
+        const CONDSTORE = 1;
+        /// VANISHED in place of EXPUNGE (RFC 7162).
+        const QRESYNC = 1 << 1;
+        /// Mailbox names and headers in UTF-8 (RFC 6855).
+        const UTF8_ACCEPT = 1 << 2;
+        /// Responses as in RFC 9051.
+        const IMAP4REV2 = 1 << 3;
+        /// Messages are named by UID only (RFC 9586).
+        const UIDONLY = 1 << 4;
+    }
 }
 
-impl<'a> Session<'a> {
-    /// With nothing selected.
+/// The context of the commands of a session after log-in.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    pub server: &'a ImapServer,
+    pub login: &'a Login,
+    /// Whose share of resources the work counts against.
+    pub owner: Owner,
+    /// Whether the selected mailbox has changed.
+    pub changed: &'a Changed,
+    pub enabled: Enabled,
+    pub selected: Option<SelectedMailbox>,
+}
+
+impl<'a> Context<'a> {
+    /// With nothing enabled or selected.
     pub fn new(server: &'a ImapServer, login: &'a Login, changed: &'a Changed) -> Self {
-        Self { server, login, changed, selected: None, owner: Owner::Account(login.account.clone()) }
-    }
-
-    /// Sends what has changed in the selected mailbox.
-    pub async fn push_changes(&mut self, wire: &mut Wire, may_expunge: bool) -> Result<(), CommandError> {
-        self.changed.take();
-        let Some(selected) = &mut self.selected else { return Ok(()) };
-        let (store, inbox) = (&self.server.store, &self.login.inbox);
-        let changes = store.mailbox_changes(inbox, selected.mailbox, selected.seen).await?;
-        let changes = changes.ok_or(CommandError::MailboxDeleted)?;
-        // RFC 3501 §2.3.2: a read-only session does not take `\Recent` from the next one.
-        let mut recent = changes.recent_from..changes.seen.uid_next;
-        if !selected.read_only && !recent.is_empty() && selected.has_arrivals(&changes) {
-            recent = store.claim_recent(inbox, selected.mailbox, recent.end).await;
-        }
-        let updates = selected.update(changes, &recent);
-        for uid in updates.changed {
-            let (Some(sequence), Some(flags)) = (selected.sequence_number(uid), selected.flags(uid)) else { continue };
-            push_flags(wire, selected, sequence, &flags);
-            wire.flush_batch().await?;
-        }
-        if may_expunge {
-            self.push_expunged(wire);
-        }
-        if let (Some(_), Some(selected)) = (updates.exists, &self.selected) {
-            wire.push(&Response::Data(Data::Exists(selected.exists())));
-            wire.push(&Response::Data(Data::Recent(selected.recent())));
-        }
-        Ok(())
-    }
-
-    /// Sends EXPUNGE responses for expunged messages.
-    pub fn push_expunged(&mut self, wire: &mut Wire) {
-        let Some(selected) = &mut self.selected else { return };
-        for sequence in selected.take_expunged() {
-            if let Ok(data) = Data::expunge(sequence) {
-                wire.push(&Response::Data(data));
-            }
-        }
+        let owner = Owner::Account(login.account.clone());
+        Self { server, login, owner, changed, enabled: Enabled::empty(), selected: None }
     }
 
     /// This session has changed a mailbox: its own response must show that, and the event may come later.
