@@ -1,16 +1,16 @@
 //! IMAP: commands as they come over a connection, and what is shown of a message.
 
-use super::content::envelope::{ADDRESSES, envelope};
+use super::content::envelope::{ADDRESSES, write_envelope};
 use super::content::section::section;
-use super::content::structure::structure;
+use super::content::structure::write_structure;
 use super::names;
 use super::wire::stream::Stream;
+use super::wire::writer::Writer;
 use super::wire::{Input, Limits, Wire, search};
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, header_end};
 use crate::message::mime::{Kind, Part, Tree};
 use imap_codec::decode::Decoder;
-use imap_codec::encode::Encoder;
 use imap_codec::imap_types::command::{Command, CommandBody};
 use imap_codec::imap_types::core::NString;
 use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItem, MessageDataItemName};
@@ -18,7 +18,6 @@ use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
 use imap_codec::imap_types::response::{Data, Response};
 use imap_codec::imap_types::search::SearchKey;
 use imap_codec::{CommandCodec, ResponseCodec};
-use std::num::NonZeroU32;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
@@ -114,7 +113,8 @@ fn understood(command: &Command<'_>) {
 /// The name of a mailbox as it is stored.
 fn name(mailbox: &Mailbox<'_>) -> Option<String> {
     let name = names::read(mailbox)?;
-    assert_eq!(names::read(&names::write(&name)).as_ref(), Some(&name), "a name with two spellings");
+    let written = Mailbox::try_from(names::write(&name, false).into_owned()).unwrap();
+    assert_eq!(names::read(&written).as_ref(), Some(&name), "a name with two spellings");
     assert!(!name.chars().any(char::is_control) && names::parents(&name).count() < 50, "{name:?}");
     assert!(name.split('/').all(|level| !level.is_empty()), "{name:?}");
     Some(name)
@@ -200,7 +200,14 @@ pub(crate) struct Enveloped {
 /// The Subject and the mailboxes of From, To and Cc as ENVELOPE shows them.
 pub(crate) fn enveloped(header: &[u8]) -> (Option<Vec<u8>>, [Vec<Enveloped>; 3]) {
     let octets = |text: &NString<'_>| text.0.as_ref().map(|text| text.as_ref().to_vec());
-    let envelope = envelope(&Header::read(header, &ReadLimits::default()), &mut { ADDRESSES });
+    let mut written = b"* 1 FETCH (ENVELOPE ".to_vec();
+    let header = Header::read(header, &ReadLimits::default());
+    write_envelope(&mut Writer::new(&mut written, false), &header, &mut { ADDRESSES });
+    written.extend_from_slice(b")\r\n");
+    let Ok(([], Response::Data(Data::Fetch { items, .. }))) = ResponseCodec::new().decode(&written) else {
+        panic!("no ENVELOPE: {}", String::from_utf8_lossy(&written))
+    };
+    let MessageDataItem::Envelope(envelope) = items.as_ref().first().unwrap() else { panic!("{items:?}") };
     let lists = [&envelope.from, &envelope.to, &envelope.cc].map(|list| {
         let mailboxes = list.iter().filter_map(|one| {
             Some(Enveloped { name: octets(&one.name), local: octets(&one.mailbox)?, host: octets(&one.host)? })
@@ -223,12 +230,16 @@ pub fn mime(input: &[u8]) {
     inside(&tree.root, &tree.root, 0, &mut parts);
     assert!(parts <= 1 + limits.parts + limits.nesting, "{parts} parts");
     for extended in [false, true] {
-        let items = vec![
-            MessageDataItem::Body(structure(&tree, extended)),
-            MessageDataItem::Envelope(envelope(&fields, &mut { ADDRESSES })),
-        ];
-        let data = Data::Fetch { seq: NonZeroU32::MIN, items: items.try_into().unwrap() };
-        let shown = ResponseCodec::new().encode(&Response::Data(data)).dump().len();
+        let mut shown = b"* 1 FETCH (BODYSTRUCTURE ".to_vec();
+        write_structure(&mut Writer::new(&mut shown, false), &tree, extended);
+        shown.extend_from_slice(b" ENVELOPE ");
+        write_envelope(&mut Writer::new(&mut shown, false), &fields, &mut { ADDRESSES });
+        shown.extend_from_slice(b")\r\n");
+        // The codec reads eight levels.
+        if parts < 8 {
+            assert!(matches!(ResponseCodec::new().decode(&shown), Ok(([], _))), "{}", String::from_utf8_lossy(&shown));
+        }
+        let shown = shown.len();
         assert!(shown <= 128 * input.len() + 1024 * parts + 1024, "{shown} octets of {}", input.len());
     }
 }

@@ -5,7 +5,8 @@
 use super::commands;
 use super::context::{CommandError, Context, End};
 use super::updates::{push_changes, push_expunged};
-use super::wire::response::{NO_STORAGE, Reply, SYNTAX_ERROR, bye, other};
+use super::wire::code::Code;
+use super::wire::response::{NO_STORAGE, Reply, SYNTAX_ERROR};
 use super::wire::{Input, NO_MEMORY, Wire};
 use crate::store::StoreError;
 use imap_codec::imap_types::command::{Command, CommandBody};
@@ -35,7 +36,7 @@ pub async fn serve(context: &mut Context<'_>, wire: &mut Wire) -> End {
         if let Some(text) = reply.refusal() {
             tracing::info!(listener = "imap", inbox = %context.login.inbox, reply = text, "refused");
         }
-        wire.push(&reply.tagged(tag));
+        wire.reply(tag.as_ref().map(Tag::inner), &reply);
         if let Err(error) = wire.flush().await {
             return connection_failed(context, &error);
         }
@@ -58,8 +59,8 @@ async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result
         Input::End => return Err(End::Gone),
     };
     if matches!(body, CommandBody::Logout) {
-        wire.push(&bye("logging out"));
-        wire.push(&Reply::completed().tagged(tag));
+        wire.writer().bye("logging out");
+        wire.reply(tag.as_ref().map(Tag::inner), &Reply::completed());
         return Err(End::LoggedOut);
     }
     let may_expunge = !is_by_sequence_number(&body);
@@ -97,7 +98,7 @@ async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result
         Err(CommandError::IdleTimeout) => return Err(End::bye(IDLE)),
         Err(CommandError::Store(error @ StoreError::DiskLow(_))) => {
             tracing::info!(%error, command = name, inbox = %context.login.inbox, "an IMAP command was refused");
-            Reply::no(NO_STORAGE).code(other("UNAVAILABLE"))
+            Reply::no(NO_STORAGE).code(Code::Unavailable)
         }
         Err(CommandError::Store(error)) => unavailable(context, name, &error),
         Err(CommandError::Work(error)) => unavailable(context, name, &error),
@@ -107,7 +108,7 @@ async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result
 
 fn unavailable(context: &Context<'_>, command: &str, error: &(dyn std::error::Error + Sync)) -> Reply {
     tracing::error!(%error, command, inbox = %context.login.inbox, "an IMAP command failed");
-    Reply::no("local error, try again later").code(other("UNAVAILABLE"))
+    Reply::no("local error, try again later").code(Code::Unavailable)
 }
 
 fn connection_failed(context: &Context<'_>, error: &io::Error) -> End {

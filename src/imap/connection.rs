@@ -8,14 +8,14 @@ use super::context::{Context, End};
 use super::not_authenticated::{self, Step};
 use super::server::ImapServer;
 use super::watch::{Changed, follow};
-use super::wire::response::{Phase, bye, capabilities, untagged_ok};
+use super::wire::capability::Phase;
+use super::wire::code::Code;
 use super::wire::stream::Stream;
 use super::wire::{Limits, Wire};
 use crate::auth::session::AuthSession;
 use crate::net::connections::Activity;
 use crate::net::listener::Shutdown;
 use crate::resources::Owner;
-use imap_codec::imap_types::response::Code;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,8 +90,7 @@ async fn authenticate(
 ) -> Option<(Wire, AuthSession)> {
     let mut wire = Wire::new(stream, BEFORE_LOGIN, server.spool.client(peer));
     let phase = if is_tls { Phase::NotAuthenticated } else { Phase::Plaintext };
-    let code = capabilities(phase).try_into().ok().map(Code::Capability);
-    wire.push(&untagged_ok(code, "Inboxlayer ready"));
+    wire.writer().untagged_ok(Some(&Code::Capability(phase)), "Inboxlayer ready");
     let mut errors = not_authenticated::Errors::default();
     loop {
         let step = tokio::select! {
@@ -152,12 +151,12 @@ async fn finish(wire: Wire, end: &End, peer: IpAddr) {
     match end {
         End::Bye(text) => {
             tracing::info!(listener = "imap", %peer, reply = format!("BYE {text}"), "a session was ended");
-            wire.close(&bye(text.clone())).await;
+            wire.close(text).await;
         }
         // At debug level, since an attacker can cause many.
         End::Overloaded => {
             tracing::debug!(listener = "imap", %peer, "closed: the listener is full");
-            let _ = timeout(OVERLOADED_TIMEOUT, wire.close(&bye(OVERLOADED))).await;
+            let _ = timeout(OVERLOADED_TIMEOUT, wire.close(OVERLOADED)).await;
         }
         End::LoggedOut => wire.close_flushed().await,
         End::Gone => {}

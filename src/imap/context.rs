@@ -92,6 +92,13 @@ bitflags::bitflags! {
     }
 }
 
+impl Enabled {
+    /// Whether responses may be in UTF-8: names of mailboxes, and quoted strings.
+    pub fn takes_utf8(self) -> bool {
+        self.intersects(Self::UTF8_ACCEPT | Self::IMAP4REV2)
+    }
+}
+
 /// The context of the commands of a session after log-in.
 #[derive(Debug)]
 pub(super) struct Context<'a> {

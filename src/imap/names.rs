@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::alphabet::IMAP_MUTF7;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
+use std::borrow::Cow;
 
 pub(super) const DELIMITER: char = '/';
 /// Levels of a name: LIST shows each of them, whether or not it is a mailbox.
@@ -30,9 +31,10 @@ pub(super) fn read(mailbox: &Mailbox<'_>) -> Option<String> {
     Some(with_inbox_in_capitals(name))
 }
 
-/// Encodes a name.
-pub(super) fn write(name: &str) -> Mailbox<'static> {
-    Mailbox::try_from(encode(name)).unwrap_or(Mailbox::Inbox)
+/// A name as it goes over the wire: in UTF-8 to clients that take it, else in modified UTF-7.
+pub(super) fn write(name: &str, utf8: bool) -> Cow<'_, str> {
+    let is_plain = |octet| matches!(octet, b' '..=b'~' if octet != b'&');
+    if utf8 || name.bytes().all(is_plain) { Cow::Borrowed(name) } else { Cow::Owned(encode(name)) }
 }
 
 /// The levels above a name, the nearest last.
@@ -228,7 +230,8 @@ mod tests {
         #[test]
         fn every_name_round_trips(text in "[^/%*\\pC]{1,30}(/[^/%*\\pC]{1,10}){0,3}") {
             prop_assume!(!text.to_ascii_lowercase().starts_with("inbox"));
-            prop_assert_eq!(read(&write(&text)), Some(text));
+            prop_assert_eq!(name(&write(&text, false)), Some(text.clone()));
+            prop_assert_eq!(&write(&text, true), &text);
         }
     }
 }

@@ -4,7 +4,9 @@
 
 use super::context::End;
 use super::server::ImapServer;
-use super::wire::response::{Phase, Reply, SYNTAX_ERROR, bye, capabilities, capability, id, other};
+use super::wire::capability::Phase;
+use super::wire::code::Code;
+use super::wire::response::{Reply, SYNTAX_ERROR};
 use super::wire::{Input, Wire};
 use crate::auth::login::{LoginError, Permissions};
 use crate::auth::sasl::{self, Credentials, Mechanism, SaslError};
@@ -12,7 +14,7 @@ use crate::auth::session::{AuthSession, OpenError};
 use crate::secret::Secret;
 use imap_codec::imap_types::auth::AuthMechanism;
 use imap_codec::imap_types::command::{Command, CommandBody};
-use imap_codec::imap_types::response::Code;
+use imap_codec::imap_types::core::Tag;
 use std::io;
 use std::net::IpAddr;
 
@@ -83,7 +85,7 @@ async fn try_step(
             return Ok(Step::End(End::bye("too many errors, closing connection")));
         }
     }
-    wire.push(&reply.tagged(tag));
+    wire.reply(tag.as_ref().map(Tag::inner), &reply);
     wire.flush().await?;
     if matches!(step, Step::LoginFailed) {
         errors.failed_logins += 1;
@@ -104,22 +106,22 @@ async fn dispatch(
     let stay = |reply| Ok((reply, Step::Continue));
     match body {
         CommandBody::Capability => {
-            wire.push(&capability(capabilities(if is_tls { Phase::NotAuthenticated } else { Phase::Plaintext })));
+            wire.writer().capability(if is_tls { Phase::NotAuthenticated } else { Phase::Plaintext });
             stay(Reply::completed())
         }
         CommandBody::Noop => stay(Reply::completed()),
         CommandBody::Id { .. } => {
-            wire.push(&id());
+            wire.writer().id();
             stay(Reply::completed())
         }
         CommandBody::Logout => {
-            wire.push(&bye("logging out"));
+            wire.writer().bye("logging out");
             Ok((Reply::completed(), Step::End(End::LoggedOut)))
         }
         CommandBody::StartTLS if is_tls => stay(Reply::bad("TLS already active")),
         CommandBody::StartTLS => Ok((Reply::ok("begin TLS negotiation now"), Step::StartTls)),
         CommandBody::Login { .. } | CommandBody::Authenticate { .. } if !is_tls => {
-            stay(Reply::no("TLS required to log in, use STARTTLS first").code(other("PRIVACYREQUIRED")))
+            stay(Reply::no("TLS required to log in, use STARTTLS first").code(Code::PrivacyRequired))
         }
         CommandBody::Login { username, password } => {
             let password = Secret::new(lossy(password.declassify().as_ref()));
@@ -131,7 +133,7 @@ async fn dispatch(
                 AuthMechanism::Login => Mechanism::Login,
                 _ => {
                     let text = "authentication mechanism not supported, use PLAIN or LOGIN";
-                    return stay(Reply::no(text).code(other("CANNOT")));
+                    return stay(Reply::no(text).code(Code::Cannot));
                 }
             };
             let initial = initial_response.as_ref().map(|response| response.declassify().as_ref());
@@ -149,27 +151,23 @@ fn lossy(bytes: &[u8]) -> String {
 async fn log_in(server: &ImapServer, peer: IpAddr, credentials: Credentials) -> (Reply, Step) {
     match server.authenticator.open_session(peer, &credentials, Permissions::MESSAGES_READ).await {
         Ok(session) => {
-            let reply = Reply::ok("logged in");
-            let reply = match capabilities(Phase::Authenticated).try_into() {
-                Ok(list) => reply.code(Code::Capability(list)),
-                Err(_) => reply,
-            };
+            let reply = Reply::ok("logged in").code(Code::Capability(Phase::Authenticated));
             (reply, Step::LoggedIn(Box::new(session)))
         }
         Err(OpenError::Login(error)) => login_failed(&error, peer),
-        Err(OpenError::TooManySessions(error)) => (Reply::no(error.to_string()).code(other("LIMIT")), Step::Continue),
+        Err(OpenError::TooManySessions(error)) => (Reply::no(error.to_string()).code(Code::Limit), Step::Continue),
     }
 }
 
 fn login_failed(error: &LoginError, peer: IpAddr) -> (Reply, Step) {
     let reply = Reply::no(error.to_string());
     match error {
-        LoginError::Refused => (reply.code(other("AUTHENTICATIONFAILED")), Step::LoginFailed),
-        LoginError::RateLimited { .. } => (reply.code(other("UNAVAILABLE")), Step::LoginFailed),
+        LoginError::Refused => (reply.code(Code::AuthenticationFailed), Step::LoginFailed),
+        LoginError::RateLimited { .. } => (reply.code(Code::Unavailable), Step::LoginFailed),
         LoginError::Unavailable(error) => {
             tracing::error!(listener = "imap", %error, %peer, "a log-in could not be checked");
             let text = "temporary authentication failure, try again later";
-            (Reply::no(text).code(other("UNAVAILABLE")), Step::Continue)
+            (Reply::no(text).code(Code::Unavailable), Step::Continue)
         }
     }
 }
@@ -183,7 +181,7 @@ async fn authenticate(
     loop {
         step = match step {
             sasl::Step::Challenge(exchange, challenge) => {
-                wire.push_bytes(format!("+ {challenge}\r\n").as_bytes());
+                wire.push_continuation(&challenge);
                 wire.flush().await?;
                 let Some(line) = wire.line().await? else {
                     return Ok((Reply::bad("SASL response too long"), Step::Continue));

@@ -8,8 +8,6 @@ use crate::message::mime::Part;
 use crate::store::flag_list::{FlagList, KeywordTable};
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Changes, MessageFlags, OpenMailbox, Seen};
-use imap_codec::imap_types::IntoStatic;
-use imap_codec::imap_types::flag::Flag;
 use imap_codec::imap_types::sequence::{SeqOrUid, Sequence, SequenceSet};
 use std::collections::HashSet;
 use std::ops::Range;
@@ -121,9 +119,8 @@ impl SelectedMailbox {
     }
 
     /// The flags of a FLAGS response: system flags, and keywords seen so far.
-    pub fn all_flags(&self) -> Vec<Flag<'static>> {
-        let named = Flags::NAMED.iter().map(|(_, name)| *name).chain(self.named.iter().map(|name| &**name));
-        named.filter_map(|name| Flag::try_from(name).ok().map(IntoStatic::into_static)).collect()
+    pub fn all_flags(&self) -> impl Iterator<Item = &str> {
+        Flags::NAMED.iter().map(|(_, name)| *name).chain(self.named.iter().map(|name| &**name))
     }
 
     /// Ascending.

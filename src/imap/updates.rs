@@ -5,7 +5,6 @@
 use super::context::{CommandError, Context};
 use super::flags::push_flags;
 use super::wire::Wire;
-use imap_codec::imap_types::response::{Data, Response};
 
 /// Sends what has changed in the selected mailbox.
 pub(super) async fn push_changes(
@@ -33,8 +32,8 @@ pub(super) async fn push_changes(
         push_expunged(context, wire);
     }
     if let (Some(_), Some(selected)) = (updates.exists, &context.selected) {
-        wire.push(&Response::Data(Data::Exists(selected.exists())));
-        wire.push(&Response::Data(Data::Recent(selected.recent())));
+        wire.writer().counted(selected.exists(), "EXISTS");
+        wire.writer().counted(selected.recent(), "RECENT");
     }
     Ok(())
 }
@@ -43,8 +42,6 @@ pub(super) async fn push_changes(
 pub(super) fn push_expunged(context: &mut Context<'_>, wire: &mut Wire) {
     let Some(selected) = &mut context.selected else { return };
     for sequence in selected.take_expunged() {
-        if let Ok(data) = Data::expunge(sequence) {
-            wire.push(&Response::Data(data));
-        }
+        wire.writer().counted(sequence, "EXPUNGE");
     }
 }

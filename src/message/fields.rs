@@ -4,6 +4,7 @@
 //! is linear.
 
 use super::octets_read;
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Maximum octets of a structured field that are parsed; each costs a hundred times its size in memory.
@@ -139,9 +140,13 @@ fn opaque(block: &[u8], start: usize) -> Option<Field<'_>> {
 }
 
 /// A value on one line, trimmed, without line breaks and NUL.
-pub(crate) fn unfold(value: &[u8]) -> Vec<u8> {
+pub(crate) fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
     octets_read::count(value.len());
-    value.trim_ascii().iter().copied().filter(|b| !matches!(b, b'\r' | b'\n' | 0)).collect()
+    let value = value.trim_ascii();
+    if memchr::memchr3(b'\r', b'\n', 0, value).is_none() {
+        return Cow::Borrowed(value);
+    }
+    Cow::Owned(value.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n' | 0)).collect())
 }
 
 /// A token of a structured value.
@@ -228,7 +233,7 @@ mod tests {
         let names: Vec<_> = header.fields().iter().map(|f| f.name).collect();
         assert_eq!(names, [&b"Subject"[..], b"", b"To"]);
         assert_eq!(whole(&header), block[..block.len() - 2]);
-        assert_eq!(unfold(header.find("SUBJECT").unwrap()), b"a b");
+        assert_eq!(&*unfold(header.find("SUBJECT").unwrap()), b"a b");
         assert_eq!(header_end(block), block.len());
     }
 

@@ -30,7 +30,7 @@ pub(super) fn decoded_with_controls(text: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     // Octets of consecutive encoded words in one charset: a character may be split between two.
     let mut run: Option<(&[u8], Vec<u8>)> = None;
-    let mut rest = text.as_slice();
+    let mut rest = &*text;
     let mut plain = 0;
     while let Some(at) = memchr::memmem::find(rest.get(plain..).unwrap_or_default(), b"=?").map(|at| at + plain) {
         let Some((word, after)) = EncodedWord::read(rest.get(at..).unwrap_or_default()) else {

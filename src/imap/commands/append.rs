@@ -6,7 +6,8 @@ use crate::clock::Timestamp;
 use crate::imap::context::{CommandError, Context};
 use crate::imap::names;
 use crate::imap::wire::Refusal;
-use crate::imap::wire::response::{Reply, other};
+use crate::imap::wire::code::Code;
+use crate::imap::wire::response::Reply;
 use crate::message::fields::header_end;
 use crate::message::{NUL_REFUSED, has_nul, with_crlf};
 use crate::store::keywords::KeywordLimits;
@@ -15,8 +16,6 @@ use bytes::Bytes;
 use imap_codec::imap_types::datetime::DateTime;
 use imap_codec::imap_types::flag::Flag;
 use imap_codec::imap_types::mailbox::Mailbox;
-use imap_codec::imap_types::response::Code;
-use std::num::NonZeroU32;
 
 /// APPEND.
 pub async fn append(
@@ -26,7 +25,7 @@ pub async fn append(
     date: Option<&DateTime>,
     message: Option<Bytes>,
 ) -> Result<Reply, CommandError> {
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let Some(message) = message else { return Ok(Reply::bad("APPEND needs a literal")) };
     let limits = KeywordLimits::from(&context.server.config.limits);
     let (flags, keywords) = match read_flags(flags, limits) {
@@ -35,13 +34,13 @@ pub async fn append(
     };
     // RFC 3501 §9: a literal has no NUL.
     if has_nul(&message) {
-        return Ok(Reply::no(NUL_REFUSED).code(other("CANNOT")));
+        return Ok(Reply::no(NUL_REFUSED).code(Code::Cannot));
     }
     let limit = context.server.config.limits.message_size;
     let message = match with_crlf(message) {
         Ok(octets) if octets.len() <= limit => octets,
         Ok(_) => return Ok(Refusal::MessageTooLong.into()),
-        Err(error) => return Ok(Reply::no(error.to_string()).code(other("CANNOT"))),
+        Err(error) => return Ok(Reply::no(error.to_string()).code(Code::Cannot)),
     };
     let end = header_end(&message);
     let (header, body) = (message.slice(..end), message.slice(end..));
@@ -56,9 +55,6 @@ pub async fn append(
         Err(error) => return flags_failed(error),
     };
     context.has_changed(done.mailbox);
-    let reply = Reply::ok("appended");
-    Ok(match (NonZeroU32::new(done.uid_validity), NonZeroU32::new(done.uid)) {
-        (Some(uid_validity), Some(uid)) => reply.code(Code::AppendUid { uid_validity, uid }),
-        _ => reply,
-    })
+    let code = Code::AppendUid { uid_validity: done.uid_validity, uids: vec![done.uid] };
+    Ok(Reply::ok("appended").code(code))
 }

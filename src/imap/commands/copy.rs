@@ -5,15 +5,12 @@ use crate::id::MailboxId;
 use crate::imap::context::{CommandError, Context};
 use crate::imap::names;
 use crate::imap::wire::Wire;
-use crate::imap::wire::response::{Reply, other, untagged_ok};
+use crate::imap::wire::code::Code;
+use crate::imap::wire::response::Reply;
 use crate::store::StoreError;
-use crate::store::transfer::{Copied, TransferError};
-use imap_codec::imap_types::core::Vec1;
-use imap_codec::imap_types::extensions::uidplus::{UidElement, UidSet};
+use crate::store::transfer::TransferError;
 use imap_codec::imap_types::mailbox::Mailbox;
-use imap_codec::imap_types::response::Code;
 use imap_codec::imap_types::sequence::SequenceSet;
-use std::num::NonZeroU32;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Transfer {
@@ -35,7 +32,7 @@ pub async fn transfer(
     if transfer == Transfer::Move && selected.read_only {
         return Ok(Reply::no(READ_ONLY));
     }
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let (from, count) = (selected.mailbox, uids.len());
     let (mailboxes, inbox) = (&context.server.mailboxes, &context.login.inbox);
     let transferred = match transfer {
@@ -51,19 +48,20 @@ pub async fn transfer(
         Err(
             error @ (TransferError::TooFarApart | TransferError::TooManyKeywords(_) | TransferError::NotCreated(_)),
         ) => {
-            return Ok(Reply::no(error.to_string()).code(other("LIMIT")));
+            return Ok(Reply::no(error.to_string()).code(Code::Limit));
         }
         Err(TransferError::Store(error)) => return Err(error.into()),
     };
     context.has_changed(copied.mailbox);
     context.has_changed(from);
-    let Some(code) = copy_uid(&copied) else {
+    if copied.uids.is_empty() {
         let all_expunged = count > 0 && !by_uid;
         return Ok(if all_expunged { expunged() } else { Reply::ok("no messages to copy") });
-    };
+    }
+    let code = Code::CopyUid { uid_validity: copied.uid_validity, uids: copied.uids };
     if transfer == Transfer::Move {
         // RFC 6851 §4.3: before the EXPUNGE responses.
-        wire.push(&untagged_ok(Some(code), "moved"));
+        wire.writer().untagged_ok(Some(&code), "moved");
         return Ok(Reply::completed());
     }
     // Messages that another session has expunged are left out; COPYUID lists those copied (RFC 2180 §4.4).
@@ -98,30 +96,5 @@ pub(super) async fn expunge_deleted(
 }
 
 fn expunged() -> Reply {
-    Reply::no("these messages have been expunged").code(other("EXPUNGEISSUED"))
-}
-
-/// `COPYUID`, both sets in the same order.
-fn copy_uid(copied: &Copied) -> Option<Code<'static>> {
-    Some(Code::CopyUid {
-        uid_validity: NonZeroU32::new(copied.uid_validity)?,
-        source: uid_set(copied.uids.iter().map(|(from, _)| *from))?,
-        destination: uid_set(copied.uids.iter().map(|(_, to)| *to))?,
-    })
-}
-
-/// Ascending UIDs as ranges.
-fn uid_set(uids: impl Iterator<Item = u32>) -> Option<UidSet> {
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for uid in uids {
-        match ranges.last_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(uid) => *last = uid,
-            _ => ranges.push((uid, uid)),
-        }
-    }
-    let element = |(first, last): (u32, u32)| {
-        let (first, last) = (NonZeroU32::new(first)?, NonZeroU32::new(last)?);
-        Some(if first == last { UidElement::Single(first) } else { UidElement::Range(first, last) })
-    };
-    Vec1::try_from(ranges.into_iter().filter_map(element).collect::<Vec<_>>()).ok().map(UidSet)
+    Reply::no("these messages have been expunged").code(Code::ExpungeIssued)
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 pub async fn idle(context: &mut Context<'_>, wire: &mut Wire) -> Result<Reply, CommandError> {
     let deadline = Instant::now() + context.server.config.limits.imap_timeout.0;
     push_changes(context, wire, true).await?;
-    wire.push_bytes(b"+ idling\r\n");
+    wire.push_continuation("idling");
     loop {
         wire.flush().await?;
         let changed = context.changed;

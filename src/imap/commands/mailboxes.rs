@@ -7,22 +7,14 @@ use super::select::unselect;
 use crate::imap::context::{CommandError, Context};
 use crate::imap::names::{self, DELIMITER, Pattern};
 use crate::imap::wire::Wire;
-use crate::imap::wire::response::{Reply, other};
+use crate::imap::wire::code::Code;
+use crate::imap::wire::response::Reply;
 use crate::store::mailboxes::{MailboxError, MailboxName};
-use imap_codec::imap_types::core::{Atom, IString, QuotedChar};
-use imap_codec::imap_types::extensions::namespace::Namespace;
-use imap_codec::imap_types::flag::FlagNameAttribute;
 use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
-use imap_codec::imap_types::response::{Code, Data, Response};
 use std::collections::{BTreeMap, HashSet};
 
-fn attribute(name: &'static str) -> Option<FlagNameAttribute<'static>> {
-    Atom::try_from(name.strip_prefix('\\').unwrap_or(name)).ok().map(FlagNameAttribute::from)
-}
-
-fn delimiter() -> Option<QuotedChar> {
-    QuotedChar::try_from(DELIMITER).ok()
-}
+/// A level that is not a mailbox.
+const NO_SELECT: &str = "\\Noselect";
 
 /// Mailboxes and the levels above them; `None` for a level that is not a mailbox.
 fn tree(mailboxes: Vec<MailboxName>) -> BTreeMap<String, Option<MailboxName>> {
@@ -37,17 +29,15 @@ fn tree(mailboxes: Vec<MailboxName>) -> BTreeMap<String, Option<MailboxName>> {
 }
 
 /// The attribute of a special use: only those of RFC 6154.
-fn special_use(mailbox: &MailboxName) -> Option<FlagNameAttribute<'static>> {
+fn special_use(mailbox: &MailboxName) -> Option<&'static str> {
     const USES: [&str; 5] = ["\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash"];
     let used = mailbox.special_use.as_deref()?;
-    USES.into_iter().find(|known| *known == used).and_then(attribute)
+    USES.into_iter().find(|known| *known == used)
 }
 
 /// NAMESPACE: personal only.
 pub(super) fn namespace(wire: &mut Wire) -> Reply {
-    let personal = IString::try_from("").ok().map(|prefix| Namespace::new(prefix, delimiter()));
-    let personal = personal.into_iter().collect();
-    wire.push(&Response::Data(Data::Namespace { personal, other: Vec::new(), shared: Vec::new() }));
+    wire.writer().namespace(DELIMITER);
     Reply::completed()
 }
 
@@ -59,12 +49,11 @@ pub async fn list(
     pattern: &ListMailbox<'_>,
 ) -> Result<Reply, CommandError> {
     if names::is_empty_pattern(pattern) {
-        let items = vec![FlagNameAttribute::Noselect];
-        let mailbox = Mailbox::try_from("").unwrap_or(Mailbox::Inbox);
-        wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox }));
+        wire.writer().list("LIST", [NO_SELECT], DELIMITER, "");
         return Ok(Reply::completed());
     }
     let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Reply::completed()) };
+    let utf8 = context.enabled.takes_utf8();
     let tree = tree(context.server.store.mailboxes(&context.login.inbox).await?);
     let with_children: HashSet<&str> = tree.keys().filter_map(|name| names::parents(name).last()).collect();
     for (name, mailbox) in &tree {
@@ -74,12 +63,9 @@ pub async fn list(
             continue;
         }
         let has = with_children.contains(name.as_str());
-        let mut items: Vec<_> = attribute(if has { "\\HasChildren" } else { "\\HasNoChildren" }).into_iter().collect();
-        match mailbox {
-            Some(mailbox) => items.extend(special_use(mailbox)),
-            None => items.push(FlagNameAttribute::Noselect),
-        }
-        wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox: names::write(name) }));
+        let kind = mailbox.as_ref().map_or(Some(NO_SELECT), special_use);
+        let attributes = [if has { "\\HasChildren" } else { "\\HasNoChildren" }].into_iter().chain(kind);
+        wire.writer_for(utf8).list("LIST", attributes, DELIMITER, &names::write(name, utf8));
         wire.flush_batch().await?;
     }
     Ok(Reply::completed())
@@ -93,6 +79,7 @@ pub async fn lsub(
     pattern: &ListMailbox<'_>,
 ) -> Result<Reply, CommandError> {
     let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Reply::completed()) };
+    let utf8 = context.enabled.takes_utf8();
     let mut listed = BTreeMap::new();
     for name in context.server.store.subscriptions(&context.login.inbox).await? {
         tokio::task::yield_now().await;
@@ -105,21 +92,21 @@ pub async fn lsub(
         }
     }
     for (name, is_subscribed) in listed {
-        let items = if is_subscribed { Vec::new() } else { vec![FlagNameAttribute::Noselect] };
-        wire.push(&Response::Data(Data::Lsub { items, delimiter: delimiter(), mailbox: names::write(&name) }));
+        let attributes = (!is_subscribed).then_some(NO_SELECT);
+        wire.writer_for(utf8).list("LSUB", attributes, DELIMITER, &names::write(&name, utf8));
     }
     Ok(Reply::completed())
 }
 
 /// CREATE, with the levels above (RFC 3501 §6.3.3).
 pub async fn create(context: &mut Context<'_>, mailbox: &Mailbox<'_>) -> Result<Reply, CommandError> {
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     reply(context.server.mailboxes.create(&context.login.inbox, &name).await, "created")
 }
 
 /// DELETE.
 pub async fn delete(context: &mut Context<'_>, mailbox: &Mailbox<'_>) -> Result<Reply, CommandError> {
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let deleted = context.server.mailboxes.delete(&context.login.inbox, &name).await;
     if let (Ok(id), Some(selected)) = (&deleted, &context.selected)
         && selected.mailbox == *id
@@ -132,7 +119,7 @@ pub async fn delete(context: &mut Context<'_>, mailbox: &Mailbox<'_>) -> Result<
 /// RENAME.
 pub async fn rename(context: &mut Context<'_>, from: &Mailbox<'_>, to: &Mailbox<'_>) -> Result<Reply, CommandError> {
     let (Some(from), Some(to)) = (names::read(from), names::read(to)) else {
-        return Ok(Reply::no(BAD_NAME).code(other("CANNOT")));
+        return Ok(Reply::no(BAD_NAME).code(Code::Cannot));
     };
     let renamed = context.server.mailboxes.rename(&context.login.inbox, &from, &to).await;
     // INBOX may have been emptied.
@@ -142,7 +129,7 @@ pub async fn rename(context: &mut Context<'_>, from: &Mailbox<'_>, to: &Mailbox<
 
 /// SUBSCRIBE and UNSUBSCRIBE.
 pub async fn subscribe(context: &mut Context<'_>, mailbox: &Mailbox<'_>, wanted: bool) -> Result<Reply, CommandError> {
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     reply(context.server.mailboxes.subscribe(&context.login.inbox, &name, wanted).await, "completed")
 }
 
@@ -151,10 +138,10 @@ fn reply(done: Result<(), MailboxError>, text: &'static str) -> Result<Reply, Co
     let reason = error.to_string();
     let code = match error {
         MailboxError::Store(error) => return Err(CommandError::Store(error)),
-        MailboxError::Exists => other("ALREADYEXISTS"),
-        MailboxError::Missing => other("NONEXISTENT"),
+        MailboxError::Exists => Code::AlreadyExists,
+        MailboxError::Missing => Code::NonExistent,
         MailboxError::TooMany(_) | MailboxError::TooManySubscriptions(_) => Code::OverQuota,
-        MailboxError::IsInbox | MailboxError::BelowItself | MailboxError::TooLong => other("CANNOT"),
+        MailboxError::IsInbox | MailboxError::BelowItself | MailboxError::TooLong => Code::Cannot,
     };
     Ok(Reply::no(reason).code(code))
 }

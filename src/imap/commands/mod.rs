@@ -13,7 +13,9 @@ mod store;
 
 use super::context::{CommandError, Context, Enabled};
 use super::wire::Wire;
-use super::wire::response::{Phase, Reply, capabilities, capability, id, other};
+use super::wire::capability::Phase;
+use super::wire::code::Code;
+use super::wire::response::Reply;
 use crate::auth::login::Permissions;
 use crate::resources::memory::Claim;
 use crate::store::open_mailbox::Fetched;
@@ -31,11 +33,11 @@ const NOT_SUPPORTED: &str = "not supported";
 
 /// RFC 5530.
 fn over_quota() -> Reply {
-    Reply::no("the inbox is full").code(other("OVERQUOTA"))
+    Reply::no("the inbox is full").code(Code::OverQuota)
 }
 
 fn no_memory() -> Reply {
-    Reply::no("out of memory, try again later").code(other("UNAVAILABLE"))
+    Reply::no("out of memory, try again later").code(Code::Unavailable)
 }
 
 /// Messages that cannot be read, by their UIDs; the others were. RFC 5530.
@@ -47,7 +49,7 @@ fn damaged(uids: &[u32]) -> Reply {
         "the stored body of these messages is damaged, UID {}{more}: the server's log names it",
         named.join(",")
     );
-    Reply::no(text).code(other("CORRUPTION"))
+    Reply::no(text).code(Code::Corruption)
 }
 
 /// Sets a claim to the size of these messages. False if that exceeds the budget.
@@ -98,20 +100,20 @@ pub(super) async fn dispatch(
     use CommandBody as C;
     let may_change = context.login.permissions.contains(Permissions::MESSAGES_WRITE);
     if !may_change && changes_mailboxes(&body) {
-        return Ok(Reply::no("this API token may not change messages (messages:write)").code(other("NOPERM")));
+        return Ok(Reply::no("this API token may not change messages (messages:write)").code(Code::NoPerm));
     }
     // RFC 9586 §3.
     if context.enabled.contains(Enabled::UIDONLY) && names_by_sequence_number(&body) {
-        return Ok(Reply::bad("messages are named by UID once UIDONLY is enabled").code(other("UIDREQUIRED")));
+        return Ok(Reply::bad("messages are named by UID once UIDONLY is enabled").code(Code::UidRequired));
     }
     match body {
         C::Capability => {
-            wire.push(&capability(capabilities(Phase::Authenticated)));
+            wire.writer().capability(Phase::Authenticated);
             Ok(Reply::completed())
         }
         C::Noop => Ok(Reply::completed()),
         C::Id { .. } => {
-            wire.push(&id());
+            wire.writer().id();
             Ok(Reply::completed())
         }
         C::StartTLS | C::Login { .. } | C::Authenticate { .. } => Ok(Reply::bad("already authenticated")),

@@ -6,12 +6,10 @@ use crate::imap::context::{CommandError, Context};
 use crate::imap::names;
 use crate::imap::selected::SelectedMailbox;
 use crate::imap::wire::Wire;
-use crate::imap::wire::response::{Reply, other, untagged_ok};
-use imap_codec::imap_types::flag::FlagPerm;
+use crate::imap::wire::code::Code;
+use crate::imap::wire::response::Reply;
 use imap_codec::imap_types::mailbox::Mailbox;
-use imap_codec::imap_types::response::{Code, Data, Response};
-use imap_codec::imap_types::status::{StatusDataItem, StatusDataItemName};
-use std::num::NonZeroU32;
+use imap_codec::imap_types::status::StatusDataItemName;
 
 /// SELECT, or EXAMINE.
 pub async fn select(
@@ -22,31 +20,27 @@ pub async fn select(
 ) -> Result<Reply, CommandError> {
     // A SELECT that fails leaves nothing selected (RFC 3501 §6.3.1).
     unselect(context);
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let inbox = &context.login.inbox;
     let Some(open) = context.server.store.mailbox_open(inbox, &name, !read_only).await? else {
-        return Ok(Reply::no(NO_SUCH_MAILBOX).code(other("NONEXISTENT")));
+        return Ok(Reply::no(NO_SUCH_MAILBOX).code(Code::NonExistent));
     };
     let (uid_validity, uid_next) = (open.uid_validity, open.seen.uid_next);
     // What has changed since the mailbox was read is sent before the OK.
     context.changed.watch(Some(open.id));
     context.changed.set();
     let selected = SelectedMailbox::new(open, read_only);
-    let flags = selected.all_flags();
-    wire.push(&Response::Data(Data::Flags(flags.clone())));
-    wire.push(&Response::Data(Data::Exists(selected.exists())));
-    wire.push(&Response::Data(Data::Recent(selected.recent())));
-    if let Some(unseen) = selected.first_unseen().and_then(NonZeroU32::new) {
-        wire.push(&untagged_ok(Some(Code::Unseen(unseen)), "first unseen"));
+    let mut writer = wire.writer();
+    writer.flags(selected.all_flags());
+    writer.counted(selected.exists(), "EXISTS");
+    writer.counted(selected.recent(), "RECENT");
+    if let Some(unseen) = selected.first_unseen() {
+        writer.untagged_ok(Some(&Code::Unseen(unseen)), "first unseen");
     }
-    let mut permanent = Vec::new();
-    if !read_only {
-        permanent.extend(flags.into_iter().map(FlagPerm::Flag));
-        permanent.push(FlagPerm::Asterisk);
-    }
-    wire.push(&untagged_ok(Some(Code::PermanentFlags(permanent)), "permanent flags"));
-    wire.push(&untagged_ok(NonZeroU32::new(uid_next).map(Code::UidNext), "next UID"));
-    wire.push(&untagged_ok(NonZeroU32::new(uid_validity).map(Code::UidValidity), "UIDs valid"));
+    let permanent = if read_only { Vec::new() } else { selected.all_flags().chain(["\\*"]).collect() };
+    writer.untagged_ok(Some(&Code::PermanentFlags(permanent)), "permanent flags");
+    writer.untagged_ok(Some(&Code::UidNext(uid_next)), "next UID");
+    writer.untagged_ok(Some(&Code::UidValidity(uid_validity)), "UIDs valid");
     context.selected = Some(selected);
     Ok(Reply::ok("selected").code(if read_only { Code::ReadOnly } else { Code::ReadWrite }))
 }
@@ -76,27 +70,24 @@ pub async fn status(
     mailbox: &Mailbox<'_>,
     items: &[StatusDataItemName],
 ) -> Result<Reply, CommandError> {
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let Some(status) = context.server.store.mailbox_status(&context.login.inbox, &name).await? else {
-        return Ok(Reply::no(NO_SUCH_MAILBOX).code(other("NONEXISTENT")));
+        return Ok(Reply::no(NO_SUCH_MAILBOX).code(Code::NonExistent));
     };
     let mut values = Vec::with_capacity(items.len());
     for item in items {
         values.push(match item {
-            StatusDataItemName::Messages => StatusDataItem::Messages(status.messages),
-            StatusDataItemName::Recent => StatusDataItem::Recent(status.recent),
-            StatusDataItemName::Unseen => StatusDataItem::Unseen(status.unseen),
-            StatusDataItemName::UidNext => {
-                StatusDataItem::UidNext(NonZeroU32::new(status.uid_next).unwrap_or(NonZeroU32::MIN))
-            }
-            StatusDataItemName::UidValidity => {
-                StatusDataItem::UidValidity(NonZeroU32::new(status.uid_validity).unwrap_or(NonZeroU32::MIN))
-            }
+            StatusDataItemName::Messages => ("MESSAGES", status.messages.into()),
+            StatusDataItemName::Recent => ("RECENT", status.recent.into()),
+            StatusDataItemName::Unseen => ("UNSEEN", status.unseen.into()),
+            StatusDataItemName::UidNext => ("UIDNEXT", status.uid_next.into()),
+            StatusDataItemName::UidValidity => ("UIDVALIDITY", status.uid_validity.into()),
             _ => {
                 return Ok(Reply::bad("unknown STATUS item, use MESSAGES, RECENT, UIDNEXT, UIDVALIDITY or UNSEEN"));
             }
         });
     }
-    wire.push(&Response::Data(Data::Status { mailbox: names::write(&name), items: values.into() }));
+    let utf8 = context.enabled.takes_utf8();
+    wire.writer_for(utf8).status(&names::write(&name, utf8), values);
     Ok(Reply::completed())
 }

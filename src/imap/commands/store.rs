@@ -4,7 +4,8 @@ use super::{EXPUNGED, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
 use crate::imap::context::{CommandError, Context};
 use crate::imap::flags::push_flags;
 use crate::imap::wire::Wire;
-use crate::imap::wire::response::{Reply, other};
+use crate::imap::wire::code::Code;
+use crate::imap::wire::response::Reply;
 use crate::store::keywords::{FlagError, KeywordLimits};
 use crate::store::mailbox_changes::{FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
@@ -31,11 +32,11 @@ impl UnknownFlag {
             Self::System => Reply::bad("invalid system flag"),
             Self::TooMany(limit) => {
                 let text = format!("too many keywords, a message has at most {limit} (limits.keywords_per_message)");
-                Reply::no(text).code(other("LIMIT"))
+                Reply::no(text).code(Code::Limit)
             }
             Self::TooLong(limit) => {
                 let text = format!("keyword too long, the limit is {limit} octets (limits.keyword_length)");
-                Reply::no(text).code(other("LIMIT"))
+                Reply::no(text).code(Code::Limit)
             }
         }
     }
@@ -46,7 +47,7 @@ pub(super) fn flags_failed(error: FlagError) -> Result<Reply, CommandError> {
     match error {
         FlagError::Full => Ok(over_quota()),
         FlagError::TooManyOfMessage(_) | FlagError::TooManyOfMailbox(_) => {
-            Ok(Reply::no(error.to_string()).code(other("LIMIT")))
+            Ok(Reply::no(error.to_string()).code(Code::Limit))
         }
         FlagError::Store(error) => Err(error.into()),
     }
@@ -137,7 +138,7 @@ pub async fn store(
     }
     // RFC 2180 §4.2.1: the flags of the others are set.
     if missing && !by_uid {
-        return Ok(Reply::no(EXPUNGED).code(other("EXPUNGEISSUED")));
+        return Ok(Reply::no(EXPUNGED).code(Code::ExpungeIssued));
     }
     Ok(Reply::completed())
 }

@@ -1,9 +1,10 @@
 //! Reading takes time in proportion to a message, whatever its shape: of a message of twice the size, at most twice as many
 //! octets are looked at.
 
-use super::envelope::{ADDRESSES, envelope};
+use super::envelope::{ADDRESSES, write_envelope};
 use super::section::section;
-use super::structure::structure;
+use super::structure::write_structure;
+use crate::imap::wire::writer::Writer;
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, header_end};
 use crate::message::mime::Tree;
@@ -62,8 +63,11 @@ fn read(message: &str, limits: &ReadLimits) -> usize {
         let (header, body) = message.as_bytes().split_at(header_end(message.as_bytes()));
         let tree = Tree::parse(header, body, limits);
         let _ = (content(&tree, usize::MAX), searched_texts(&tree));
-        let _ = envelope(&Header::read(header, limits), &mut { ADDRESSES });
-        let _ = [false, true].map(|extended| structure(&tree, extended));
+        let mut output = Vec::new();
+        let mut writer = Writer::new(&mut output, false);
+        write_envelope(&mut writer, &Header::read(header, limits), &mut { ADDRESSES });
+        write_structure(&mut writer, &tree, false);
+        write_structure(&mut writer, &tree, true);
     })
 }
 

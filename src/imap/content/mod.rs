@@ -5,9 +5,12 @@
 pub(super) mod envelope;
 #[cfg(test)]
 mod linear_time;
+#[cfg(test)]
+mod oracle;
 pub(super) mod section;
 pub(super) mod structure;
 
+use super::wire::writer::Writer;
 use crate::message::ReadLimits;
 use crate::message::fields::Header;
 use crate::message::mime::Tree;
@@ -18,8 +21,10 @@ use crate::message::text::content;
 pub(crate) fn read_all(header: &[u8], body: &[u8], limits: &ReadLimits) {
     let tree = Tree::parse(header, body, limits);
     let header = Header::read(header, limits);
-    drop(structure::structure(&tree, true));
-    drop(envelope::envelope(&header, &mut { envelope::ADDRESSES }));
+    let mut output = Vec::new();
+    let mut writer = Writer::new(&mut output, false);
+    structure::write_structure(&mut writer, &tree, true);
+    envelope::write_envelope(&mut writer, &header, &mut { envelope::ADDRESSES });
     drop(content(&tree, usize::MAX));
     drop(searched_texts(&tree));
     header.fields().iter().for_each(|field| drop(searched_field(field)));

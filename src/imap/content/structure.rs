@@ -1,86 +1,82 @@
 //! BODY and BODYSTRUCTURE. RFC 3501 §7.4.2.
 
-use super::envelope::{ADDRESSES, envelope, istring, nstring};
+use super::envelope::{ADDRESSES, write_envelope, write_text};
+use crate::imap::wire::writer::Writer;
 use crate::message::fields::{Header, unfold};
 use crate::message::mime::{ContentType, Kind, Part, Tree};
-use crate::message::parameters::transfer_encoding;
-use crate::message::{octets_read, parameters};
-use imap_codec::imap_types::body::{
-    BasicFields, Body, BodyStructure, Disposition, Language, Location, MultiPartExtensionData, SinglePartExtensionData,
-    SpecificFields,
-};
-use imap_codec::imap_types::core::{IString, Vec1};
-
-type Parameters = Vec<(IString<'static>, IString<'static>)>;
+use crate::message::octets_read;
+use crate::message::parameters::{self, transfer_encoding};
 
 /// Languages of one part.
-const LANGUAGES: usize = 100;
+pub(super) const LANGUAGES: usize = 100;
 
-/// The structure of a message; `extended` for BODYSTRUCTURE, not for BODY.
-pub(in crate::imap) fn structure(tree: &Tree<'_>, extended: bool) -> BodyStructure<'static> {
-    of_part(tree, &tree.root, extended, &mut { ADDRESSES })
+/// Writes the structure of a message; `extended` for BODYSTRUCTURE, not for BODY.
+pub(in crate::imap) fn write_structure(writer: &mut Writer<'_>, tree: &Tree<'_>, extended: bool) {
+    write_part(writer, tree, &tree.root, extended, &mut { ADDRESSES });
 }
 
-fn of_part(tree: &Tree<'_>, part: &Part, extended: bool, addresses_left: &mut usize) -> BodyStructure<'static> {
+fn write_part(writer: &mut Writer<'_>, tree: &Tree<'_>, part: &Part, extended: bool, addresses_left: &mut usize) {
     let header = &tree.fields_of(part);
-    let mut bodies = Vec::new();
+    writer.raw("(");
     if let Kind::Multipart(parts) = &part.kind {
-        bodies.extend(parts.iter().map(|part| of_part(tree, part, extended, addresses_left)));
+        for part in parts {
+            write_part(writer, tree, part, extended, addresses_left);
+        }
+        writer.raw(" ").string(&part.content_type.subtype);
+        if extended {
+            writer.raw(" ");
+            write_parameters(writer, &part.content_type.parameters);
+            write_disposition(writer, header);
+        }
+    } else {
+        write_single(writer, tree, part, header, extended, addresses_left);
+        if extended {
+            writer.raw(" ");
+            write_text(writer, header, "Content-MD5");
+            write_disposition(writer, header);
+        }
     }
-    match Vec1::try_from(bodies) {
-        Ok(bodies) => BodyStructure::Multi {
-            bodies,
-            subtype: istring(part.content_type.subtype.clone()),
-            extension_data: extended.then(|| MultiPartExtensionData {
-                parameter_list: parameters(&part.content_type.parameters),
-                tail: Some(disposition(header)),
-            }),
-        },
-        Err(_) => BodyStructure::Single {
-            body: single(tree, part, header, extended, addresses_left),
-            extension_data: extended.then(|| SinglePartExtensionData {
-                md5: nstring(header.find("Content-MD5").map(unfold)),
-                tail: Some(disposition(header)),
-            }),
-        },
-    }
+    writer.raw(")");
 }
 
-fn single(
+/// A part without parts, up to its extension data.
+fn write_single(
+    writer: &mut Writer<'_>,
     tree: &Tree<'_>,
     part: &Part,
     header: &Header<'_>,
     extended: bool,
     addresses_left: &mut usize,
-) -> Body<'static> {
-    let bytes = tree.body_of(part);
-    let ContentType { kind, subtype, parameters: given } = &part.content_type;
-    octets_read::count(bytes.len());
-    let number_of_lines = size(memchr::memchr_iter(b'\n', bytes).count());
-    let specific = match &part.kind {
-        Kind::Message(inner) => SpecificFields::Message {
-            envelope: Box::new(envelope(&tree.fields_of(inner), addresses_left)),
-            body_structure: Box::new(of_part(tree, inner, extended, addresses_left)),
-            number_of_lines,
-        },
-        _ if kind == b"text" => SpecificFields::Text { subtype: istring(subtype.clone()), number_of_lines },
+) {
+    let octets = tree.body_of(part);
+    let ContentType { kind, subtype, .. } = &part.content_type;
+    octets_read::count(octets.len());
+    let is_text = kind == b"text";
+    match &part.kind {
+        Kind::Message(_) => writer.raw("\"MESSAGE\" \"RFC822\""),
+        _ if is_text => writer.raw("\"TEXT\" ").string(subtype),
         // Nested too deeply to parse: as octets, since the grammar needs the parsed content of these two.
-        _ if kind == b"multipart" || part.content_type.is("message", "rfc822") => SpecificFields::Basic {
-            r#type: istring(b"application".to_vec()),
-            subtype: istring(b"octet-stream".to_vec()),
-        },
-        _ => SpecificFields::Basic { r#type: istring(kind.clone()), subtype: istring(subtype.clone()) },
+        _ if kind == b"multipart" || part.content_type.is("message", "rfc822") => {
+            writer.raw("\"application\" \"octet-stream\"")
+        }
+        _ => writer.string(kind).raw(" ").string(subtype),
     };
+    writer.raw(" ");
+    write_parameters(writer, &part.content_type.parameters);
+    for name in ["Content-ID", "Content-Description"] {
+        writer.raw(" ");
+        write_text(writer, header, name);
+    }
     let encoding = header.find("Content-Transfer-Encoding").and_then(transfer_encoding);
-    Body {
-        basic: BasicFields {
-            parameter_list: parameters(given),
-            id: nstring(header.find("Content-ID").map(unfold)),
-            description: nstring(header.find("Content-Description").map(unfold)),
-            content_transfer_encoding: istring(encoding.unwrap_or_else(|| b"7bit".to_vec())),
-            size: size(bytes.len()),
-        },
-        specific,
+    writer.raw(" ").string(encoding.as_deref().unwrap_or(b"7bit")).raw(" ").number(size(octets.len()));
+    if let Kind::Message(inner) = &part.kind {
+        writer.raw(" ");
+        write_envelope(writer, &tree.fields_of(inner), addresses_left);
+        writer.raw(" ");
+        write_part(writer, tree, inner, extended, addresses_left);
+    }
+    if is_text || matches!(part.kind, Kind::Message(_)) {
+        writer.raw(" ").number(size(memchr::memchr_iter(b'\n', octets).count()));
     }
 }
 
@@ -88,55 +84,93 @@ fn size(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn parameters(given: &[(Vec<u8>, Vec<u8>)]) -> Parameters {
-    given.iter().map(|(name, value)| (istring(name.clone()), istring(value.clone()))).collect()
+fn write_parameters(writer: &mut Writer<'_>, given: &[(Vec<u8>, Vec<u8>)]) {
+    if given.is_empty() {
+        writer.raw("NIL");
+        return;
+    }
+    writer.raw("(").joined(given, |writer, (name, value)| {
+        writer.string(name).raw(" ").string(value);
+    });
+    writer.raw(")");
 }
 
-fn disposition(header: &Header<'_>) -> Disposition<'static> {
-    let disposition = parameters::disposition(header).map(|(word, given)| (istring(word), parameters(&given)));
+/// Disposition, languages and location, each with a space before it.
+fn write_disposition(writer: &mut Writer<'_>, header: &Header<'_>) {
+    match parameters::disposition(header) {
+        Some((word, given)) => {
+            writer.raw(" (").string(&word).raw(" ");
+            write_parameters(writer, &given);
+            writer.raw(")");
+        }
+        None => {
+            writer.raw(" NIL");
+        }
+    }
     let language = header.find("Content-Language").map(unfold).unwrap_or_default();
     let language = language.split(|octet| *octet == b',').map(<[u8]>::trim_ascii).filter(|tag| !tag.is_empty());
-    Disposition {
-        disposition,
-        tail: Some(Language {
-            language: language.take(LANGUAGES).map(|tag| istring(tag.to_vec())).collect(),
-            tail: Some(Location {
-                location: nstring(header.find("Content-Location").map(unfold)),
-                extensions: Vec::new(),
-            }),
-        }),
+    let mut language = language.take(LANGUAGES).peekable();
+    if language.peek().is_none() {
+        writer.raw(" NIL ");
+    } else {
+        writer.raw(" (").joined(language, |writer, tag| {
+            writer.string(tag);
+        });
+        writer.raw(") ");
     }
+    write_text(writer, header, "Content-Location");
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::oracle;
     use super::*;
     use crate::message::ReadLimits;
-    use imap_codec::ResponseCodec;
-    use imap_codec::encode::Encoder;
-    use imap_codec::imap_types::fetch::MessageDataItem;
-    use imap_codec::imap_types::response::{Data, Response};
+    use crate::message::fields::header_end;
+    use proptest::prelude::*;
+
+    fn written(tree: &Tree<'_>, extended: bool) -> Vec<u8> {
+        let mut output = Vec::new();
+        write_structure(&mut Writer::new(&mut output, false), tree, extended);
+        output
+    }
 
     fn shown(header: &str, body: &str, extended: bool) -> String {
         let tree = Tree::parse(header.as_bytes(), body.as_bytes(), &ReadLimits::default());
-        let item = MessageDataItem::Body(structure(&tree, extended));
-        let data = Data::fetch(1, vec![item]).unwrap();
-        String::from_utf8(ResponseCodec::new().encode(&Response::Data(data)).dump()).unwrap()
+        String::from_utf8(written(&tree, extended)).unwrap()
     }
 
     #[test]
     fn structures_are_as_in_rfc_3501() {
         assert_eq!(
             shown("Subject: x\r\n\r\n", "a\r\nb\r\n", false),
-            "* 1 FETCH (BODY (\"TEXT\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 6 2))\r\n"
+            "(\"TEXT\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 6 2)"
         );
         let header = "Content-Type: multipart/mixed; boundary=b\r\n\r\n";
         let body = "--b\r\nContent-Type: text/html\r\n\r\nx\r\n--b\r\nContent-Type: image/PNG; name=\"a\\\"b\"\r\nContent-Disposition: attachment; filename=a.png\r\nContent-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--b--\r\n";
         assert_eq!(
             shown(header, body, true),
-            "* 1 FETCH (BODY ((\"TEXT\" \"html\" NIL NIL NIL \"7bit\" 1 0 NIL NIL NIL NIL)(\"image\" \"png\" (\"name\" \"a\\\"b\") NIL NIL \"base64\" 4 NIL (\"attachment\" (\"filename\" \"a.png\")) NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL))\r\n"
+            "((\"TEXT\" \"html\" NIL NIL NIL \"7bit\" 1 0 NIL NIL NIL NIL)(\"image\" \"png\" (\"name\" \"a\\\"b\") NIL NIL \"base64\" 4 NIL (\"attachment\" (\"filename\" \"a.png\")) NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)"
         );
         let message = shown("Content-Type: message/rfc822\r\n\r\n", "Subject: in\r\n\r\nhi\r\n", false);
         assert!(message.contains("(\"MESSAGE\" \"RFC822\" NIL NIL NIL \"7bit\" 19 (NIL \"in\" NIL NIL NIL NIL NIL NIL NIL NIL) (\"TEXT\" \"plain\""), "{message}");
+    }
+
+    proptest! {
+        #[test]
+        fn every_structure_is_as_the_codec_writes_it(message in oracle::message()) {
+            let (header, body) = message.split_at(header_end(&message));
+            let tree = Tree::parse(header, body, &ReadLimits::default());
+            for extended in [false, true] {
+                let ours = written(&tree, extended);
+                let theirs = oracle::encoded_structure(oracle::structure(&tree, extended));
+                prop_assert_eq!(
+                    String::from_utf8_lossy(&ours),
+                    String::from_utf8_lossy(&theirs)
+                );
+                let item = [b"BODYSTRUCTURE ", ours.as_slice()].concat();
+                prop_assert!(oracle::is_fetch(&item) || oracle::levels(&tree.root) >= 8);
+            }
+        }
     }
 }

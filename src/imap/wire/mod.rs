@@ -1,6 +1,6 @@
 //! The connection: octets to commands, responses to octets.
 //!
-//! imap-codec parses commands and writes responses; what works around it is here. What it lacks, and what is done:
+//! imap-codec parses commands; [`writer`] writes responses. What the codec lacks for commands, and what is done:
 //!
 //! | imap-codec 2.0 | here |
 //! | --- | --- |
@@ -8,18 +8,23 @@
 //! | accepts a bare LF as the end of a line | [`input`] refuses such commands |
 //! | does not see a literal whose length it cannot read, and takes its octets for commands | [`input`] ends the connection |
 //! | parses eight levels of SEARCH keys | [`search`] |
-//! | has no names for the response codes of RFC 5530 | [`response::other`] |
-//! | encodes a response as a whole | [`output`] writes large bodies as they are read |
+//!
+//! Responses: [`writer`] is the syntax, [`code`], [`response`] and [`data`] are what is written in it, and [`capability`] what is
+//! offered; [`output`] sends it in batches, and large bodies as they are read.
 //!
 //! Invariant: what is kept of a command is bounded by [`Limits`] whatever the client announces, and counted against the
 //! budget of memory, as is output that waits; octets of a literal are never parsed as a command. RFC 3501 §2.2.1, §4.3;
 //! RFC 7888 (non-synchronising literals).
 
+pub mod capability;
+pub mod code;
+mod data;
 mod input;
 mod output;
 pub mod response;
 pub mod search;
 pub mod stream;
+pub mod writer;
 
 use self::input::Incoming;
 use self::stream::Stream;

@@ -1,9 +1,8 @@
 //! Responses to the client, in batches.
 
+use super::response::Reply;
+use super::writer::Writer;
 use super::{BATCH, Wire};
-use imap_codec::ResponseCodec;
-use imap_codec::encode::Encoder;
-use imap_codec::imap_types::response::Response;
 use std::io;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -13,18 +12,24 @@ use tokio::time::timeout;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Wire {
-    /// Adds a response to the output.
-    pub fn push(&mut self, response: &Response<'_>) {
-        for fragment in ResponseCodec::new().encode(response) {
-            use imap_codec::encode::Fragment::{Line, Literal};
-            let (Line { data } | Literal { data, .. }) = fragment;
-            self.output.extend_from_slice(&data);
-        }
+    /// Writes to the output what is the same whatever the client has enabled.
+    pub fn writer(&mut self) -> Writer<'_> {
+        self.writer_for(false)
     }
 
-    /// Adds octets to the output.
-    pub fn push_bytes(&mut self, bytes: &[u8]) {
-        self.output.extend_from_slice(bytes);
+    /// Writes to the output, in UTF-8 where the client takes that.
+    pub fn writer_for(&mut self, utf8: bool) -> Writer<'_> {
+        Writer::new(&mut self.output, utf8)
+    }
+
+    /// Adds the response that ends a command.
+    pub fn reply(&mut self, tag: Option<&str>, reply: &Reply) {
+        reply.write(tag, &mut self.writer());
+    }
+
+    /// Adds a continuation request. RFC 9051 §7.5
+    pub fn push_continuation(&mut self, text: &str) {
+        self.writer().raw("+ ").raw(text).end();
     }
 
     /// Adds octets to the output. Many are written at once, uncopied.
@@ -72,11 +77,11 @@ impl Wire {
         let _ = timeout(CLOSE_TIMEOUT, self.stream.shutdown()).await;
     }
 
-    /// Writes a last response, unless the client has received half of another, and closes.
-    pub async fn close(mut self, last: &Response<'_>) {
+    /// Writes a BYE, unless the client has received half of another response, and closes.
+    pub async fn close(mut self, text: &str) {
         if self.at_line_start {
             self.output.clear();
-            self.push(last);
+            self.writer().bye(text);
             let _ = timeout(CLOSE_TIMEOUT, self.flush()).await;
         }
         let _ = timeout(CLOSE_TIMEOUT, self.stream.shutdown()).await;

@@ -1,36 +1,55 @@
-//! Status responses, capabilities, and the texts of replies.
+//! Status responses: OK, NO, BAD and BYE, and the texts of replies. RFC 9051 §7.1.
 
 use super::Refusal;
-use imap_codec::imap_types::core::{Tag, Text};
-use imap_codec::imap_types::response::{
-    Bye, Capability, Code, CodeOther, Data, Response, Status, StatusBody, StatusKind, Tagged,
-};
+use super::code::Code;
+use super::writer::Writer;
 use std::borrow::Cow;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Ok,
+    No,
+    Bad,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::No => "NO",
+            Self::Bad => "BAD",
+        }
+    }
+}
 
 /// The tagged response to a command, without its tag.
 #[derive(Clone, Debug)]
 pub struct Reply {
-    kind: StatusKind,
+    kind: Kind,
     code: Option<Code<'static>>,
     text: Cow<'static, str>,
 }
 
 impl Reply {
+    fn new(kind: Kind, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind, code: None, text: text.into() }
+    }
+
     /// OK, of a command whose data responses say it all.
     pub fn completed() -> Self {
         Self::ok("completed")
     }
 
     pub fn ok(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind: StatusKind::Ok, code: None, text: text.into() }
+        Self::new(Kind::Ok, text)
     }
 
     pub fn no(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind: StatusKind::No, code: None, text: text.into() }
+        Self::new(Kind::No, text)
     }
 
     pub fn bad(text: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind: StatusKind::Bad, code: None, text: text.into() }
+        Self::new(Kind::Bad, text)
     }
 
     /// With a response code.
@@ -39,92 +58,49 @@ impl Reply {
     }
 
     pub fn is_bad(&self) -> bool {
-        self.kind == StatusKind::Bad
+        self.kind == Kind::Bad
     }
 
     /// A NO or BAD, for the log.
     pub fn refusal(&self) -> Option<String> {
-        let kind = match self.kind {
-            StatusKind::Ok => return None,
-            StatusKind::No => "NO",
-            StatusKind::Bad => "BAD",
-        };
-        Some(format!("{kind} {}", self.text))
+        (self.kind != Kind::Ok).then(|| format!("{} {}", self.kind.name(), self.text))
     }
 
     /// The response; untagged where no tag could be read.
-    pub fn tagged(self, tag: Option<Tag<'_>>) -> Response<'_> {
-        let body = StatusBody { kind: self.kind, code: self.code, text: text(self.text) };
-        Response::Status(match tag {
-            Some(tag) => Status::Tagged(Tagged { tag, body }),
-            None => Status::Untagged(body),
-        })
+    pub fn write(&self, tag: Option<&str>, writer: &mut Writer<'_>) {
+        writer.raw(tag.unwrap_or("*")).raw(" ");
+        status(writer, self.kind.name(), self.code.as_ref(), &self.text);
     }
 }
 
-/// A response code that the codec has no name for (RFC 5530).
-pub fn other(code: &'static str) -> Code<'static> {
-    Code::Other(CodeOther::unvalidated(code.as_bytes()))
-}
-
-/// A human-readable text. Characters not allowed there become `?`.
-fn text(text: impl Into<Cow<'static, str>>) -> Text<'static> {
-    let text: String = text.into().chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect();
-    Text::try_from(text).unwrap_or_else(|_| Text::unvalidated("completed"))
-}
-
-/// `* OK`
-pub fn untagged_ok(code: Option<Code<'static>>, text: &'static str) -> Response<'static> {
-    Response::Status(Status::Untagged(StatusBody { kind: StatusKind::Ok, code, text: self::text(text) }))
-}
-
-/// `* BYE`
-pub fn bye(text: impl Into<Cow<'static, str>>) -> Response<'static> {
-    Response::Status(Status::Bye(Bye { code: None, text: self::text(text) }))
-}
-
-/// `* CAPABILITY`
-pub fn capability(list: Vec<Capability<'static>>) -> Response<'static> {
-    match list.try_into() {
-        Ok(list) => Response::Data(Data::Capability(list)),
-        Err(_) => untagged_ok(None, "no capabilities"),
+fn status(writer: &mut Writer<'_>, kind: &str, code: Option<&Code<'_>>, text: &str) {
+    writer.raw(kind).raw(" ");
+    if let Some(code) = code {
+        code.write(writer);
     }
+    push_text(writer, text);
+    writer.end();
 }
 
-/// The state of a session that determines its capabilities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Before TLS: no log-in.
-    Plaintext,
-    /// TLS, not logged in.
-    NotAuthenticated,
-    Authenticated,
+/// A text for people. Characters not allowed there become `?`.
+fn push_text(writer: &mut Writer<'_>, text: &str) {
+    // The grammar wants one character at least.
+    let text = if text.is_empty() { "-" } else { text };
+    writer.raw(text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect::<String>());
 }
 
-pub fn capabilities(phase: Phase) -> Vec<Capability<'static>> {
-    let names: &[&'static str] = match phase {
-        Phase::Plaintext => &["IMAP4REV1", "LITERAL+", "ID", "STARTTLS", "LOGINDISABLED"],
-        Phase::NotAuthenticated => &["IMAP4REV1", "LITERAL+", "SASL-IR", "ID", "AUTH=PLAIN", "AUTH=LOGIN"],
-        Phase::Authenticated => &[
-            "IMAP4REV1",
-            "LITERAL+",
-            "ID",
-            "IDLE",
-            "NAMESPACE",
-            "CHILDREN",
-            "SPECIAL-USE",
-            "UNSELECT",
-            "UIDPLUS",
-            "MOVE",
-        ],
-    };
-    names.iter().filter_map(|name| Capability::try_from(*name).ok()).collect()
-}
+impl Writer<'_> {
+    /// `* OK`
+    pub fn untagged_ok(&mut self, code: Option<&Code<'_>>, text: &str) {
+        self.raw("* ");
+        status(self, "OK", code, text);
+    }
 
-/// ID (RFC 2971): the name only, no version.
-pub fn id() -> Response<'static> {
-    let pair = |name: &'static str, value: &'static str| Some((name.try_into().ok()?, value.try_into().ok()?));
-    Response::Data(Data::Id { parameters: pair("name", "Inboxlayer").map(|pair| vec![pair]) })
+    /// `* BYE`
+    pub fn bye(&mut self, text: &str) {
+        self.raw("* ");
+        status(self, "BYE", None, text);
+    }
 }
 
 /// The reply to a command that cannot be parsed.
@@ -138,8 +114,42 @@ impl From<Refusal> for Reply {
         match refusal {
             Refusal::CommandTooLong => Self::bad("command too long").code(Code::TooBig),
             Refusal::MessageTooLong => Self::no("message size exceeds limit").code(Code::TooBig),
-            Refusal::NoRoom => Self::no(NO_STORAGE).code(other("UNAVAILABLE")),
+            Refusal::NoRoom => Self::no(NO_STORAGE).code(Code::Unavailable),
             Refusal::BareLineFeed => Self::bad("lines must end with CRLF, not a bare LF"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use imap_codec::ResponseCodec;
+    use imap_codec::decode::Decoder;
+    use proptest::prelude::*;
+
+    fn written(write: impl FnOnce(&mut Writer<'_>)) -> String {
+        let mut output = Vec::new();
+        write(&mut Writer::new(&mut output, false));
+        String::from_utf8(output).unwrap()
+    }
+
+    #[test]
+    fn replies_have_tag_kind_code_and_text() {
+        let reply = Reply::no("grün\r\n* BYE").code(Code::Cannot);
+        assert_eq!(written(|writer| reply.write(Some("a1"), writer)), "a1 NO [CANNOT] gr?n??* BYE\r\n");
+        assert_eq!(written(|writer| Reply::bad("").write(None, writer)), "* BAD -\r\n");
+        assert_eq!(written(|writer| writer.untagged_ok(Some(&Code::Unseen(3)), "x")), "* OK [UNSEEN 3] x\r\n");
+        assert_eq!(written(|writer| writer.bye("logging out")), "* BYE logging out\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_is_one_response(text in "\\PC{0,20}[\r\n\0]?\\PC{0,9}") {
+            // It would be a response code.
+            prop_assume!(!text.starts_with('['));
+            let written = written(|writer| Reply::ok(text.clone()).write(Some("a"), writer));
+            let read = ResponseCodec::new().decode(written.as_bytes());
+            prop_assert!(matches!(read, Ok(([], _))), "{written:?}");
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The items of a FETCH: which there are, and what each needs of a message.
 
 use super::super::NOT_SUPPORTED;
-use crate::imap::content::section::{Reach, reach};
-use crate::imap::wire::response::{Reply, other};
+use crate::imap::content::section::{Reach, reach, write_section};
+use crate::imap::wire::code::Code;
+use crate::imap::wire::response::Reply;
+use crate::imap::wire::writer::Writer;
 use crate::store::open_mailbox::Depth;
 use imap_codec::imap_types::IntoStatic;
 use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItemName, Section};
@@ -31,14 +33,14 @@ pub(super) fn once(names: MacroOrMessageDataItemNames<'static>, by_uid: bool) ->
     let mut once: Vec<Name> = Vec::new();
     for name in names {
         if once.len() >= ITEMS {
-            return Err(Reply::no("too many items in FETCH, the limit is 256").code(other("LIMIT")));
+            return Err(Reply::no("too many items in FETCH, the limit is 256").code(Code::Limit));
         }
         if !once.contains(&name) {
             once.push(name);
         }
     }
     if once.iter().map(field_names).sum::<usize>() > FIELD_NAMES {
-        return Err(Reply::no("too many field names in FETCH, the limit is 1000").code(other("LIMIT")));
+        return Err(Reply::no("too many field names in FETCH, the limit is 1000").code(Code::Limit));
     }
     Ok(once.into())
 }
@@ -76,6 +78,26 @@ pub(super) fn field_names(name: &Name) -> usize {
 /// Whether an item sets `\Seen`.
 pub(super) fn sets_seen(name: &Name) -> bool {
     matches!(name, Name::BodyExt { peek: false, .. } | Name::Rfc822 | Name::Rfc822Text)
+}
+
+/// Writes the label of an item with octets: its name, section and origin, and a space.
+pub(super) fn write_label(writer: &mut Writer<'_>, name: &Name) {
+    match name {
+        Name::Rfc822Header => writer.raw("RFC822.HEADER "),
+        Name::Rfc822Text => writer.raw("RFC822.TEXT "),
+        Name::BodyExt { section, partial, .. } => {
+            writer.raw("BODY[");
+            if let Some(section) = section {
+                write_section(writer, section);
+            }
+            writer.raw("]");
+            if let Some((origin, _)) = partial {
+                writer.raw("<").number(*origin).raw(">");
+            }
+            writer.raw(" ")
+        }
+        _ => writer.raw("RFC822 "),
+    };
 }
 
 /// Whether an item is made by parsing.

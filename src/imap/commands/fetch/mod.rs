@@ -7,33 +7,29 @@ mod items;
 mod pieces;
 mod seen;
 
-use self::items::{Name, depth, is_parsed, needs_structure, once, sets_seen};
+use self::items::{Name, depth, is_parsed, needs_structure, once, sets_seen, write_label};
 use self::pieces::{Piece, Source, wants_pieces};
 use self::seen::SeenMarker;
 use super::{EXPUNGED, NO_SUCH_MESSAGE, claim_memory, no_memory};
-use crate::clock::Timestamp;
 use crate::id::MailboxId;
-use crate::imap::content::envelope::{ADDRESSES, envelope};
+use crate::imap::content::envelope::{ADDRESSES, write_envelope};
 use crate::imap::content::section::{Octets, section};
-use crate::imap::content::structure::structure;
+use crate::imap::content::structure::write_structure;
 use crate::imap::context::{CommandError, Context};
 use crate::imap::flags::{push_new_keywords, write_flags};
 use crate::imap::selected::SelectedMailbox;
 use crate::imap::wire::Wire;
-use crate::imap::wire::response::{Reply, other};
+use crate::imap::wire::code::Code;
+use crate::imap::wire::response::Reply;
+use crate::imap::wire::writer::Writer;
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, slice};
 use crate::message::mime::Tree;
 use crate::resources::work::{Cancelled, INLINE, WorkBudget};
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Depth, Fetched, LARGE_BODY};
-use imap_codec::ResponseCodec;
-use imap_codec::encode::Encoder;
-use imap_codec::imap_types::core::NString;
-use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItem, Section};
-use imap_codec::imap_types::response::{Data, Response};
+use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, Section};
 use imap_codec::imap_types::sequence::SequenceSet;
-use std::fmt::Write;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
@@ -46,10 +42,6 @@ const OCTETS: usize = 1024 * 1024;
 const PIECE: usize = 512 * 1024;
 /// Memory for parsing the structure of a message, in multiples of its size.
 const STRUCTURE_FACTOR: usize = 2;
-
-fn write_date(line: &mut String, date: Timestamp) {
-    let _ = write!(line, "INTERNALDATE \"{}\"", date.to_jiff().strftime("%d-%b-%Y %H:%M:%S +0000"));
-}
 
 /// FETCH and UID FETCH.
 pub async fn fetch(
@@ -74,6 +66,7 @@ pub async fn fetch(
     let source = Source { store, inbox, reading, owner };
     let seen = SeenMarker { server: context.server, inbox, mailbox, changed: context.changed };
     let parsed = names.iter().filter(|name| is_parsed(name)).count();
+    let utf8 = context.enabled.takes_utf8();
 
     let (mut rest, mut sent, mut damaged) = (uids.as_slice(), 0, Vec::new());
     let mut claim = wire.claim();
@@ -105,7 +98,7 @@ pub async fn fetch(
                 let contents = run.iter().map(|message| {
                     // What is sent as it is stored is not parsed.
                     let limits = if parsed > 0 { reader.begin(message.content).limits } else { ReadLimits::NOTHING };
-                    contents(&read_names, message, &limits, budget, in_pieces)
+                    contents(&read_names, message, &limits, budget, in_pieces, utf8)
                 });
                 let contents = contents.collect::<Result<Vec<_>, _>>()?;
                 Ok((run, contents))
@@ -148,7 +141,7 @@ pub async fn fetch(
     }
     // RFC 2180 §4.1.2: the others have been sent.
     if sent < uids.len() && !by_uid {
-        return Ok(Reply::no(EXPUNGED).code(other("EXPUNGEISSUED")));
+        return Ok(Reply::no(EXPUNGED).code(Code::ExpungeIssued));
     }
     Ok(Reply::completed())
 }
@@ -192,6 +185,7 @@ fn contents(
     limits: &ReadLimits,
     budget: &WorkBudget,
     of_header: bool,
+    utf8: bool,
 ) -> Result<Vec<Content>, Cancelled> {
     let needs_tree = !of_header && names.iter().any(needs_structure);
     let tree = needs_tree.then(|| Tree::parse(&message.header, &message.body, limits));
@@ -199,26 +193,29 @@ fn contents(
         budget.check()?;
         Ok(match depth(name) {
             Depth::Body if of_header => Content::Nothing,
-            _ => content(name, message, tree.as_ref(), limits),
+            _ => content(name, message, tree.as_ref(), limits, utf8),
         })
     };
     names.iter().map(of_item).collect()
 }
 
-fn content(name: &Name, message: &Fetched, tree: Option<&Tree<'_>>, limits: &ReadLimits) -> Content {
+fn content(name: &Name, message: &Fetched, tree: Option<&Tree<'_>>, limits: &ReadLimits, utf8: bool) -> Content {
     let (header, body) = (&message.header, &message.body);
     let (wanted, partial) = match name {
         Name::Flags | Name::Uid | Name::InternalDate | Name::Rfc822Size => return Content::Nothing,
         Name::Envelope => {
-            let envelope = envelope(&Header::read(header, limits), &mut { ADDRESSES });
-            return Content::Encoded(encoded(MessageDataItem::Envelope(envelope)));
+            let mut item = Vec::new();
+            let mut writer = Writer::new(&mut item, utf8);
+            write_envelope(writer.raw("ENVELOPE "), &Header::read(header, limits), &mut { ADDRESSES });
+            return Content::Encoded(item);
         }
         Name::Body | Name::BodyStructure => {
             let Some(tree) = tree else { return Content::Nothing };
             let extended = *name == Name::BodyStructure;
-            let tree = structure(tree, extended);
-            let item = if extended { MessageDataItem::BodyStructure(tree) } else { MessageDataItem::Body(tree) };
-            return Content::Encoded(encoded(item));
+            let mut item = Vec::new();
+            let mut writer = Writer::new(&mut item, utf8);
+            write_structure(writer.raw(if extended { "BODYSTRUCTURE " } else { "BODY " }), tree, extended);
+            return Content::Encoded(item);
         }
         Name::Rfc822Header => (Some(Section::Header(None)), None),
         Name::Rfc822Text => (Some(Section::Text(None)), None),
@@ -272,7 +269,7 @@ async fn push_message(
     let Answer { mut message, contents, mut first, mut show_flags, late } = answer;
     let Some(sequence) = selected.sequence_number(message.flags.uid) else { return Ok(()) };
     push_new_keywords(wire, selected, &message.flags);
-    let mut line = format!("* {sequence} FETCH (");
+    wire.writer().raw("* ").number(sequence).raw(" FETCH (");
     let mut is_first = true;
     let mut has_flags = false;
     for (name, content) in names.iter().zip(contents) {
@@ -282,70 +279,67 @@ async fn push_message(
             continue;
         }
         if !std::mem::take(&mut is_first) {
-            line.push(' ');
+            wire.writer().raw(" ");
         }
         match name {
             Name::Uid => {
-                let _ = write!(line, "UID {}", message.flags.uid);
+                wire.writer().raw("UID ").number(message.flags.uid);
             }
             Name::Flags => {
                 has_flags = true;
-                write_flags(&mut line, selected, &message.flags);
+                write_flags(&mut wire.writer(), selected, &message.flags);
             }
-            Name::InternalDate => write_date(&mut line, message.internal_date),
+            Name::InternalDate => {
+                wire.writer().raw("INTERNALDATE ").date_time(message.internal_date);
+            }
             Name::Rfc822Size => {
-                let _ = write!(line, "RFC822.SIZE {}", message.size);
+                wire.writer().raw("RFC822.SIZE ").number(message.size);
             }
-            _ => {
-                wire.push_bytes(line.as_bytes());
-                line.clear();
-                match name {
-                    Name::BodyExt { section, partial: Some(partial), .. } if matches!(content, Content::Nothing) => {
-                        let piece = match first.take() {
-                            Some(piece) => piece,
-                            None => {
-                                let range = range_of(*partial);
-                                let read = source.piece(selected, &message, section.as_ref(), range);
-                                wire.watch(read).await?.map_err(interrupts)?
-                            }
-                        };
-                        match piece {
-                            Some(piece) => {
-                                push_label(wire, &label(name), piece.len());
-                                push_piece(wire, selected.mailbox, &message, piece, source).await?;
-                            }
-                            None => wire.push_bytes(&label(name)),
+            _ => match name {
+                Name::BodyExt { section, partial: Some(partial), .. } if matches!(content, Content::Nothing) => {
+                    let piece = match first.take() {
+                        Some(piece) => piece,
+                        None => {
+                            let range = range_of(*partial);
+                            let read = source.piece(selected, &message, section.as_ref(), range);
+                            wire.watch(read).await?.map_err(interrupts)?
                         }
+                    };
+                    match piece {
+                        Some(piece) => {
+                            push_label(wire, name, piece.len());
+                            push_piece(wire, selected.mailbox, &message, piece, source).await?;
+                        }
+                        None => push_nil(wire, name),
                     }
-                    _ => match content {
-                        Content::Octets(Some(Octets::Stored { header, body }))
-                            if message.body.is_empty() && !body.is_empty() =>
-                        {
-                            let of_header = slice(&message.header, header);
-                            let length = of_header.len().saturating_add(body.len());
-                            push_label(wire, &label(name), length);
-                            wire.push_large(of_header).await?;
-                            source.push_body(wire, selected.mailbox, message.flags.uid, body).await?;
-                        }
-                        content => push_content(wire, name, &message, content).await?,
-                    },
                 }
-            }
+                _ => match content {
+                    Content::Octets(Some(Octets::Stored { header, body }))
+                        if message.body.is_empty() && !body.is_empty() =>
+                    {
+                        let of_header = slice(&message.header, header);
+                        let length = of_header.len().saturating_add(body.len());
+                        push_label(wire, name, length);
+                        wire.push_large(of_header).await?;
+                        source.push_body(wire, selected.mailbox, message.flags.uid, body).await?;
+                    }
+                    content => push_content(wire, name, &message, content).await?,
+                },
+            },
         }
     }
     if let Some(seen) = late {
         show_flags |= !seen.set(std::slice::from_mut(&mut message), |_| true).await.is_empty();
     }
     if show_flags && !has_flags {
-        line.push(' ');
-        write_flags(&mut line, selected, &message.flags);
+        let mut writer = wire.writer();
+        write_flags(writer.raw(" "), selected, &message.flags);
         has_flags = true;
     }
     if has_flags {
         selected.set_flags(&message.flags);
     }
-    line.push_str(")\r\n");
-    wire.push_bytes(line.as_bytes());
+    wire.writer().raw(")").end();
     Ok(wire.flush_batch().await?)
 }
 
@@ -376,63 +370,43 @@ fn interrupts(error: CommandError) -> CommandError {
 async fn push_content(wire: &mut Wire, name: &Name, message: &Fetched, content: Content) -> std::io::Result<()> {
     match content {
         Content::Encoded(item) => wire.push_large(&item).await,
-        Content::Octets(octets) => {
-            let pieces = octets.as_ref().map(|octets| octets.pieces(&message.header, &message.body));
-            push_octets(wire, &label(name), pieces).await
+        Content::Octets(Some(octets)) => {
+            let pieces = octets.pieces(&message.header, &message.body);
+            push_label(wire, name, pieces.iter().map(|piece| piece.len()).sum());
+            for piece in pieces {
+                wire.push_large(piece).await?;
+            }
+            Ok(())
+        }
+        Content::Octets(None) => {
+            push_nil(wire, name);
+            Ok(())
         }
         Content::Nothing => Ok(()),
     }
 }
 
-/// The encoded label of an item, followed by NIL in place of its octets.
-fn label(name: &Name) -> Vec<u8> {
-    encoded(match name {
-        Name::Rfc822 => MessageDataItem::Rfc822(NString(None)),
-        Name::Rfc822Header => MessageDataItem::Rfc822Header(NString(None)),
-        Name::Rfc822Text => MessageDataItem::Rfc822Text(NString(None)),
-        Name::BodyExt { section, partial, .. } => MessageDataItem::BodyExt {
-            section: section.clone(),
-            origin: partial.map(|(origin, _)| origin),
-            data: NString(None),
-        },
-        _ => return Vec::new(),
-    })
-}
-
 /// The label of an item and the length of its literal.
-fn push_label(wire: &mut Wire, label: &[u8], length: usize) {
-    wire.push_bytes(label.strip_suffix(b"NIL").unwrap_or(label));
-    wire.push_bytes(format!("{{{length}}}\r\n").as_bytes());
+fn push_label(wire: &mut Wire, name: &Name, length: usize) {
+    let mut writer = wire.writer();
+    write_label(&mut writer, name);
+    writer.literal(length);
 }
 
-/// An item with its octets, or NIL.
-async fn push_octets(wire: &mut Wire, label: &[u8], pieces: Option<[&[u8]; 2]>) -> std::io::Result<()> {
-    let Some(pieces) = pieces else {
-        wire.push_bytes(label);
-        return Ok(());
-    };
-    push_label(wire, label, pieces.iter().map(|piece| piece.len()).sum());
-    for piece in pieces {
-        wire.push_large(piece).await?;
-    }
-    Ok(())
+fn push_nil(wire: &mut Wire, name: &Name) {
+    let mut writer = wire.writer();
+    write_label(&mut writer, name);
+    writer.raw("NIL");
 }
 
 fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// An encoded item, without the response around it.
-fn encoded(item: MessageDataItem<'static>) -> Vec<u8> {
-    let Ok(data) = Data::fetch(1, vec![item]) else { return Vec::new() };
-    let bytes = ResponseCodec::new().encode(&Response::Data(data)).dump();
-    let inner = bytes.strip_prefix(b"* 1 FETCH (").and_then(|rest| rest.strip_suffix(b")\r\n"));
-    inner.unwrap_or_default().to_vec()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
     use crate::id::ContentId;
     use crate::store::open_mailbox::MessageFlags;
 

@@ -14,15 +14,14 @@ use super::{claim_memory, no_memory};
 use crate::imap::context::{CommandError, Context};
 use crate::imap::updates::push_changes;
 use crate::imap::wire::Wire;
-use crate::imap::wire::response::{Reply, other};
+use crate::imap::wire::code::Code;
+use crate::imap::wire::response::Reply;
 use crate::reading::Reading;
 use crate::resources::Owner;
 use crate::resources::spool::PATIENCE;
 use crate::store::open_mailbox::Depth;
 use imap_codec::imap_types::core::{Charset, Vec1};
-use imap_codec::imap_types::response::{Code, Data, Response};
 use imap_codec::imap_types::search::SearchKey;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 /// Messages read at once, and their octets.
@@ -31,8 +30,11 @@ const OCTETS: usize = 1024 * 1024;
 /// Memory for searching a large message, in multiples of its size: itself, and its decoded text.
 const TEXT_FACTOR: usize = 4;
 
+/// Charsets that SEARCH takes.
+const CHARSETS: &[&str] = &["UTF-8", "US-ASCII"];
+
 fn is_supported(charset: &Charset<'_>) -> bool {
-    ["UTF-8", "US-ASCII"].iter().any(|name| charset.as_ref().eq_ignore_ascii_case(name))
+    CHARSETS.iter().any(|name| charset.as_ref().eq_ignore_ascii_case(name))
 }
 
 /// A search and its limits.
@@ -84,8 +86,7 @@ pub async fn search(
     by_uid: bool,
 ) -> Result<Reply, CommandError> {
     if charset.is_some_and(|charset| !is_supported(charset)) {
-        let allowed = ["UTF-8", "US-ASCII"].into_iter().filter_map(|name| Charset::try_from(name).ok()).collect();
-        return Ok(Reply::no("charset not supported").code(Code::BadCharset { allowed }));
+        return Ok(Reply::no("charset not supported").code(Code::BadCharset(CHARSETS)));
     }
     // The flags that are searched must be those the client knows.
     if context.changed.take() {
@@ -136,15 +137,14 @@ pub async fn search(
         }
     }
     if work.limit.is_spent() {
-        return Ok(Reply::no("search is too expensive, use fewer keys").code(other("LIMIT")));
+        return Ok(Reply::no("search is too expensive, use fewer keys").code(Code::Limit));
     }
     // Messages that another session has expunged match no search.
     let expunged = selected.expunged();
     found.retain(|uid| !expunged.contains(uid));
     found.sort_unstable();
     let number = |uid: u32| if by_uid { Some(uid) } else { selected.sequence_number(uid) };
-    let numbers = found.into_iter().filter_map(number).filter_map(NonZeroU32::new).collect();
-    wire.push(&Response::Data(Data::Search(numbers, None)));
+    wire.writer().search(found.into_iter().filter_map(number));
     let reply = Reply::completed();
-    Ok(if expunged.is_empty() { reply } else { reply.code(other("EXPUNGEISSUED")) })
+    Ok(if expunged.is_empty() { reply } else { reply.code(Code::ExpungeIssued) })
 }

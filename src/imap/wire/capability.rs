@@ -1,0 +1,55 @@
+//! The capabilities that the server offers, in one table.
+
+/// The state of a session that determines its capabilities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Before TLS: no log-in.
+    Plaintext,
+    /// TLS, not logged in.
+    NotAuthenticated,
+    Authenticated,
+}
+
+use Phase::{Authenticated, NotAuthenticated, Plaintext};
+
+/// Each capability, and where it is offered.
+const CAPABILITIES: &[(&str, &[Phase])] = &[
+    ("IMAP4REV1", &[Plaintext, NotAuthenticated, Authenticated]),
+    ("LITERAL+", &[Plaintext, NotAuthenticated, Authenticated]),
+    ("SASL-IR", &[NotAuthenticated]),
+    ("ID", &[Plaintext, NotAuthenticated, Authenticated]),
+    ("STARTTLS", &[Plaintext]),
+    ("LOGINDISABLED", &[Plaintext]),
+    ("AUTH=PLAIN", &[NotAuthenticated]),
+    ("AUTH=LOGIN", &[NotAuthenticated]),
+    ("IDLE", &[Authenticated]),
+    ("NAMESPACE", &[Authenticated]),
+    ("CHILDREN", &[Authenticated]),
+    ("SPECIAL-USE", &[Authenticated]),
+    ("UNSELECT", &[Authenticated]),
+    ("UIDPLUS", &[Authenticated]),
+    ("MOVE", &[Authenticated]),
+];
+
+/// What is offered in a phase.
+pub fn capabilities(phase: Phase) -> impl Iterator<Item = &'static str> {
+    CAPABILITIES.iter().filter(move |(_, phases)| phases.contains(&phase)).map(|(name, _)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_list_of_rfcs_names_what_is_offered() {
+        let list = include_str!("../../../docs/rfc.md");
+        let (_, rows) = list.split_once("| **IMAP** |").unwrap();
+        let (rows, _) = rows.split_once("| **MIME** |").unwrap();
+        let done = rows.lines().filter(|row| row.contains("| yes |") || row.contains("| partly |"));
+        let about = done.filter_map(|row| row.split('|').nth(2));
+        let listed: BTreeSet<&str> = about.flat_map(|about| about.split('`').skip(1).step_by(2)).collect();
+        let offered: BTreeSet<&str> = CAPABILITIES.iter().map(|(name, _)| *name).collect();
+        assert_eq!(listed, offered);
+    }
+}

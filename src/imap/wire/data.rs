@@ -1,0 +1,133 @@
+//! Untagged responses with data about mailboxes and the server. RFC 9051 §7.2, §7.3, §7.4.1; RFC 2342, RFC 2971.
+
+use super::capability::{Phase, capabilities};
+use super::writer::Writer;
+
+impl Writer<'_> {
+    /// `* CAPABILITY`
+    pub fn capability(&mut self, phase: Phase) {
+        self.raw("* CAPABILITY ").joined(capabilities(phase), |writer, name| {
+            writer.raw(name);
+        });
+        self.end();
+    }
+
+    /// `* ID`: the name only, no version.
+    pub fn id(&mut self) {
+        self.raw("* ID (\"name\" \"Inboxlayer\")").end();
+    }
+
+    /// `* NAMESPACE`: personal only.
+    pub fn namespace(&mut self, delimiter: char) {
+        self.raw("* NAMESPACE ((\"\" ").delimiter(delimiter).raw(")) NIL NIL").end();
+    }
+
+    fn delimiter(&mut self, delimiter: char) -> &mut Self {
+        self.string(delimiter.encode_utf8(&mut [0; 4]).as_bytes())
+    }
+
+    /// `* LIST`, or `* LSUB`. The name is as it goes over the wire.
+    pub fn list<'n>(
+        &mut self,
+        response: &str,
+        attributes: impl IntoIterator<Item = &'n str>,
+        delimiter: char,
+        name: &str,
+    ) {
+        self.raw("* ").raw(response).raw(" ").atoms(attributes).raw(" ");
+        self.delimiter(delimiter).raw(" ").astring(name.as_bytes()).end();
+    }
+
+    /// `* STATUS`
+    pub fn status<'n>(&mut self, name: &str, items: impl IntoIterator<Item = (&'n str, u64)>) {
+        self.raw("* STATUS ").astring(name.as_bytes()).raw(" (");
+        self.joined(items, |writer, (item, value)| {
+            writer.raw(item).raw(" ").number(value);
+        });
+        self.raw(")").end();
+    }
+
+    /// `* FLAGS`
+    pub fn flags<'n>(&mut self, flags: impl IntoIterator<Item = &'n str>) {
+        self.raw("* FLAGS ").atoms(flags).end();
+    }
+
+    /// `* n EXISTS`, RECENT, EXPUNGE
+    pub fn counted(&mut self, number: u32, response: &str) {
+        self.raw("* ").number(number).raw(" ").raw(response).end();
+    }
+
+    /// `* SEARCH`
+    pub fn search(&mut self, numbers: impl IntoIterator<Item = u32>) {
+        self.raw("* SEARCH");
+        for number in numbers {
+            self.raw(" ").number(number);
+        }
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use imap_codec::ResponseCodec;
+    use imap_codec::encode::Encoder;
+    use imap_codec::imap_types::core::{IString, QuotedChar};
+    use imap_codec::imap_types::extensions::namespace::Namespace;
+    use imap_codec::imap_types::flag::{Flag, FlagNameAttribute};
+    use imap_codec::imap_types::mailbox::Mailbox;
+    use imap_codec::imap_types::response::{Capability, Data, Response};
+    use imap_codec::imap_types::status::StatusDataItem;
+    use proptest::prelude::*;
+
+    /// What is written, and what the codec writes.
+    fn both(write: impl FnOnce(&mut Writer<'_>), data: Data<'_>) -> [String; 2] {
+        let mut output = Vec::new();
+        write(&mut Writer::new(&mut output, false));
+        let theirs = ResponseCodec::new().encode(&Response::Data(data)).dump();
+        [output, theirs].map(|octets| String::from_utf8_lossy(&octets).into_owned())
+    }
+
+    fn same(write: impl FnOnce(&mut Writer<'_>), data: Data<'_>) {
+        let [ours, theirs] = both(write, data);
+        assert_eq!(ours, theirs);
+    }
+
+    #[test]
+    fn data_are_as_the_codec_writes_them() {
+        for phase in [Phase::Plaintext, Phase::NotAuthenticated, Phase::Authenticated] {
+            let list: Vec<_> = capabilities(phase).map(|name| Capability::try_from(name).unwrap()).collect();
+            same(|writer| writer.capability(phase), Data::Capability(list.try_into().unwrap()));
+        }
+        let pair = ("name".try_into().unwrap(), "Inboxlayer".try_into().unwrap());
+        same(|writer| writer.id(), Data::Id { parameters: Some(vec![pair]) });
+        let personal = vec![Namespace::new(IString::try_from("").unwrap(), QuotedChar::try_from('/').ok())];
+        same(|writer| writer.namespace('/'), Data::Namespace { personal, other: vec![], shared: vec![] });
+        same(|writer| writer.counted(3, "EXISTS"), Data::Exists(3));
+        same(|writer| writer.counted(0, "RECENT"), Data::Recent(0));
+        same(|writer| writer.counted(7, "EXPUNGE"), Data::expunge(7).unwrap());
+        same(|writer| writer.search([]), Data::Search(vec![], None));
+        let numbers = [1, 20, u32::MAX];
+        let theirs = numbers.iter().map(|number| (*number).try_into().unwrap()).collect();
+        same(|writer| writer.search(numbers), Data::Search(theirs, None));
+        let flags = ["\\Seen", "$Label1", "a-b"];
+        let theirs = flags.map(|flag| Flag::try_from(flag).unwrap()).to_vec();
+        same(|writer| writer.flags(flags), Data::Flags(theirs));
+    }
+
+    proptest! {
+        #[test]
+        fn names_of_mailboxes_are_as_the_codec_writes_them(name in "[ -~]{0,20}") {
+            // The codec writes an atom, which some clients take for no string.
+            prop_assume!(!name.eq_ignore_ascii_case("NIL") && !name.eq_ignore_ascii_case("INBOX"));
+            let mailbox = || Mailbox::try_from(name.clone()).unwrap();
+            let delimiter = QuotedChar::try_from('/').ok();
+            let items = vec![FlagNameAttribute::Noselect];
+            same(|w| w.list("LIST", ["\\Noselect"], '/', &name), Data::List { items, delimiter, mailbox: mailbox() });
+            same(|w| w.list("LSUB", [], '/', &name), Data::Lsub { items: vec![], delimiter, mailbox: mailbox() });
+            let items = vec![StatusDataItem::Messages(3), StatusDataItem::Unseen(0)];
+            let items = Data::Status { mailbox: mailbox(), items: items.into() };
+            same(|w| w.status(&name, [("MESSAGES", 3), ("UNSEEN", 0)]), items);
+        }
+    }
+}
