@@ -18,12 +18,28 @@
 
 pub mod capability;
 pub mod code;
+#[allow(dead_code)]
+pub mod command;
 mod data;
+#[cfg(test)]
+mod differential;
+#[allow(dead_code)]
+pub mod frame;
+#[cfg(test)]
+mod generated;
 mod input;
 mod output;
+#[allow(dead_code)]
+pub mod parser;
 pub mod response;
 pub mod search;
 pub mod stream;
+#[allow(dead_code)]
+pub mod syntax;
+#[allow(dead_code)]
+mod terminals;
+#[allow(dead_code)]
+pub mod values;
 pub mod writer;
 
 use self::input::Incoming;
