@@ -195,6 +195,20 @@ impl Event {
         }
     }
 
+    /// The email it is about: the one that came in, or the sent one.
+    pub fn email(&self) -> Option<MessageId> {
+        match self {
+            Self::MessageReceived { message_id, .. } | Self::MessageAdded { message_id, .. } => {
+                Some(message_id.clone())
+            }
+            Self::EmailAccepted(NewEmail { submission_id, .. }) => Some(MessageId::of_sent(submission_id)),
+            Self::EmailDelivered(attempt) | Self::EmailDeferred(attempt) | Self::EmailBounced(attempt) => {
+                Some(MessageId::of_sent(&attempt.submission_id))
+            }
+            _ => None,
+        }
+    }
+
     /// The custom domain it is about.
     pub fn domain(&self) -> Option<&DomainId> {
         match self {

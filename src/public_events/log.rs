@@ -6,7 +6,7 @@
 use super::PublicEvents;
 use crate::clock::Timestamp;
 use crate::events::{Cursor, Event, PublicType, Wakes};
-use crate::id::{AccountId, InboxId};
+use crate::id::{AccountId, InboxId, MessageId};
 use crate::store::StoreError;
 use crate::store::events::LoggedEvent;
 use std::collections::BTreeSet;
@@ -30,7 +30,16 @@ pub struct Selection {
     pub account: AccountId,
     /// Those of one inbox.
     pub inbox: Option<InboxId>,
+    /// Those about one email.
+    pub email: Option<MessageId>,
     pub types: BTreeSet<PublicType>,
+}
+
+impl Selection {
+    fn has(&self, event: &Event) -> bool {
+        PublicType::of(event).is_some_and(|r#type| self.types.contains(&r#type))
+            && (self.email.is_none() || event.email() == self.email)
+    }
 }
 
 /// Selected events, in the order of the log.
@@ -49,30 +58,55 @@ pub struct Page {
     is_settled: bool,
 }
 
+impl Page {
+    fn begin(next: Cursor) -> Self {
+        Self { events: Vec::new(), next, has_gap: false, is_over: false, has_more: true, is_settled: true }
+    }
+
+    /// Takes those that are wanted, up to `limit` in all.
+    fn take(&mut self, of: &Selection, events: Vec<LoggedEvent>, limit: usize) {
+        for logged in events {
+            self.is_over |= of.inbox.is_some() && matches!(logged.event, Event::InboxDeleted { .. });
+            if !of.has(&logged.event) {
+                continue;
+            }
+            if self.events.len() >= limit {
+                self.has_more = true;
+                break;
+            }
+            self.events.push(logged);
+        }
+        if self.events.len() >= limit && self.has_more {
+            self.next = self.events.last().map_or(self.next, |last| last.cursor);
+        }
+    }
+}
+
 impl PublicEvents {
     /// Up to `limit` events after a cursor.
     pub async fn page(&self, of: &Selection, after: Cursor, limit: usize) -> Result<Page, StoreError> {
         let store = self.0.store.for_account(&of.account);
-        let mut page =
-            Page { events: Vec::new(), next: after, has_gap: false, is_over: false, has_more: true, is_settled: true };
+        let mut page = Page::begin(after);
         for _ in 0..READS {
             let read = store.events_after(&of.account, of.inbox.as_ref(), page.next, ROWS).await?;
             (page.next, page.has_more, page.is_settled) = (read.next, !read.is_end, read.is_settled);
             page.has_gap |= read.has_gap;
-            for logged in read.events {
-                page.is_over |= of.inbox.is_some() && matches!(logged.event, Event::InboxDeleted { .. });
-                if !PublicType::of(&logged.event).is_some_and(|r#type| of.types.contains(&r#type)) {
-                    continue;
-                }
-                if page.events.len() >= limit {
-                    page.has_more = true;
-                    break;
-                }
-                page.events.push(logged);
+            page.take(of, read.events, limit);
+            if page.events.len() >= limit || !page.has_more {
+                break;
             }
-            if page.events.len() >= limit && page.has_more {
-                page.next = page.events.last().map_or(page.next, |last| last.cursor);
-            }
+        }
+        Ok(page)
+    }
+
+    /// Up to `limit` events before a cursor, or the newest ones, the newest first. The following page is before `next`.
+    pub async fn page_before(&self, of: &Selection, before: Option<Cursor>, limit: usize) -> Result<Page, StoreError> {
+        let store = self.0.store.for_account(&of.account);
+        let (mut page, mut from) = (Page::begin(before.unwrap_or_default()), before);
+        for _ in 0..READS {
+            let read = store.events_before(&of.account, of.inbox.as_ref(), from, ROWS).await?;
+            (page.next, page.has_more, from) = (read.next, !read.is_end, Some(read.next));
+            page.take(of, read.events, limit);
             if page.events.len() >= limit || !page.has_more {
                 break;
             }

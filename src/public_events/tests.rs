@@ -233,7 +233,7 @@ async fn a_follower_gets_what_another_daemon_commits_before_a_transaction_that_b
     let (_dir, events) = (tempfile::tempdir().unwrap(), world.events.clone());
     let other = World { _dir, store: two.clone(), account: account.clone(), events };
     let types = PublicType::ALL.iter().copied().collect();
-    let selection = Selection { account: account.clone(), inbox: None, types };
+    let selection = Selection { account: account.clone(), inbox: None, email: None, types };
     let mut follower = world.events.follow(selection, world.events.end().await.unwrap());
     let (_, go, held) = held_open(&two, &account).await;
     let mut ids = Vec::new();

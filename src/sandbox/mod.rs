@@ -133,11 +133,26 @@ impl Prepared {
         let smtp_port = outside_listener.local_addr().map_err(bind)?.port();
         let authority = Authority::bind(ports.dns).await.map_err(|e| SandboxError::Bind(ports.dns, e))?;
         let dns = authority.address();
+        let mut further = Vec::new();
+        for (number, ip) in Play::further_servers() {
+            // Where other loopback addresses than 127.0.0.1 are not set up, as on macOS, there are fewer.
+            match Authority::bind((ip, dns.port()).into()).await {
+                Ok(authority) => further.push((number, authority)),
+                Err(error) => {
+                    tracing::info!(%ip, %error, "the simulated internet has fewer name servers");
+                    break;
+                }
+            }
+        }
+        let servers = u8::try_from(further.len()).unwrap_or_default().saturating_add(1);
         let (dir, temporary) = data_dir(options.data_dir)?;
 
         // DNS is up before the daemon starts, which may query it at once.
-        let (play, internet) = (Play::new(Ipv4Addr::LOCALHOST), Shutdown::new());
+        let (play, internet) = (Play::with_servers(Ipv4Addr::LOCALHOST, servers), Shutdown::new());
         let zones = Zones::of_play(play.clone());
+        for (number, authority) in further {
+            internet.spawn(authority.serve(zones.at_server(number), false, internet.clone()));
+        }
         internet.spawn(authority.serve(zones.clone(), false, internet.clone()));
 
         let certificates = Certificates::in_dir(&dir);

@@ -9,6 +9,7 @@ impl From<PlayError> for Problem {
         let field = match error {
             PlayError::Name(_) => "name",
             PlayError::Type(_) => "type",
+            PlayError::Server(_) => "server",
             PlayError::Value { .. } | PlayError::Size | PlayError::Full => "values",
         };
         Self::invalid_field(field, error.to_string())

@@ -46,6 +46,8 @@ pub(super) struct Shown {
 #[derive(Debug, Serialize)]
 pub(super) struct ShownFault {
     name: String,
+    /// `null`: all name servers, and the resolver.
+    server: Option<u8>,
     fault: Fault,
 }
 
@@ -56,6 +58,7 @@ struct Kept {
     clock_ahead_seconds: u64,
     /// Keyed by name and type, separated by a space.
     records: BTreeMap<String, RecordSet>,
+    /// Keyed by name; for one name server by name and its number, separated by a space.
     faults: BTreeMap<String, Fault>,
 }
 
@@ -88,8 +91,9 @@ impl State {
                 tracing::warn!(%name, %kind, %error, "cannot restore a record set");
             }
         }
-        for (name, fault) in &kept.faults {
-            if let Err(error) = play.set_fault(name, Some(*fault)) {
+        for (of, fault) in &kept.faults {
+            let (name, server) = place(of);
+            if let Err(error) = play.set_fault_at(name, server, Some(*fault)) {
                 tracing::warn!(%name, %error, "cannot restore a fault");
             }
         }
@@ -146,14 +150,23 @@ impl State {
     /// The faults by name.
     pub(super) fn faults(&self) -> Vec<ShownFault> {
         let kept = self.kept();
-        kept.faults.iter().map(|(name, fault)| ShownFault { name: name.clone(), fault: *fault }).collect()
+        let shown = |(of, fault): (&String, &Fault)| {
+            let (name, server) = place(of);
+            ShownFault { name: name.to_owned(), server, fault: *fault }
+        };
+        kept.faults.iter().map(shown).collect()
     }
 
-    pub(super) async fn note_fault(&self, name: &str, fault: Option<Fault>) -> Result<(), SandboxError> {
-        let name = plain(name);
+    pub(super) async fn note_fault(
+        &self,
+        name: &str,
+        server: Option<u8>,
+        fault: Option<Fault>,
+    ) -> Result<(), SandboxError> {
+        let of = server.map_or_else(|| plain(name), |server| format!("{} {server}", plain(name)));
         self.change(|kept| match fault {
-            Some(fault) => drop(kept.faults.insert(name, fault)),
-            None => drop(kept.faults.remove(&name)),
+            Some(fault) => drop(kept.faults.insert(of, fault)),
+            None => drop(kept.faults.remove(&of)),
         })
         .await
     }
@@ -172,6 +185,14 @@ impl State {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name and the name server of a fault's key.
+fn place(of: &str) -> (&str, Option<u8>) {
+    match of.split_once(' ') {
+        Some((name, server)) => (name, server.parse().ok()),
+        None => (of, None),
     }
 }
 

@@ -45,7 +45,7 @@ async fn a_restart_on_kept_data_restores_the_state() {
     let ca = std::fs::read(&before.certificates.ca).unwrap();
     let set = state::RecordSet { values: vec!["kept".into()], ttl: 60 };
     before.world.state.note_records([("Acme.test.".into(), Kind::Txt, Some(set))]).await.unwrap();
-    before.world.state.note_fault("broken.test", Some(Fault::Servfail)).await.unwrap();
+    before.world.state.note_fault("broken.test", None, Some(Fault::Servfail)).await.unwrap();
     before.world.state.set_clock_ahead(86_400).await.unwrap();
     before
         .world

@@ -92,7 +92,7 @@ async fn list_records(State(world): State<World>) -> Json<Value> {
 }
 
 async fn list_faults(State(world): State<World>) -> Json<Value> {
-    Json(json!({"data": world.state.faults(), "meta": {"next_cursor": null}}))
+    Json(json!({"data": world.state.faults(), "servers": world.play.servers(), "meta": {"next_cursor": null}}))
 }
 
 async fn set_records(State(world): State<World>, Body(request): Body<Records>) -> Result<Json<Value>, Problem> {
@@ -130,6 +130,8 @@ async fn remove_records(
 #[serde(deny_unknown_fields)]
 struct Break {
     name: String,
+    /// A name server, numbered from 1; all of them, and the resolver, where it is left out.
+    server: Option<u8>,
     fault: Choice,
 }
 
@@ -139,6 +141,7 @@ enum Choice {
     Servfail,
     Timeout,
     Refused,
+    Missing,
     None,
 }
 
@@ -147,10 +150,11 @@ async fn set_fault(State(world): State<World>, Body(request): Body<Break>) -> Re
         Choice::Servfail => Some(Fault::Servfail),
         Choice::Timeout => Some(Fault::Timeout),
         Choice::Refused => Some(Fault::Refused),
+        Choice::Missing => Some(Fault::Missing),
         Choice::None => None,
     };
-    world.play.set_fault(&request.name, fault)?;
-    world.state.note_fault(&request.name, fault).await?;
+    world.play.set_fault_at(&request.name, request.server, fault)?;
+    world.state.note_fault(&request.name, request.server, fault).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -89,6 +89,19 @@ impl Store {
         self.read(move |transaction| page(transaction, &account, inbox.as_ref(), after, limit)).await
     }
 
+    /// Up to `limit` events before `before`, or before the settled end, the newest first. `next` of the page is the cursor of its last
+    /// event: the following page is before it.
+    pub async fn events_before(
+        &self,
+        account: &AccountId,
+        inbox: Option<&InboxId>,
+        before: Option<Cursor>,
+        limit: u32,
+    ) -> Result<EventPage, StoreError> {
+        let (account, inbox) = (account.clone(), inbox.cloned());
+        self.read(move |transaction| page_before(transaction, &account, inbox.as_ref(), before, limit)).await
+    }
+
     /// A cursor before the first event of an account, or of one of its inboxes, at or after `time`, and at most `limit` events before
     /// the end.
     pub async fn events_since(
@@ -182,6 +195,18 @@ const OF_INBOX: &str = "SELECT position, number, at, kind, data FROM event
     WHERE inbox_id = ?1 AND position > ?2 AND position <= ?4 AND account_id = ?6
     ORDER BY position, number LIMIT ?5";
 
+/// Events before the cursor `?2`, `?3`, the newest first; in two halves like [`OF_ACCOUNT`].
+const BEFORE_OF_ACCOUNT: &str = "SELECT position, number, at, kind, data FROM event
+    WHERE account_id = ?1 AND position = ?2 AND number < ?3
+    UNION ALL SELECT position, number, at, kind, data FROM event
+    WHERE account_id = ?1 AND position < ?2
+    ORDER BY position DESC, number DESC LIMIT ?4";
+const BEFORE_OF_INBOX: &str = "SELECT position, number, at, kind, data FROM event
+    WHERE inbox_id = ?5 AND position = ?2 AND number < ?3 AND account_id = ?1
+    UNION ALL SELECT position, number, at, kind, data FROM event
+    WHERE inbox_id = ?5 AND position < ?2 AND account_id = ?1
+    ORDER BY position DESC, number DESC LIMIT ?4";
+
 pub(super) fn page(
     transaction: &Transaction<'_>,
     account: &AccountId,
@@ -197,8 +222,51 @@ pub(super) fn page(
     // This log has never returned a cursor after its end.
     let has_gap = after < removed || after > end;
     let from = if after > end { end } else { after };
+    let Cursor { position, number } = from;
+    let (events, last, count) = match inbox {
+        None => read(transaction, OF_ACCOUNT, params![account, position, number, end.position, limit], from)?,
+        Some(inbox) => {
+            let values = params![inbox, position, number, end.position, limit, account];
+            read(transaction, OF_INBOX, values, from)?
+        }
+    };
+    // No more events up to the end: the cursor passes events of other accounts, so that their removal is not a gap.
+    let is_end = count < limit;
+    let next = if is_end { end } else { last };
+    let is_settled = !transaction.exists(UNSETTLED, params![account, end.position, inbox])?;
+    Ok(EventPage { events, next, has_gap, is_end, is_settled })
+}
+
+fn page_before(
+    transaction: &Transaction<'_>,
+    account: &AccountId,
+    inbox: Option<&InboxId>,
+    before: Option<Cursor>,
+    limit: u32,
+) -> Result<EventPage, StoreError> {
+    let Cursor { position, number } = transaction.log_end()?;
+    // What is committed after the settled end may still be preceded by other events.
+    let end = Cursor { position, number: number.saturating_add(1) };
+    let from = before.map_or(end, |before| before.min(end));
+    let (events, next, count) = match inbox {
+        None => read(transaction, BEFORE_OF_ACCOUNT, params![account, from.position, from.number, limit], from)?,
+        Some(inbox) => {
+            let values = params![account, from.position, from.number, limit, inbox];
+            read(transaction, BEFORE_OF_INBOX, values, from)?
+        }
+    };
+    Ok(EventPage { events, next, has_gap: false, is_end: count < limit, is_settled: true })
+}
+
+/// The events of a query, the cursor of its last row (`from` if it has none), and how many rows it has.
+fn read(
+    transaction: &Transaction<'_>,
+    sql: &str,
+    values: &[&dyn super::engine::ToValue],
+    from: Cursor,
+) -> Result<(Vec<LoggedEvent>, Cursor, u32), StoreError> {
     let (mut events, mut last, mut count) = (Vec::new(), from, 0);
-    let row = |row: &super::engine::Row<'_>| {
+    transaction.for_each(sql, values, |row| {
         last = Cursor { position: row.get(0)?, number: row.get(1)? };
         count += 1;
         let (kind, data): (String, String) = (row.get(3)?, row.get(4)?);
@@ -207,23 +275,8 @@ pub(super) fn page(
             Err(error) => tracing::debug!(%error, kind, "skipping an event of an unknown kind"),
         }
         Ok(ControlFlow::Continue(()))
-    };
-    let Cursor { position, number } = from;
-    match inbox {
-        None => {
-            let values = params![account, position, number, end.position, limit];
-            transaction.for_each(OF_ACCOUNT, values, row)?;
-        }
-        Some(inbox) => {
-            let values = params![inbox, position, number, end.position, limit, account];
-            transaction.for_each(OF_INBOX, values, row)?;
-        }
-    }
-    // No more events up to the end: the cursor passes events of other accounts, so that their removal is not a gap.
-    let is_end = count < limit;
-    let next = if is_end { end } else { last };
-    let is_settled = !transaction.exists(UNSETTLED, params![account, end.position, inbox])?;
-    Ok(EventPage { events, next, has_gap, is_end, is_settled })
+    })?;
+    Ok((events, last, count))
 }
 
 #[cfg(all(test, feature = "cluster"))]

@@ -1,6 +1,8 @@
 //! Controls of forms beside text fields: choices and check boxes; and forms of one button.
 
 use super::layout::csrf;
+use super::parts::{below, described_by, faults_of};
+use super::refusal::Refusal;
 use super::session::Session;
 use maud::{Markup, html};
 
@@ -11,6 +13,47 @@ pub(super) fn select(name: &str, label: &str, options: &[(&str, &str)], chosen: 
             label for=(name) { (label) }
             select id=(name) name=(name) {
                 @for (value, shown) in options { option value=(value) selected[*value == chosen] { (shown) } }
+            }
+        }
+    }
+}
+
+/// A choice of one value, with a hint and the errors of the API's field. Where there are more options than are listed, it is a field
+/// for the value, and lists them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice<'a> {
+    pub(super) name: &'a str,
+    pub(super) label: &'a str,
+    pub(super) hint: &'a str,
+    /// Each has its value and what is shown.
+    pub(super) options: &'a [(&'a str, &'a str)],
+    pub(super) chosen: &'a str,
+    pub(super) is_complete: bool,
+}
+
+impl Choice<'_> {
+    pub(super) fn show(&self, refusal: Option<&Refusal>) -> Markup {
+        let Self { name, label, hint, options, chosen, is_complete } = *self;
+        let wrong = faults_of(refusal, name);
+        let (described, is_wrong) = (described_by(name, hint, &wrong), (!wrong.is_empty()).then_some("true"));
+        let is_other = !chosen.is_empty() && options.iter().all(|(value, _)| *value != chosen);
+        html! {
+            div .field {
+                label for=(name) { (label) }
+                @if is_complete {
+                    select id=(name) name=(name) aria-describedby=[described] aria-invalid=[is_wrong] {
+                        @if is_other { option value=(chosen) selected { (chosen) } }
+                        @for (value, shown) in options { option value=(value) selected[*value == chosen] { (shown) } }
+                    }
+                } @else {
+                    input id=(name) name=(name) value=(chosen) list={(name) "-list"} autocomplete="off" spellcheck="false" autocapitalize="none"
+                        aria-describedby=[described] aria-invalid=[is_wrong];
+                    datalist id={(name) "-list"} {
+                        @for (value, shown) in options.iter().filter(|(value, _)| !value.is_empty()) { option value=(value) { (shown) } }
+                    }
+                    p .hint { "There are more than are listed: enter the id of another one. Empty: " (options.first().map_or("none", |(_, first)| first)) "." }
+                }
+                (below(name, label, hint, &wrong))
             }
         }
     }

@@ -173,6 +173,7 @@ const DONE: &[(&str, &str)] = &[
     ("released", "Released."),
     ("redelivered", "Due again: the events are being sent."),
     ("checking", "The check has begun. Its result is shown here."),
+    ("checked", "The last check began less than 10 seconds ago. Its result is shown here."),
     ("changed", "Changed."),
     ("archived", "Moved to Archive."),
     ("moved", "Moved."),
@@ -186,6 +187,11 @@ const DONE: &[(&str, &str)] = &[
 fn notice(uri: &Uri) -> Markup {
     let query = uri.query().unwrap_or_default();
     let done = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "done").map(|(_, value)| value);
-    let text = done.and_then(|done| DONE.iter().find(|(code, _)| *code == done).map(|(_, text)| *text));
+    html! { @if let Some(done) = done { (said(&done)) } }
+}
+
+/// The notice of a code of [`DONE`].
+pub(super) fn said(done: &str) -> Markup {
+    let text = DONE.iter().find(|(code, _)| *code == done).map(|(_, text)| *text);
     html! { @if let Some(text) = text { div .notice .good { p { (text) } } } }
 }

@@ -4,24 +4,25 @@ use super::WebContext;
 use super::api::{Listed, to};
 use super::controls::octets;
 use super::form::Form;
-use super::layout::csrf;
-use super::parts::{empty, next_page, status, time};
+use super::layout::{Section, csrf, page};
+use super::parts::{empty, page_of, pages, status, time};
 use super::refusal::Refusal;
 use super::session::Session;
 use crate::auth::login::Permissions;
 use axum::Router;
 use axum::extract::Path;
 use axum::response::Redirect;
-use axum::routing::post;
+use axum::routing::{get, post};
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Recipients of a message that are shown.
+/// Recipients of a message that are shown among others, and of a page of its own.
 const RECIPIENTS: usize = 20;
+const RECIPIENTS_OF_ONE: usize = 100;
 
 pub(super) fn routes() -> Router<WebContext> {
-    Router::new().route("/queue/{id}/{action}", post(act))
+    Router::new().route("/queue/{id}", get(show)).route("/queue/{id}/{action}", post(act))
 }
 
 #[derive(Debug, Deserialize)]
@@ -69,13 +70,36 @@ pub(super) fn list(session: &Session, found: &Listed<Entry>, back: &str) -> Mark
         @if found.rows.is_empty() {
             (empty("The queue is empty.", &html! { p { "Mail that waits for another attempt is listed here." } }))
         } @else {
-            @for entry in &found.rows { (message(session, entry, back)) }
-            (next_page(session, found.next.as_deref()))
+            @for entry in &found.rows {
+                @let shown = entry.deliveries.get(..RECIPIENTS).unwrap_or(&entry.deliveries);
+                @let rest = html! { @if shown.len() < entry.deliveries.len() {
+                    p { a id={"all-" (entry.id)} href={"/queue/" (entry.id)} { "All " (entry.deliveries.len()) " recipients" } }
+                } };
+                (message(session, entry, back, (shown, &rest)))
+            }
+            (pages(session, "cursor", found.next.as_deref()))
         }
     }
 }
 
-fn message(session: &Session, entry: &Entry, back: &str) -> Markup {
+/// One message, with all recipients that wait.
+async fn show(session: Session, Path(id): Path<String>) -> Result<Markup, Refusal> {
+    let entry: Entry = session.api.get(to(["queue", &id])).await?;
+    let (section, back) = match session.is_operator() {
+        true => (Section::Operator, "/operator/queue"),
+        false => (Section::Activity, "/activity/queue"),
+    };
+    let (shown, next) = page_of(&session, "recipients", &entry.deliveries, RECIPIENTS_OF_ONE);
+    let body = html! {
+        nav .crumbs aria-label="Breadcrumb" { a href=(back) { "Queue" } }
+        h1 #recipients { "Message in the queue: " (entry.deliveries.len()) " recipients" }
+        (message(&session, &entry, back, (shown, &pages(&session, "recipients", next.as_deref()))))
+    };
+    Ok(page(&session, Some(section), "Message in the queue", &body))
+}
+
+/// With these of its recipients, and how the others are reached.
+fn message(session: &Session, entry: &Entry, back: &str, (shown, others): (&[Delivery], &Markup)) -> Markup {
     let is_on_hold = entry.deliveries.iter().all(|delivery| delivery.on_hold);
     let was_tried = entry.deliveries.iter().any(|delivery| delivery.attempts > 0);
     html! {
@@ -96,8 +120,8 @@ fn message(session: &Session, entry: &Entry, back: &str) -> Markup {
             p .hint {
                 "accepted " (time(&entry.created_at)) ", " (octets(entry.size)) ", bounces after " (time(&entry.expires_at))
                 @if let Some(inbox) = &entry.inbox_id {
-                    " · " a href={"/inboxes/" (inbox)} { "inbox" }
-                    @if !session.is_operator() { " · " a href={"/mail/" (inbox) "/" (entry.email_id)} { "email" } }
+                    " · " a id={"inbox-" (entry.id)} href={"/inboxes/" (inbox)} { "inbox" }
+                    @if !session.is_operator() { " · " a id={"email-" (entry.id)} href={"/mail/" (inbox) "/" (entry.email_id)} { "email" } }
                 }
                 @if let Some(account) = entry.account_id.as_ref().filter(|_| session.is_operator()) {
                     " · " a href={"/operator/accounts/" (account)} { "account" }
@@ -109,7 +133,7 @@ fn message(session: &Session, entry: &Entry, back: &str) -> Markup {
                 thead { tr {
                     th scope="col" { "Recipient" } th scope="col" { "Attempts" } th scope="col" { "Next" } th scope="col" { "Last answer" }
                 } }
-                tbody { @for delivery in entry.deliveries.iter().take(RECIPIENTS) { tr {
+                tbody { @for delivery in shown { tr {
                     th scope="row" { bdi { (delivery.rcpt_to) } }
                     td data-label="Attempts" { (delivery.attempts) }
                     td data-label="Next" {
@@ -122,7 +146,7 @@ fn message(session: &Session, entry: &Entry, back: &str) -> Markup {
                     }
                 } } }
             } }
-            @if entry.deliveries.len() > RECIPIENTS { p .hint { (entry.deliveries.len()) " recipients wait in all." } }
+            (others)
         }
     }
 }
@@ -133,7 +157,7 @@ fn action(session: &Session, entry: &Entry, action: &str, text: &str, back: &str
         form .one method="post" action={"/queue/" (entry.id) "/" (action)} {
             (csrf(session))
             input type="hidden" name="back" value=(back);
-            button class=(class) type="submit" aria-label={(text) " – from " (entry.mail_from)} { (text) }
+            button id={(action) "-" (entry.id)} class=(class) type="submit" aria-label={(text) " – from " (entry.mail_from)} { (text) }
         }
     }
 }

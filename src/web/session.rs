@@ -60,6 +60,12 @@ impl Session {
         self.principal.scope == Scope::Operator
     }
 
+    /// A parameter of the request's query.
+    pub(super) fn query(&self, name: &str) -> Option<String> {
+        let query = self.uri.query().unwrap_or_default();
+        form_urlencoded::parse(query.as_bytes()).find(|(given, _)| given == name).map(|(_, value)| value.into_owned())
+    }
+
     /// Whether the token is of its whole account.
     pub(super) fn is_of_account(&self) -> bool {
         matches!(self.principal.scope, Scope::Account(_))

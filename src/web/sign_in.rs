@@ -58,7 +58,7 @@ fn form(next: &str, email: &str, refusal: Option<&Refusal>, is_expired: bool) ->
     let token = Field { kind: "password", hint, ..Field::new("token", "API token") };
     let body = html! {
         h1 { "Sign in" }
-        (refused(refusal))
+        (refused(refusal, &[]))
         @if is_expired { div .notice .error role="alert" { p { "This link has been used, or has ended." } } }
         form .card method="post" action="/sign-in" {
             input type="hidden" name="next" value=(next);

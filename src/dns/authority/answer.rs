@@ -30,7 +30,7 @@ pub(super) async fn answer(zones: &Zones, request: &Message) -> Option<Message> 
     let mut response = begin(request);
     response.metadata.response_code = match question(request) {
         Ok((name, kind)) => {
-            let recursive = zones.0.play.is_some() && request.metadata.recursion_desired;
+            let recursive = zones.inner.play.is_some() && request.metadata.recursion_desired;
             response.metadata.recursion_available = recursive;
             response.metadata.authoritative = !recursive;
             fill(zones, &mut response, name, kind, recursive).await?
@@ -70,8 +70,15 @@ async fn fill(
 ) -> Option<ResponseCode> {
     let mut name = name.clone();
     for _ in 0..CHAIN {
-        match zones.fault_at(&name) {
+        // A fault of one server is not one of the resolver that it is, too.
+        match zones.fault_at(&name, (!recursive).then_some(zones.server)) {
             None => {}
+            // The zone itself is there.
+            Some(Fault::Missing) if matches!(kind, RecordType::NS | RecordType::SOA) => {}
+            Some(Fault::Missing) => {
+                response.authorities.extend(zones.soa_of(&name));
+                return Some(ResponseCode::NoError);
+            }
             Some(Fault::Timeout) => return None,
             Some(Fault::Servfail) => return Some(failed(response, ResponseCode::ServFail)),
             Some(Fault::Refused) => return Some(failed(response, ResponseCode::Refused)),
@@ -113,7 +120,7 @@ fn failed(response: &mut Message, code: ResponseCode) -> ResponseCode {
 }
 
 async fn find(zones: &Zones, name: &Name, kind: RecordType) -> Result<Finding, crate::store::StoreError> {
-    match (zones.0.keys.get(), &zones.0.play) {
+    match (zones.inner.keys.get(), &zones.inner.play) {
         (Some(keys), _) if keys.holds(name) => keys.find(name, kind).await,
         (_, Some(play)) => Ok(play.find(name, kind)),
         (_, None) => Ok(Finding::NotOurs),
@@ -121,13 +128,17 @@ async fn find(zones: &Zones, name: &Name, kind: RecordType) -> Result<Finding, c
 }
 
 impl Zones {
-    fn fault_at(&self, name: &Name) -> Option<Fault> {
-        self.0.play.as_ref().and_then(|play| play.fault_at(name))
+    fn fault_at(&self, name: &Name, server: Option<u8>) -> Option<Fault> {
+        self.inner.play.as_ref().and_then(|play| play.fault_at(name, server))
+    }
+
+    fn soa_of(&self, name: &Name) -> Option<hickory_proto::rr::Record> {
+        self.inner.play.as_ref().map(|play| play.soa_of(&play.apex_of(name)))
     }
 
     fn same_zone(&self, name: &Name, target: &Name) -> bool {
-        let in_keys = |name| self.0.keys.get().is_some_and(|keys| keys.holds(name));
-        match &self.0.play {
+        let in_keys = |name| self.inner.keys.get().is_some_and(|keys| keys.holds(name));
+        match &self.inner.play {
             Some(play) => in_keys(name) == in_keys(target) && play.apex_of(name) == play.apex_of(target),
             None => in_keys(target),
         }

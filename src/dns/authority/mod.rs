@@ -42,7 +42,11 @@ const PORT_TRIES: usize = 16;
 
 /// The zones served; clones share them.
 #[derive(Clone, Debug)]
-pub struct Zones(Arc<Inner>);
+pub struct Zones {
+    inner: Arc<Inner>,
+    /// Which name server of the simulated internet answers, from 1 on.
+    server: u8,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -53,17 +57,22 @@ struct Inner {
 impl Zones {
     /// The DKIM zone only; other names are refused.
     pub fn of_keys(zone: KeysZone) -> Self {
-        Self(Arc::new(Inner { keys: OnceLock::from(zone), play: None }))
+        Self { inner: Arc::new(Inner { keys: OnceLock::from(zone), play: None }), server: 1 }
     }
 
     /// A simulated internet, authoritative for every name.
     pub fn of_play(play: Play) -> Self {
-        Self(Arc::new(Inner { keys: OnceLock::new(), play: Some(play) }))
+        Self { inner: Arc::new(Inner { keys: OnceLock::new(), play: Some(play) }), server: 1 }
+    }
+
+    /// The same zones, answered by another name server of the simulated internet.
+    pub fn at_server(&self, server: u8) -> Self {
+        Self { inner: Arc::clone(&self.inner), server }
     }
 
     /// Adds the DKIM zone to a simulated internet once the store is open. A second zone is ignored.
     pub fn add_keys(&self, zone: KeysZone) {
-        let _ = self.0.keys.set(zone);
+        let _ = self.inner.keys.set(zone);
     }
 }
 

@@ -1,5 +1,5 @@
 //! The simulated internet's names, in memory: those set by the sandbox and tests, and defaults for every name. Each
-//! registrable domain is a zone with one name server, this one. Every host name exists with the address of the outside
+//! registrable domain is a zone with the same name servers: this one, and further ones at the next loopback addresses. Every host name exists with the address of the outside
 //! world, so that mail for any domain arrives (RFC 5321 §5.1, the implicit MX); names with an underscore exist only if
 //! set, and names under `invalid` and `arpa` never.
 
@@ -12,8 +12,12 @@ use std::net::Ipv4Addr;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// The name server of every zone.
-const NAME_SERVER: &str = "ns.play.test.";
+/// The name servers of every zone, and their addresses where there are several.
+const NAME_SERVERS: [(&str, Ipv4Addr); 3] = [
+    ("ns.play.test.", Ipv4Addr::new(127, 0, 0, 1)),
+    ("ns2.play.test.", Ipv4Addr::new(127, 0, 0, 2)),
+    ("ns3.play.test.", Ipv4Addr::new(127, 0, 0, 3)),
+];
 /// TTL of default records and negative answers: short, for testing.
 const TTL: u32 = 5;
 /// Maximum record sets and faults, values of a set, and octets of a value, so that a loop in a test cannot exhaust
@@ -29,6 +33,8 @@ pub enum Fault {
     Servfail,
     Timeout,
     Refused,
+    /// It answers that there is no such record.
+    Missing,
 }
 
 /// Why a record set was rejected.
@@ -44,6 +50,8 @@ pub enum PlayError {
     Size,
     #[error("the simulated internet is full: delete records or faults")]
     Full,
+    #[error("the name servers are numbered from 1 to {0}")]
+    Server(u8),
 }
 
 /// The supported record types.
@@ -128,7 +136,8 @@ type Path = Vec<Vec<u8>>;
 struct Names {
     /// By name. Names below a name follow it directly, so the next entry shows whether there are any.
     sets: BTreeMap<Path, Vec<Set>>,
-    faults: HashMap<String, Fault>,
+    /// By name and name server; `None`: of all of them, and of the resolver.
+    faults: HashMap<(String, Option<u8>), Fault>,
 }
 
 impl Names {
@@ -150,14 +159,38 @@ struct Set {
 pub struct Play {
     names: Arc<RwLock<Names>>,
     outside: Ipv4Addr,
-    name_server: Name,
+    /// With the addresses of those after the first.
+    name_servers: Vec<(Name, Ipv4Addr)>,
 }
 
 impl Play {
-    /// Empty; `outside` is the address of every host that is not set.
+    /// Empty; `outside` is the address of every host that is not set. Every zone has one name server.
     pub fn new(outside: Ipv4Addr) -> Self {
-        let name_server = Name::from_ascii(NAME_SERVER).unwrap_or_default();
-        Self { names: Arc::default(), outside, name_server }
+        Self::with_servers(outside, 1)
+    }
+
+    /// The same with so many name servers, at most [`Play::SERVERS`].
+    pub fn with_servers(outside: Ipv4Addr, servers: u8) -> Self {
+        let used = NAME_SERVERS.iter().take(usize::from(servers.max(1)));
+        let name_servers = used.map(|(name, ip)| (Name::from_ascii(name).unwrap_or_default(), *ip)).collect();
+        Self { names: Arc::default(), outside, name_servers }
+    }
+
+    pub const SERVERS: u8 = 3;
+
+    /// The addresses of the name servers after the first, each with its number.
+    pub fn further_servers() -> impl Iterator<Item = (u8, Ipv4Addr)> {
+        (1..).zip(NAME_SERVERS).skip(1).map(|(number, (_, ip))| (number, ip))
+    }
+
+    /// How many name servers a zone has.
+    pub fn servers(&self) -> u8 {
+        u8::try_from(self.name_servers.len()).unwrap_or(Self::SERVERS)
+    }
+
+    pub(super) fn soa_of(&self, apex: &Name) -> Record {
+        let first = self.name_servers.first().map(|(name, _)| name.clone()).unwrap_or_default();
+        soa(apex, &first, 1, TTL)
     }
 
     /// Sets a record set, replacing the one of that type at the name.
@@ -192,23 +225,33 @@ impl Play {
         Ok(removed)
     }
 
-    /// Sets or clears a fault for a name and everything below it.
+    /// Sets or clears a fault for a name and everything below it, at all name servers and the resolver.
     pub fn set_fault(&self, owner: &str, fault: Option<Fault>) -> Result<(), PlayError> {
-        let owner = key(&name(owner)?);
+        self.set_fault_at(owner, None, fault)
+    }
+
+    /// The same for one name server, numbered from 1; `None`: for all of them, and the resolver.
+    pub fn set_fault_at(&self, owner: &str, server: Option<u8>, fault: Option<Fault>) -> Result<(), PlayError> {
+        if server.is_some_and(|server| !(1..=self.servers()).contains(&server)) {
+            return Err(PlayError::Server(self.servers()));
+        }
+        let of = (key(&name(owner)?), server);
         let mut names = self.write();
         match fault {
             Some(_) if names.faults.len() >= SETS => return Err(PlayError::Full),
-            Some(fault) => names.faults.insert(owner, fault),
-            None => names.faults.remove(&owner),
+            Some(fault) => names.faults.insert(of, fault),
+            None => names.faults.remove(&of),
         };
         Ok(())
     }
 
-    pub(super) fn fault_at(&self, name: &Name) -> Option<Fault> {
+    /// The fault of a name at a name server, or at the resolver (`None`).
+    pub(super) fn fault_at(&self, name: &Name, server: Option<u8>) -> Option<Fault> {
         let names = self.read();
         let mut name = name.to_lowercase();
         loop {
-            if let Some(fault) = names.faults.get(&key(&name)) {
+            let of = |server| names.faults.get(&(key(&name), server));
+            if let Some(fault) = server.and_then(|server| of(Some(server))).or_else(|| of(None)) {
                 return Some(*fault);
             }
             if name.is_root() {
@@ -234,19 +277,28 @@ impl Play {
             return Finding::Alias(record(set.ttl, &RData::CNAME(CNAME(target.clone()))), target.clone());
         }
         let apex = self.apex_of(name);
-        let soa = soa(&apex, &self.name_server, 1, TTL);
+        let soa = self.soa_of(&apex);
         let is_apex = key(&apex) == owner;
         match kind {
             RecordType::SOA if is_apex => return Finding::Records(vec![soa]),
             RecordType::NS if is_apex => {
-                return Finding::Records(vec![record(TTL, &RData::NS(NS(self.name_server.clone())))]);
+                let all = self.name_servers.iter().map(|(host, _)| record(TTL, &RData::NS(NS(host.clone()))));
+                return Finding::Records(all.collect());
             }
-            RecordType::A if is_host(&owner) => return Finding::Records(vec![record(TTL, &RData::A(A(self.outside)))]),
+            RecordType::A if is_host(&owner) => {
+                let ip = self.further_server(name).unwrap_or(self.outside);
+                return Finding::Records(vec![record(TTL, &RData::A(A(ip)))]);
+            }
             _ => {}
         }
         // An empty non-terminal exists (RFC 8020 §2).
         let exists = is_apex || is_host(&owner) || !sets.is_empty() || names.has_below(&path);
         if exists { Finding::NoData(soa) } else { Finding::NoName(soa) }
+    }
+
+    /// The address of a name server after the first.
+    fn further_server(&self, host: &Name) -> Option<Ipv4Addr> {
+        self.name_servers.iter().skip(1).find(|(name, _)| name == host).map(|(_, ip)| *ip)
     }
 
     /// The apex of a name's zone: its registrable domain, or the public suffix itself, or the root.

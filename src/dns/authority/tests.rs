@@ -321,6 +321,31 @@ async fn faults_have_their_effect_and_can_be_cleared() {
     assert_eq!(reply(&Zones::of_play(play.clone()), &request, None).await, None);
     play.set_fault("acme.test", None).unwrap();
     assert_eq!(ask(server, &queried).await.answers.len(), 2);
+    assert_eq!(play.set_fault_at("acme.test", Some(2), Some(Fault::Refused)), Err(PlayError::Server(1)));
+}
+
+#[tokio::test]
+async fn a_fault_of_one_server_is_not_one_of_the_others_and_of_the_resolver() {
+    let play = Play::with_servers(LOOPBACK, 3);
+    set(&play, "acme.test", Kind::Txt, &["x"]);
+    let zones = Zones::of_play(play.clone());
+    let (first, _) = start(zones.clone(), false).await;
+    let (second, _) = start(zones.at_server(2), false).await;
+    assert_eq!(texts(&ask(first, &question("acme.test.", RecordType::NS)).await).len(), 3);
+    let third = ask(second, &question("ns3.play.test.", RecordType::A)).await;
+    assert_eq!(texts(&third), ["127.0.0.3"]);
+    play.set_fault_at("acme.test", Some(2), Some(Fault::Missing)).unwrap();
+    play.set_fault_at("acme.test", Some(1), Some(Fault::Servfail)).unwrap();
+    let asked = question("acme.test.", RecordType::TXT);
+    assert_eq!(ask(first, &asked).await.metadata.response_code, ResponseCode::ServFail);
+    let missing = ask(second, &asked).await;
+    assert_eq!((missing.metadata.response_code, missing.answers.len()), (ResponseCode::NoError, 0));
+    assert_eq!(texts(&ask(second, &question("acme.test.", RecordType::NS)).await).len(), 3);
+    let mut resolved = asked.clone();
+    resolved.metadata.recursion_desired = true;
+    assert_eq!(ask(first, &resolved).await.answers.len(), 1);
+    play.set_fault_at("acme.test", Some(2), None).unwrap();
+    assert_eq!(ask(second, &asked).await.answers.len(), 1);
 }
 
 #[tokio::test]

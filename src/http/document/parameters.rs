@@ -151,8 +151,12 @@ pub(crate) struct RangeHeader {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventQuery {
-    /// `next_cursor` of the answer before, the id of an event, or a time; the beginning of the log where it is left out.
+    /// `asc`, the oldest first, where it is left out.
+    order: Option<Order>,
+    /// With `asc`: `next_cursor` of the answer before, the id of an event, or a time; the beginning of the log where it is left out.
     after: Option<String>,
+    /// With `desc`: `next_cursor` of the answer before, or the id of an event; the end of the log where it is left out.
+    before: Option<EventId>,
     /// Events of an answer, 50 by default.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u32>,
@@ -160,6 +164,32 @@ pub(crate) struct EventQuery {
     types: Option<String>,
     /// Events of this inbox alone.
     inbox_id: Option<InboxId>,
+    /// Events of this email alone: that it came in or was sent, and each attempt to deliver it.
+    email_id: Option<MessageId>,
+}
+
+/// The order of a list of events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = EventOrder, rename_all = "lowercase")]
+pub(crate) enum Order {
+    /// The oldest first.
+    #[default]
+    Asc,
+    /// The newest first.
+    Desc,
+}
+
+impl FromStr for Order {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "asc" => Ok(Self::Asc),
+            "desc" => Ok(Self::Desc),
+            _ => Err("must be asc or desc"),
+        }
+    }
 }
 
 /// Of statistics.

@@ -62,6 +62,7 @@ pub(in crate::http) async fn wait(
     let of = Selection {
         account: inbox.account.clone(),
         inbox: Some(inbox.id.clone()),
+        email: None,
         types: [PublicType::EmailReceived].into(),
     };
     let from = match since {

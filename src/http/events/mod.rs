@@ -6,7 +6,7 @@ pub(super) mod stream;
 
 use super::body::no_room;
 use super::caller::Caller;
-use super::document::parameters::{AccountQuery, EventQuery};
+use super::document::parameters::{AccountQuery, EventQuery, Order};
 use super::permission;
 use super::problem::Problem;
 use super::query::Parameters;
@@ -15,7 +15,7 @@ use crate::auth::login::{Authenticator, Permissions};
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::events::{Cursor, EventId, PublicType};
-use crate::id::{AccountId, TokenId};
+use crate::id::{AccountId, MessageId, TokenId};
 use crate::public_events::{PublicEvent, PublicEvents, RenderError, Selection, needed};
 use crate::resources::permits::{NonePermitted, Permit, Permits};
 use crate::store::StoreError;
@@ -100,9 +100,9 @@ pub(super) struct EventList {
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct EventListMeta {
-    /// `after` of the next request.
+    /// `after` of the next request; `before` with `order=desc`.
     next_cursor: EventId,
-    /// There are more events now.
+    /// There are more events.
     has_more: bool,
     /// Events after `after` are no longer kept: read the present state.
     has_gap: bool,
@@ -161,9 +161,11 @@ fn render_failed(error: RenderError) -> Problem {
     Problem::unavailable()
 }
 
-/// Events, the oldest first
+/// Events, the oldest or the newest first
 ///
-/// For programs that ask again and again: `after` is `next_cursor` of the answer before. A token that is limited to inboxes names one.
+/// For programs that ask again and again: `after` is `next_cursor` of the answer before. For people, `order=desc` has the newest first, and
+/// `before` is `next_cursor` of the answer before. A page of few events may have more behind it (`has_more`): one request reads a bounded
+/// part of the log. A token that is limited to inboxes names one.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "Events", params(EventQuery, AccountQuery),
     responses((status = 200, body = EventList))
@@ -173,10 +175,21 @@ pub(super) async fn list(
     State(context): Context,
     mut parameters: Parameters,
 ) -> Result<Json<EventList>, Problem> {
-    let after: Option<Place> = parameters.take("after");
+    let order: Order = parameters.take("order").unwrap_or_default();
+    let (after, before): (Option<Place>, Option<EventId>) = (parameters.take("after"), parameters.take("before"));
+    match order {
+        Order::Asc if before.is_some() => {
+            parameters.fault("before", "goes with order=desc; the oldest first have `after`")
+        }
+        Order::Desc if after.is_some() => {
+            parameters.fault("after", "goes with order=asc; the newest first have `before`")
+        }
+        _ => {}
+    }
     let limit = parameters.number("limit", 1..=MAX_EVENTS, "").unwrap_or(EVENTS);
     let types = types(&mut parameters);
     let inbox: Option<String> = parameters.take("inbox_id");
+    let email: Option<MessageId> = parameters.take("email_id");
     let account: Option<AccountId> = parameters.take("account_id");
     parameters.finish()?;
     let (account, inbox) = match inbox {
@@ -189,12 +202,12 @@ pub(super) async fn list(
         }
         None => (caller.account(account)?, None),
     };
-    let of = Selection { account, inbox, types: permitted(types, caller.principal.permissions)? };
-    let from = match after {
-        Some(place) => place.cursor(&context, &of).await?,
-        None => Cursor::default(),
+    let of = Selection { account, inbox, email, types: permitted(types, caller.principal.permissions)? };
+    let page = match (order, after) {
+        (Order::Desc, _) => context.public_events.page_before(&of, before.map(|EventId(cursor)| cursor), limit).await?,
+        (Order::Asc, None) => context.public_events.page(&of, Cursor::default(), limit).await?,
+        (Order::Asc, Some(place)) => context.public_events.page(&of, place.cursor(&context, &of).await?, limit).await?,
     };
-    let page = context.public_events.page(&of, from, limit).await?;
     let mut claim = caller.spool.claim();
     let (mut data, mut octets) = (Vec::new(), 0_usize);
     let (mut next, mut has_more) = (page.next, page.has_more);

@@ -116,7 +116,7 @@ async fn open_stream(
     account: AccountId,
     inbox: Option<InboxId>,
 ) -> Result<Response, Problem> {
-    let of = Selection { account, inbox, types: permitted(wanted.types, caller.principal.permissions)? };
+    let of = Selection { account, inbox, email: None, types: permitted(wanted.types, caller.principal.permissions)? };
     let permit = context.streams.permit(&of.account)?;
     let from = match wanted.since {
         Some(place) => place.cursor(context, &of).await?,

@@ -134,8 +134,39 @@ async fn events_are_listed_in_order_and_a_poller_goes_on_from_its_cursor() {
     assert_eq!(types(&list(&world, "?types=email.sent,inbox.created&limit=2").await), ["inbox.created"; 2]);
     assert_eq!(types(&list(&world, &format!("?inbox_id={ben}")).await), ["inbox.created"]);
 
-    let labels = json!({"add_labels": ["urgent"]});
+    // The newest first, one after another.
+    let (mut before, mut back) = (String::new(), Vec::new());
+    loop {
+        let page = list(&world, &format!("?order=desc&limit=1{before}")).await;
+        before = format!("&before={}", page["meta"]["next_cursor"].as_str().unwrap());
+        back.extend(page["data"].as_array().unwrap().clone());
+        if page["meta"]["has_more"] == false {
+            break;
+        }
+    }
+    back.reverse();
+    assert_eq!(json!(back), all["data"]);
+    assert_eq!(
+        types(&list(&world, "?order=desc").await),
+        ["email.sent", "email.received", "inbox.created", "inbox.created"]
+    );
+    assert_eq!(types(&list(&world, &format!("?order=desc&before={id}")).await), ["inbox.created"]);
+    assert_eq!(types(&list(&world, &format!("?order=desc&inbox_id={ben}")).await), ["inbox.created"]);
+    assert_eq!(types(&list(&world, "?order=desc&before=evt_9000000000000000000-1&limit=1").await), ["email.sent"]);
+
+    // Of one email.
     let email = received["data"]["id"].as_str().unwrap();
+    let sent = all["data"][3]["data"]["id"].as_str().unwrap();
+    assert_ne!(email, sent);
+    for (query, expected) in [
+        (format!("?email_id={email}"), "email.received"),
+        (format!("?email_id={sent}&inbox_id={ann}"), "email.sent"),
+        (format!("?email_id={sent}&order=desc"), "email.sent"),
+    ] {
+        assert_eq!(types(&list(&world, &query).await), [expected], "{query}");
+    }
+
+    let labels = json!({"add_labels": ["urgent"]});
     let changed = world.patch(&world.ours.token, &format!("/api/v1/emails/{email}"), labels).await;
     assert_eq!(changed.status, 200);
     let changed = list(&world, &format!("?after={cursor}")).await;
@@ -157,6 +188,11 @@ async fn events_are_listed_in_order_and_a_poller_goes_on_from_its_cursor() {
     for (query, field) in [
         ("?after=yesterday", "after"),
         ("?limit=101", "limit"),
+        ("?order=down", "order"),
+        ("?order=desc&after=evt_0-0", "after"),
+        ("?before=evt_0-0", "before"),
+        ("?order=desc&before=2026-11-30T00:00:00Z", "before"),
+        ("?email_id=1", "email_id"),
         ("?types=email.lost", "types"),
         ("?unknown=1", "unknown"),
     ] {

@@ -7,7 +7,7 @@ use super::api::to;
 use super::controls::button;
 use super::form::Form;
 use super::layout::{Section, csrf, page};
-use super::parts::{Field, next_page, refused, status, time};
+use super::parts::{Field, pages, refused, status, time};
 use super::refusal::Refusal;
 use super::session::Session;
 use crate::auth::login::{Permissions, Principal, Scope};
@@ -130,7 +130,7 @@ fn password(session: &Session, refusal: Option<&Refusal>) -> Markup {
                 (field("current_password", "Current password", "current-password", ""))
                 (field("password", "New password", "new-password", "At least 8 characters."))
                 (field("password_confirmation", "Confirm the new password", "new-password", ""))
-                (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
+                (refused(refusal, &["current_password", "password", "password_confirmation"]))
                 p .hint { "Your other sessions end." }
                 div .actions { button type="submit" { "Change password" } }
             }
@@ -193,7 +193,7 @@ async fn users(session: Session, Query(wanted): Query<Page>) -> Result<Markup, R
                     td data-label="Status" { (status(if user.disabled_at.is_some() { "disabled" } else { "active" })) }
                 } } }
             } }
-            (next_page(&session, users.next.as_deref()))
+            (pages(&session, "cursor", users.next.as_deref()))
         }
         p .hint { "The operator creates, disables and enables users, and sets forgotten passwords." }
     };

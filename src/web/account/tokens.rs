@@ -5,9 +5,10 @@ use crate::clock::Timestamp;
 use crate::web::WebContext;
 use crate::web::api::{Listed, To, to};
 use crate::web::controls::{check, select};
+use crate::web::docs::links::{Term, term};
 use crate::web::form::{Fields, Form};
 use crate::web::layout::{Section, csrf, page};
-use crate::web::parts::{Field, empty, next_page, refused, status, time};
+use crate::web::parts::{Field, empty, pages, refused, status, time};
 use crate::web::refusal::Refusal;
 use crate::web::secret::shown_once;
 use crate::web::session::Session;
@@ -97,10 +98,10 @@ async fn shown(
     let all = wanted.of(to(["tokens"]), session).with_some("cursor", wanted.cursor.as_deref());
     let tokens: Listed<Token> = session.api.list(all).await?;
     let has_inboxes = session.may(Permissions::INBOXES_READ) && (session.is_of_account() || wanted.account.is_some());
-    let inboxes: Vec<Inbox> = if has_inboxes {
-        session.api.list(wanted.of(to(["inboxes"]), session).with("per_page", INBOXES)).await?.rows
+    let inboxes: Listed<Inbox> = if has_inboxes {
+        session.api.list(wanted.of(to(["inboxes"]), session).with("per_page", INBOXES)).await?
     } else {
-        Vec::new()
+        Listed { rows: Vec::new(), next: None }
     };
     let body = html! {
         p .crumbs { a href="/account" { "Account" } }
@@ -120,7 +121,7 @@ async fn shown(
                 } }
                 tbody { @for token in &tokens.rows { (row(session, wanted, token)) } }
             } }
-            (next_page(session, tokens.next.as_deref()))
+            (pages(session, "cursor", tokens.next.as_deref()))
         }
     };
     Ok(page(session, Some(Section::Account), "API tokens", &body))
@@ -171,7 +172,7 @@ fn row(session: &Session, wanted: &Wanted, token: &Token) -> Markup {
 fn new(
     session: &Session,
     wanted: &Wanted,
-    inboxes: &[Inbox],
+    inboxes: &Listed<Inbox>,
     given: Option<&Fields>,
     refusal: Option<&Refusal>,
 ) -> Markup {
@@ -191,6 +192,7 @@ fn new(
             (field.show(refusal))
             fieldset {
                 legend { "What it may do" }
+                p .hint { (term(Term::Permissions)) }
                 label .check { input type="radio" name="access" value="all" checked[!is_limited];
                     span { @if own.is_all() { "Everything in its scope" } @else { "Everything your token may do" } } }
                 label .check { input type="radio" name="access" value="some" checked[is_limited]; span { "Only:" } }
@@ -198,18 +200,26 @@ fn new(
                     @if may(word) { (check("permission", word, text, of_client(word) || is_given("permission", word))) }
                 } }
             }
-            @if !inboxes.is_empty() {
+            @if !inboxes.rows.is_empty() {
                 fieldset {
                     legend { "Where" }
                     p .hint { "If none is chosen: the whole account." }
-                    div .choices { @for inbox in inboxes {
+                    div .choices { @for inbox in &inboxes.rows {
                         (check("inbox", &inbox.id, &inbox.name,
                             (is_of_client && wanted.inbox.as_deref() == Some(inbox.id.as_str())) || is_given("inbox", &inbox.id)))
                     } }
+                    @if inboxes.next.is_some() {
+                        @let of_client = wanted.inbox.as_deref().filter(|id| is_of_client && inboxes.rows.iter().all(|one| one.id != *id));
+                        (Field {
+                            value: given.map_or(of_client.unwrap_or_default(), |fields| fields.text("inbox_ids")),
+                            hint: "Ids (inb_…), with spaces between them, of inboxes that are not listed above.",
+                            ..Field::new("inbox_ids", "Other inboxes")
+                        }.show(refusal))
+                    }
                 }
             }
             (select("ends", "Ends", &ENDS, given.map_or("", |fields| fields.text("ends"))))
-            (refused(refusal.filter(|refusal| refusal.errors().iter().all(|error| error.field != "name"))))
+            (refused(refusal, &["name"]))
             div .actions { button type="submit" { "Create token" } }
         }
     }
@@ -222,7 +232,8 @@ fn wanted_token(fields: &Fields, session: &Session, now: Timestamp) -> Value {
     if fields.text("access") == "some" {
         body.insert("permissions".to_owned(), json!(fields.all("permission").collect::<Vec<_>>()));
     }
-    let inboxes: Vec<&str> = fields.all("inbox").collect();
+    let others = fields.text("inbox_ids").split([' ', ',']).filter(|id| !id.is_empty());
+    let inboxes: Vec<&str> = fields.all("inbox").chain(others).collect();
     if !inboxes.is_empty() {
         body.insert("inbox_ids".to_owned(), json!(inboxes));
     }

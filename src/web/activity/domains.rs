@@ -1,9 +1,9 @@
 //! The health of domains over the last weeks.
 
-use super::plot::{Since, parts, strip};
+use super::plot::{Since, described, parts, strip};
 use crate::clock::Timestamp;
 use crate::web::api::{Listed, to};
-use crate::web::parts::{status, time};
+use crate::web::parts::{pages, status, time, with_times};
 use crate::web::refusal::Refusal;
 use crate::web::session::Session;
 use futures_util::future::join_all;
@@ -32,7 +32,10 @@ struct Change {
 }
 
 pub(super) async fn health(session: &Session, now: Timestamp) -> Result<Markup, Refusal> {
-    let domains: Listed<Domain> = session.api.list(to(["custom_domains"]).with("per_page", DOMAINS)).await?;
+    let domains: Listed<Domain> = session
+        .api
+        .list(to(["custom_domains"]).with("per_page", DOMAINS).with_some("cursor", session.query("health")))
+        .await?;
     let changes = join_all(domains.rows.iter().map(|domain| {
         session.api.list::<Change>(to(["custom_domains", &domain.id, "events"]).with("per_page", CHANGES))
     }));
@@ -47,7 +50,7 @@ pub(super) async fn health(session: &Session, now: Timestamp) -> Result<Markup, 
                 } }
                 tbody { @for (domain, changes) in domains.rows.iter().zip(&changes) { (row(domain, &changes.rows, now)) } }
             } } }
-            @if domains.next.is_some() { p { a href="/domains" { "All domains" } } }
+            (pages(session, "health", domains.next.as_deref()))
         }
     })
 }
@@ -56,18 +59,18 @@ fn row(domain: &Domain, changes: &[Change], now: Timestamp) -> Markup {
     // The newest is first in the list.
     let in_order: Vec<Since> =
         changes.iter().rev().map(|change| Since { at: change.at, status: change.to.clone() }).collect();
-    let described =
-        format!("{}: {} now, {} changes of status on record", domain.domain, domain.verified_status, changes.len());
+    let all = parts(&in_order, now.before(BACK), now);
+    let text = format!("{} in the last 30 days: {}", domain.domain, described(&all));
     html! {
         tr {
-            th scope="row" { a href={"/domains/" (domain.id)} { (domain.domain) } }
+            th scope="row" { a id={"health-" (domain.id)} href={"/domains/" (domain.id)} { (domain.domain) } }
             td data-label="Status" {
                 (status(&domain.verified_status))
                 @if let Some(since) = &domain.degraded_since { " " (status("degraded")) " since " (time(since)) }
             }
-            td data-label="30 days" { (strip(&format!("strip-{}", domain.id), &described, &parts(&in_order, now.before(BACK), now))) }
+            td data-label="30 days" { (strip(&format!("strip-{}", domain.id), &text, &all)) }
             td data-label="Last change" {
-                @if let Some(last) = changes.first() { (last.message) " " span .hint { (time(&last.at.to_string())) } }
+                @if let Some(last) = changes.first() { (with_times(&last.message)) " " span .hint { (time(&last.at.to_string())) } }
             }
         }
     }

@@ -1,26 +1,21 @@
-//! The newest events, and how the list is updated.
+//! Events, the newest first, in pages; and how the first page is updated.
 
 use super::parts as tabs;
-use crate::clock::Timestamp;
 use crate::events::PublicType;
 use crate::web::api::to;
 use crate::web::controls::select;
+use crate::web::docs::links::{Term, term};
 use crate::web::layout::{Section, page};
-use crate::web::parts::{empty, time};
+use crate::web::parts::{empty, pages, time};
 use crate::web::refusal::Refusal;
 use crate::web::session::Session;
 use axum::extract::Query;
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::Value;
-use std::time::Duration;
 
 /// Events of a page.
-const EVENTS: usize = 100;
-/// The list goes back so far, in seconds, as needed for some events: the API lists the oldest first.
-const BACK: [u64; 4] = [60, 3600, 24 * 3600, 7 * 24 * 3600];
-/// Fewer than these, and a longer time is tried.
-const ENOUGH: usize = 25;
+const EVENTS: usize = 50;
 
 #[derive(Debug, Deserialize)]
 struct Events {
@@ -30,11 +25,13 @@ struct Events {
 
 #[derive(Debug, Deserialize)]
 struct Meta {
+    next_cursor: String,
     has_more: bool,
 }
 
 #[derive(Debug, Deserialize)]
 struct Event {
+    id: String,
     r#type: String,
     created_at: String,
     inbox_id: Option<String>,
@@ -47,83 +44,78 @@ pub(super) struct Wanted {
     kind: String,
     #[serde(default)]
     paused: String,
-}
-
-/// The newest events, and whether there are more within their time.
-async fn newest(session: &Session, kind: Option<PublicType>) -> Result<(Vec<Event>, bool), Refusal> {
-    let mut found: Option<(Vec<Event>, bool)> = None;
-    for seconds in BACK {
-        let after = Timestamp::real().before(Duration::from_secs(seconds));
-        let wanted = to(["events"]).with("after", after).with("limit", EVENTS).with_some("types", kind);
-        let page: Events = session.api.get(wanted).await?;
-        // The newest of a longer time are not in its first page.
-        if page.meta.has_more && found.is_some() {
-            break;
-        }
-        let is_enough = page.data.len() >= ENOUGH;
-        found = Some((page.data, page.meta.has_more));
-        if is_enough {
-            break;
-        }
-    }
-    let (mut events, has_more) = found.unwrap_or_default();
-    events.reverse();
-    Ok((events, has_more))
+    before: Option<String>,
 }
 
 pub(super) async fn list(session: Session, Query(wanted): Query<Wanted>) -> Result<Markup, Refusal> {
     let kind = wanted.kind.parse::<PublicType>().ok();
-    let (events, has_more) = newest(&session, kind).await?;
-    let is_live = wanted.paused.is_empty();
-    let names: Vec<String> = PublicType::ALL.iter().map(ToString::to_string).collect();
-    let options: Vec<(&str, &str)> =
-        std::iter::once(("", "all types")).chain(names.iter().map(|name| (name.as_str(), name.as_str()))).collect();
+    let asked = to(["events"]).with("order", "desc").with("limit", EVENTS).with_some("types", kind);
+    let events: Events = session.api.get(asked.with_some("before", wanted.before.as_deref())).await?;
+    // A page further back stays as it is.
+    let (is_paused, is_first) = (!wanted.paused.is_empty(), wanted.before.is_none());
     let chosen = kind.map(|kind| kind.to_string()).unwrap_or_default();
+    let rows = html! { div #events .stack { (table(&events.data)) } };
     let here = session.uri.path_and_query().map_or("/activity/events", |here| here.as_str());
     let body = html! {
         h1 { "Events" }
-        (tabs(&session, "/activity/events"))
-        form .inline method="get" action="/activity/events" {
-            (select("type", "Type", &options, &chosen))
-            @if !is_live { input type="hidden" name="paused" value="1"; }
-            button .quiet type="submit" { "Show" }
-        }
+        (tabs(&session, &tab(kind)))
+        (filter(&chosen, is_paused))
         p .actions {
-            @if is_live {
-                span { "The list updates automatically." }
-                a .button .quiet .small href={"/activity/events?paused=1&type=" (chosen)} { "Pause" }
-            } @else {
+            @if is_paused {
                 span { "Paused." }
-                a .button .quiet .small href={"/activity/events?type=" (chosen)} { "Resume" }
-            }
+                a .button .quiet .small #pause href={"/activity/events?type=" (chosen)} { "Resume" }
+            } @else if is_first {
+                span { "The list updates automatically." }
+                a .button .quiet .small #pause href={"/activity/events?paused=1&type=" (chosen)} { "Pause" }
+            } @else { span { "Older events." } }
+            (term(Term::Events))
         }
-        div hx-ext=[is_live.then_some("sse")] sse-connect=[is_live.then_some("/activity/live")] {
-            div #events .stack hx-get=[is_live.then_some(here)] hx-select=[is_live.then_some("#events")]
-                hx-trigger=[is_live.then_some("sse:changed throttle:2s")] hx-swap=[is_live.then_some("outerHTML")] {
-                @if has_more { p .hint { "More than " (EVENTS) " events within a minute: these are the oldest of them. The API lists all." } }
-                @if events.is_empty() {
-                    (empty("Nothing has happened in the last seven days.", &html! { p { "Mail received and sent is listed here." } }))
-                } @else { (table(&events)) }
-            }
-        }
+        @if is_first && !is_paused { (super::live::updated(here, "events", &rows)) } @else { (rows) }
+        (pages(&session, "before", events.meta.has_more.then_some(events.meta.next_cursor.as_str())))
     };
     Ok(page(&session, Some(Section::Activity), "Events", &body))
 }
 
-fn table(events: &[Event]) -> Markup {
-    html! {
-        div .table { table {
-            thead { tr { th scope="col" { "Time" } th scope="col" { "Type" } th scope="col" { "What" } } }
-            tbody { @for event in events { tr {
-                td { (time(&event.created_at)) }
-                th scope="row" { (event.r#type) }
-                td { (described(event)) }
-            } } }
-        } }
+/// The tab that a type has for itself, or that of all.
+fn tab(kind: Option<PublicType>) -> String {
+    match kind {
+        Some(kind @ (PublicType::EmailSent | PublicType::EmailBounced)) => format!("/activity/events?type={kind}"),
+        _ => "/activity/events".to_owned(),
     }
 }
 
-/// An event in a line.
+fn filter(chosen: &str, is_paused: bool) -> Markup {
+    let names: Vec<String> = PublicType::ALL.iter().map(ToString::to_string).collect();
+    let options: Vec<(&str, &str)> =
+        std::iter::once(("", "all types")).chain(names.iter().map(|name| (name.as_str(), name.as_str()))).collect();
+    html! {
+        form .inline method="get" action="/activity/events" {
+            (select("type", "Type", &options, chosen))
+            @if is_paused { input type="hidden" name="paused" value="1"; }
+            button .quiet type="submit" { "Show" }
+        }
+    }
+}
+
+fn table(events: &[Event]) -> Markup {
+    html! {
+        @if events.is_empty() {
+            (empty("No event here.", &html! { p { "Mail received and sent, changes of domains and inboxes are listed here as they happen. "
+                a href="/mail" { "Send an email" } " to see some." } }))
+        } @else {
+            div .table { table {
+                thead { tr { th scope="col" { "Time" } th scope="col" { "Type" } th scope="col" { "What" } } }
+                tbody { @for event in events { tr {
+                    td data-label="Time" { (time(&event.created_at)) }
+                    th scope="row" { (event.r#type) }
+                    td data-label="What" { (described(event)) }
+                } } }
+            } }
+        }
+    }
+}
+
+/// An event in a line. Links have ids, so that the focus stays on them when the list is updated.
 fn described(event: &Event) -> Markup {
     let text = |name: &str| event.data.get(name).and_then(Value::as_str).unwrap_or_default();
     let email = event.data.get("email_id").or_else(|| event.data.get("id")).and_then(Value::as_str);
@@ -133,21 +125,21 @@ fn described(event: &Event) -> Markup {
     };
     let subject = Some(text("subject")).filter(|subject| !subject.is_empty()).unwrap_or("no subject");
     let linked = html! {
-        @match &email { Some(path) => a href=(path) { bdi { (subject) } }, None => bdi { (subject) } }
+        @match &email { Some(path) => a id=(event.id) href=(path) { bdi { (subject) } }, None => bdi { (subject) } }
     };
     match event.r#type.as_str() {
         "email.received" => html! { "from " bdi { (text("from_address")) } ": " (linked) },
         "email.sent" => html! { "to " bdi { (text("to_address")) } ": " (linked) },
         "email.delivered" | "email.deferred" | "email.bounced" => html! {
             "to " bdi { (text("recipient")) } ": " bdi { (text("reply")) }
-            @if let Some(path) = &email { " " a href=(path) aria-label={"The email to " (text("recipient"))} { "Email" } }
+            @if let Some(path) = &email { " " a id=(event.id) href=(path) aria-label={"The email to " (text("recipient"))} { "Email" } }
         },
         "email.labels_changed" => {
             let count = event.data.get("emails").and_then(Value::as_array).map_or(0, Vec::len);
             html! { (count) @if count == 1 { " email" } @else { " emails" } }
         }
         kind if kind.starts_with("custom_domain.") => {
-            html! { a href={"/domains/" (text("id"))} { (text("domain")) } }
+            html! { a id=(event.id) href={"/domains/" (text("id"))} { (text("domain")) } }
         }
         kind if kind.starts_with("inbox.") => html! { (text("name")) },
         _ => html! { (text("reason")) },

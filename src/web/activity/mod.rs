@@ -1,16 +1,18 @@
-//! Activity of an account: emails over time, the health of its domains, events, the queue, webhooks.
+//! Activity of an account: emails over time, the health of its domains, events, the queue, suppressions, webhooks.
 
 mod domains;
 mod events;
 mod live;
 mod plot;
+mod suppressions;
 mod webhook;
 mod webhooks;
 
 use super::WebContext;
 use super::api::to;
+use super::docs::links::{Term, term};
 use super::layout::{Section, page};
-use super::parts::time;
+use super::parts::{short_time, time};
 use super::queue;
 use super::refusal::Refusal;
 use super::session::Session;
@@ -33,6 +35,8 @@ pub(super) fn routes() -> Router<WebContext> {
         .route("/activity/events", get(events::list))
         .route("/activity/live", get(live::live))
         .route("/activity/queue", get(queued))
+        .route("/activity/suppressions", get(suppressions::list).post(suppressions::create))
+        .route("/activity/suppressions/{id}/delete", post(suppressions::delete))
         .route("/activity/webhooks", get(webhooks::list).post(webhooks::create))
         .route("/activity/webhooks/{id}", get(webhook::show).post(webhook::change))
         .route("/activity/webhooks/{id}/active", post(webhook::activate))
@@ -46,8 +50,11 @@ pub(super) fn routes() -> Router<WebContext> {
 fn parts(session: &Session, current: &str) -> Markup {
     let all = [
         ("/activity", "Overview", true),
-        ("/activity/events", "Events", true),
+        ("/activity/events?type=email.sent", "Sent", true),
+        ("/activity/events?type=email.bounced", "Bounces", true),
         ("/activity/queue", "Queue", true),
+        ("/activity/events", "Events", true),
+        ("/activity/suppressions", "Suppressions", session.may(Permissions::INBOXES_READ)),
         ("/activity/webhooks", "Webhooks", session.may(Permissions::WEBHOOKS_READ)),
     ];
     html! {
@@ -76,9 +83,17 @@ struct Span {
 }
 
 impl Span {
-    /// The day, and the hour.
-    fn label(&self, is_by_day: bool) -> String {
-        self.at.get(if is_by_day { 5..10 } else { 5..16 }).unwrap_or(&self.at).replace('T', " ")
+    fn key(&self, is_by_day: bool) -> &str {
+        self.at.get(..10).filter(|_| is_by_day).unwrap_or(&self.at)
+    }
+
+    /// When it begins: the day in UTC, or the hour.
+    fn begins(&self, is_by_day: bool) -> Markup {
+        if is_by_day {
+            html! { (self.key(true)) }
+        } else {
+            short_time(&self.at)
+        }
     }
 }
 
@@ -109,40 +124,54 @@ async fn show(
     let (interval, back) = if is_by_day { ("day", kept.min(LONGEST)) } else { ("hour", kept.min(DAY)) };
     let request = to(["statistics"]).with("interval", interval).with("since", Timestamp::real().before(back));
     let statistics: Statistics = session.api.get(request).await?;
-    let labels: Vec<String> = statistics.data.iter().map(|span| span.label(is_by_day)).collect();
     let health = if session.may(Permissions::DOMAINS_READ) {
         Some(domains::health(&session, context.clock.now()).await?)
     } else {
         None
     };
+    let here = if is_by_day { "/activity?interval=day" } else { "/activity" };
+    let overview = html! { div #overview .stack {
+        (mail(&statistics, is_by_day))
+        @if let Some(health) = health { (health) }
+    } };
     let body = html! {
         h1 { "Activity" }
         (parts(&session, "/activity"))
+        (live::updated(here, "overview", &overview))
+    };
+    Ok(page(&session, Some(Section::Activity), "Activity", &body))
+}
+
+/// The counts of emails, plotted and as a table.
+fn mail(statistics: &Statistics, is_by_day: bool) -> Markup {
+    let begins: Vec<Markup> = statistics.data.iter().map(|span| span.begins(is_by_day)).collect();
+    html! {
         section .card .stack aria-labelledby="mail" {
             div .head {
                 h2 id="mail" { "Mail" }
                 div .actions {
-                    a .button .quiet .small href="/activity" aria-current=[(!is_by_day).then_some("true")] { "By hour" }
-                    a .button .quiet .small href="/activity?interval=day" aria-current=[is_by_day.then_some("true")] { "By day" }
+                    a .button .quiet .small #by-hour href="/activity" aria-current=[(!is_by_day).then_some("true")] { "By hour" }
+                    a .button .quiet .small #by-day href="/activity?interval=day" aria-current=[is_by_day.then_some("true")] { "By day" }
                 }
             }
             div .plots { @for (name, class, count) in SERIES {
-                @let values: Vec<_> = labels.iter().map(String::as_str).zip(statistics.data.iter().map(count)).collect();
-                (plot::bars(&format!("plot-{class}"), name, class, &values))
+                @let values: Vec<_> = statistics.data.iter().map(|span| (span.key(is_by_day), count(span))).collect();
+                (plot::bars(&format!("plot-{class}"), name, class, &values, (begins.first(), begins.last())))
             } }
-            p .hint { "Times are in UTC. Sent counts messages; delivered, deferred and bounced count attempts for one recipient elsewhere." }
+            p .hint {
+                @if is_by_day { "Days are those of UTC. " }
+                "Sent counts messages; delivered, deferred and bounced count attempts for one recipient elsewhere."
+            }
             @if let Some(since) = &statistics.complete_since { p .hint { "Complete since " (time(since)) "." } }
-            (table(&statistics, is_by_day))
+            (table(statistics, is_by_day))
         }
-        @if let Some(health) = health { (health) }
-    };
-    Ok(page(&session, Some(Section::Activity), "Activity", &body))
+    }
 }
 
 /// The same numbers for those who do not see plots.
 fn table(statistics: &Statistics, is_by_day: bool) -> Markup {
     html! {
-        details {
+        details #numbers {
             summary { "The numbers as a table" }
             div .table { table {
                 thead { tr {
@@ -150,7 +179,7 @@ fn table(statistics: &Statistics, is_by_day: bool) -> Markup {
                     @for (name, _, _) in SERIES { th .number scope="col" { (name) } }
                 } }
                 tbody { @for span in statistics.data.iter().rev() { tr {
-                    th scope="row" { (span.label(is_by_day)) }
+                    th scope="row" { (span.begins(is_by_day)) }
                     @for (name, _, count) in SERIES { td .number data-label=(name) { (count(span)) } }
                 } } }
             } }
@@ -160,10 +189,13 @@ fn table(statistics: &Statistics, is_by_day: bool) -> Markup {
 
 async fn queued(session: Session, Query(wanted): Query<queue::Wanted>) -> Result<Markup, Refusal> {
     let found = queue::found(&session, &wanted).await?;
+    let list = html! { div #queue .stack { (queue::list(&session, &found, "/activity/queue")) } };
+    let here = session.uri.path_and_query().map_or("/activity/queue", |here| here.as_str());
     let body = html! {
         h1 { "Queue" }
         (parts(&session, "/activity/queue"))
-        (queue::list(&session, &found, "/activity/queue"))
+        p .hint { "Mail that waits for an attempt, a time or its domain. " (term(Term::Sending)) }
+        (live::updated(here, "queue", &list))
     };
     Ok(page(&session, Some(Section::Activity), "Queue", &body))
 }

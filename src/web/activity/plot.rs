@@ -13,8 +13,14 @@ fn height(value: u64, highest: u64) -> u64 {
     if value > 0 { height.max(2) } else { 0 }
 }
 
-/// Bars, each with the time that it is of and its count.
-pub(super) fn bars(id: &str, name: &str, class: &str, values: &[(&str, u64)]) -> Markup {
+/// Bars, each with the time that it is of and its count; `ends` are the first and the last time as the axis shows them.
+pub(super) fn bars(
+    id: &str,
+    name: &str,
+    class: &str,
+    values: &[(&str, u64)],
+    ends: (Option<&Markup>, Option<&Markup>),
+) -> Markup {
     let highest = values.iter().map(|(_, value)| *value).max().unwrap_or_default();
     let total = values.iter().fold(0_u64, |total, (_, value)| total.saturating_add(*value));
     let width = values.len().saturating_mul(STEP);
@@ -24,19 +30,32 @@ pub(super) fn bars(id: &str, name: &str, class: &str, values: &[(&str, u64)]) ->
             figcaption { strong { (name) } " " span .hint { (total) " in all" @if highest > 0 { ", at most " (highest) } } }
             svg viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-labelledby=(id) {
                 title id=(id) { (described) }
-                @for (at, (label, value)) in values.iter().enumerate() {
+                @for (at, (time, value)) in values.iter().enumerate() {
                     @let bar = height(*value, highest);
                     @if bar > 0 {
                         rect .(class) x=(at.saturating_mul(STEP).saturating_add(1)) y=(HEIGHT.saturating_sub(bar))
-                            width=(STEP.saturating_sub(2)) height=(bar) { title { (label) ": " (value) } }
+                            width=(STEP.saturating_sub(2)) height=(bar) { (bar_title(time, *value)) }
                     }
                 }
             }
-            @if let (Some((first, _)), Some((last, _))) = (values.first(), values.last()) {
+            @if let (Some(first), Some(last)) = ends {
                 div .axis { span { (first) } span { (last) } }
             }
         }
     }
+}
+
+/// A day in UTC, or an hour, which the page's script shows in the reader's zone.
+fn bar_title(time: &str, value: u64) -> Markup {
+    let shown = time.get(..16).map_or_else(|| time.to_owned(), |hour| format!("{} UTC", hour.replace('T', " ")));
+    html! { title data-at=[time.contains('T').then_some(time)] { (shown) ": " (value) } }
+}
+
+/// What a strip shows, in words: for how much of the time there was which status.
+pub(super) fn described(parts: &[Part]) -> String {
+    let words =
+        parts.iter().map(|part| format!("{} for {} %", part.status, (part.to.saturating_sub(part.from) + 5) / 10));
+    words.collect::<Vec<_>>().join(", then ")
 }
 
 /// A status from a time on.
@@ -92,11 +111,15 @@ mod tests {
     fn bars_are_in_proportion_and_can_be_seen() {
         assert_eq!([0, 1, 50, 100].map(|value| height(value, 100)), [0, 2, 50, 100]);
         assert_eq!((height(0, 0), height(1, u64::MAX)), (0, 2));
-        let text = bars("p", "Sent", "sent", &[("00:00", 0), ("01:00", 4), ("02:00", 2)]).into_string();
+        let at = html! { "00:00" };
+        let values = [("00:00", 0), ("01:00", 4), ("02:00", 2)];
+        let text = bars("p", "Sent", "sent", &values, (Some(&at), Some(&at))).into_string();
         assert_eq!(text.matches("<rect").count(), 2, "{text}");
         assert!(text.contains("<title>01:00: 4</title>") && text.contains("height=\"50\""), "{text}");
+        let hour = bar_title("2026-11-30T21:00:00Z", 4).into_string();
+        assert_eq!(hour, "<title data-at=\"2026-11-30T21:00:00Z\">2026-11-30 21:00 UTC: 4</title>");
         assert!(text.contains("viewBox=\"0 0 30 100\"") && text.contains("6 in all, at most 4"), "{text}");
-        assert_eq!(bars("p", "<b>", "sent", &[]).into_string().matches("<b>").count(), 0);
+        assert_eq!(bars("p", "<b>", "sent", &[], (None, None)).into_string().matches("<b>").count(), 0);
     }
 
     #[test]
@@ -109,6 +132,8 @@ mod tests {
             parts(&changes, at(1000), at(2000)),
             [part(0, 250, "pending"), part(250, 500, "verified"), part(500, 1000, "failed")]
         );
+        let all = parts(&changes, at(1000), at(2000));
+        assert_eq!(described(&all), "pending for 25 %, then verified for 25 %, then failed for 50 %");
         // What ended before, and what begins within.
         assert_eq!(parts(&changes, at(1600), at(2000)), [part(0, 1000, "failed")]);
         assert_eq!(parts(&[since(1500, "pending")], at(1000), at(2000)), [part(500, 1000, "pending")]);

@@ -2,11 +2,12 @@
 
 use super::webhooks::{Webhook, WithSecret, body, fields, secret};
 use crate::auth::login::Permissions;
+use crate::clock::Timestamp;
 use crate::web::api::{Listed, to};
 use crate::web::controls::{button, select};
 use crate::web::form::Form;
 use crate::web::layout::{Section, csrf, page};
-use crate::web::parts::{empty, next_page, status, time};
+use crate::web::parts::{Field, empty, pages, refused, status, time};
 use crate::web::refusal::Refusal;
 use crate::web::session::Session;
 use axum::extract::{Path, Query};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 
 const STATES: [(&str, &str); 4] =
     [("", "all"), ("waiting", "waiting"), ("delivered", "delivered"), ("failed", "failed")];
-/// Attempts of a delivery that are shown.
+/// Attempts of a delivery that are shown at once; the earlier ones are opened.
 const ATTEMPTS: usize = 5;
 
 #[derive(Debug, Deserialize)]
@@ -57,6 +58,8 @@ pub(super) struct Wanted {
 #[derive(Debug, Default)]
 struct Notices<'a> {
     refusal: Option<&'a Refusal>,
+    /// Of the form that sends events again.
+    since: Option<&'a Refusal>,
     tested: Option<&'a Tested>,
 }
 
@@ -117,10 +120,10 @@ async fn shown(session: &Session, id: &str, wanted: &Wanted, notices: Notices<'_
                     } }
                     tbody { @for delivery in &deliveries.rows { (row(session, id, delivery, may_change && webhook.active)) } }
                 } }
-                (next_page(session, deliveries.next.as_deref()))
+                (pages(session, "cursor", deliveries.next.as_deref()))
             }
         }
-        @if may_change && webhook.active { (redeliver_since(session, &action("redeliver"))) }
+        @if may_change && webhook.active { (redeliver_since(session, &action("redeliver"), notices.since)) }
         @if may_change {
             details .card open[notices.refusal.is_some()] {
                 summary { "Change the URL or the events" }
@@ -155,13 +158,9 @@ fn row(session: &Session, id: &str, delivery: &Delivery, may_send: bool) -> Mark
             }
             td data-label="Attempts" {
                 @if delivery.attempts.is_empty() { "none yet" }
-                ol .plain { @for attempt in delivery.attempts.iter().rev().take(ATTEMPTS) { li {
-                    (time(&attempt.at)) " "
-                    @if let Some(status) = attempt.status { "status " (status) " " }
-                    @if let Some(error) = &attempt.error { (error) " " }
-                    span .hint { (attempt.duration_ms) " ms" }
-                } } }
-                @if delivery.attempts.len() > ATTEMPTS { p .hint { (delivery.attempts.len()) " in all" } }
+                @let (newest, earlier): (Vec<_>, Vec<_>) = delivery.attempts.iter().rev().enumerate().partition(|(at, _)| *at < ATTEMPTS);
+                (attempts(&newest))
+                @if !earlier.is_empty() { details { summary { (earlier.len()) " earlier" } (attempts(&earlier)) } }
             }
             td {
                 @if may_send {
@@ -176,20 +175,42 @@ fn row(session: &Session, id: &str, delivery: &Delivery, may_send: bool) -> Mark
     }
 }
 
-fn redeliver_since(session: &Session, action: &str) -> Markup {
+fn attempts(shown: &[(usize, &Attempt)]) -> Markup {
     html! {
-        details .card {
+        ol .plain { @for (_, attempt) in shown { li {
+            (time(&attempt.at)) " "
+            @if let Some(status) = attempt.status { "status " (status) " " }
+            @if let Some(error) = &attempt.error { (error) " " }
+            span .hint { (attempt.duration_ms) " ms" }
+        } } }
+    }
+}
+
+/// The time is of the reader's zone where a script tells its offset, else of UTC.
+fn redeliver_since(session: &Session, action: &str, refusal: Option<&Refusal>) -> Markup {
+    let field = Field { kind: "datetime-local", is_required: true, ..Field::new("since", "Since") };
+    html! {
+        details .card open[refusal.is_some()] {
             summary { "Send again all events since a time" }
-            form .inline method="post" action=(action) {
+            form .inline method="post" action=(action) data-offset {
                 (csrf(session))
-                div .field {
-                    label for="since" { "Since (UTC)" }
-                    input id="since" name="since" type="datetime-local" required;
-                }
+                input type="hidden" name="offset" value="0";
+                (field.show(refusal))
                 button type="submit" { "Send again" }
             }
+            p .hint data-without-script { "The time is in UTC." }
+            (refused(refusal, &["since"]))
         }
     }
+}
+
+/// The time of a field `datetime-local`, which is so many minutes behind UTC.
+fn local_time(text: &str, minutes_behind: &str) -> Option<Timestamp> {
+    // Browsers leave the seconds out where they are 0.
+    let seconds = if text.len() == "2026-01-01T00:00".len() { ":00" } else { "" };
+    let at: Timestamp = format!("{text}{seconds}Z").parse().ok()?;
+    let behind: i64 = minutes_behind.parse().ok().filter(|minutes: &i64| minutes.abs() <= 24 * 60)?;
+    Some(Timestamp::from_millis(at.millis().checked_add(behind * 60_000)?))
 }
 
 fn to_page(id: &str, done: &str) -> Redirect {
@@ -226,19 +247,29 @@ pub(super) async fn rotate(Path(id): Path<String>, form: Form) -> Result<Markup,
     Ok(secret(&session, "The new secret", &made))
 }
 
-/// One delivery, or all of events since a time, which the form gives in UTC without a zone.
-pub(super) async fn redeliver(Path(id): Path<String>, form: Form) -> Result<Redirect, Refusal> {
+/// One delivery, or all of events since a time.
+pub(super) async fn redeliver(Path(id): Path<String>, form: Form) -> Result<Response, Refusal> {
     let Form { session, fields } = form;
-    let body = match fields.some("delivery_id") {
-        Some(delivery) => json!({"delivery_id": delivery}),
-        // Browsers leave the seconds out where they are 0.
-        None if fields.text("since").len() == "2026-01-01T00:00".len() => {
-            json!({"since": format!("{}:00Z", fields.text("since"))})
-        }
-        None => json!({"since": format!("{}Z", fields.text("since"))}),
+    let delivery = fields.some("delivery_id");
+    let since = local_time(fields.text("since"), fields.some("offset").unwrap_or("0"));
+    let body = match (delivery, since) {
+        (Some(delivery), _) => Ok(json!({"delivery_id": delivery})),
+        (None, Some(since)) => Ok(json!({"since": since})),
+        (None, None) => Err(Refusal::of_field("since", "has to be a date and a time")),
     };
-    session.api.post::<Value>(to(["webhook_subscriptions", &id, "redeliver"]), body).await?;
-    Ok(to_page(&id, "redelivered"))
+    let path = to(["webhook_subscriptions", &id, "redeliver"]);
+    let sent = match body {
+        Ok(body) => session.api.post::<Value>(path, body).await.map(drop),
+        Err(refusal) => Err(refusal),
+    };
+    match sent {
+        Ok(()) => Ok(to_page(&id, "redelivered").into_response()),
+        Err(refusal) if refusal.is_of_input() && delivery.is_none() => {
+            let notices = Notices { since: Some(&refusal), ..Notices::default() };
+            Ok((refusal.status(), shown(&session, &id, &Wanted::default(), notices).await?).into_response())
+        }
+        Err(refusal) => Err(refusal),
+    }
 }
 
 pub(super) async fn ask(session: Session, Path(id): Path<String>) -> Result<Markup, Refusal> {
@@ -261,4 +292,20 @@ pub(super) async fn ask(session: Session, Path(id): Path<String>) -> Result<Mark
 pub(super) async fn delete(Path(id): Path<String>, form: Form) -> Result<Redirect, Refusal> {
     form.session.api.delete(to(subscription(&id))).await?;
     Ok(Redirect::to("/activity/webhooks?done=deleted"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_time_is_read_with_its_offset() {
+        let is = |text: &str, behind: &str| local_time(text, behind).map(|at| at.to_string());
+        assert_eq!(is("2026-11-30T21:00", "0").as_deref(), Some("2026-11-30T21:00:00.000Z"));
+        assert_eq!(is("2026-11-30T21:00:30", "-60").as_deref(), Some("2026-11-30T20:00:30.000Z"));
+        for (text, behind) in [("", "0"), ("2026-11-30", "0"), ("2026-11-30T21:00", "x"), ("2026-11-30T21:00", "9999")]
+        {
+            assert_eq!(is(text, behind), None, "{text} {behind}");
+        }
+    }
 }

@@ -5,9 +5,10 @@ use crate::auth::login::Permissions;
 use crate::events::PublicType;
 use crate::web::api::to;
 use crate::web::controls::check;
+use crate::web::docs::links::{Term, term};
 use crate::web::form::{Fields, Form};
 use crate::web::layout::{Section, csrf, page};
-use crate::web::parts::{Field, empty, next_page, refused, status, time};
+use crate::web::parts::{Field, empty, pages, refused, status, time};
 use crate::web::refusal::Refusal;
 use crate::web::secret::shown_once;
 use crate::web::session::Session;
@@ -78,7 +79,7 @@ async fn shown(
             }
         }
         @if webhooks.rows.is_empty() {
-            (empty("No webhook yet.", &html! { p { "A webhook sends events to a URL of yours as they happen." } }))
+            (empty("No webhook yet.", &html! { p { "A webhook sends events to a URL of yours as they happen. " (term(Term::Webhooks)) } }))
         } @else {
             div .table { table {
                 thead { tr { th scope="col" { "URL" } th scope="col" { "Status" } th scope="col" { "Events" } th scope="col" { "Since" } } }
@@ -89,7 +90,7 @@ async fn shown(
                     td data-label="Since" { (time(&webhook.created_at)) }
                 } } }
             } }
-            (next_page(session, webhooks.next.as_deref()))
+            (pages(session, "cursor", webhooks.next.as_deref()))
         }
     };
     Ok(page(session, Some(Section::Activity), "Webhooks", &body))
@@ -116,12 +117,7 @@ pub(super) fn fields(url: &str, events: &[String], refusal: Option<&Refusal>) ->
                 (check("event", &name, &name, events.contains(&name)))
             } }
         }
-        (refused(refusal.filter(|refusal| refusal.errors().iter().all(|error| error.field != "url"))))
-        @if let Some(refusal) = refusal {
-            @for error in refusal.errors().iter().filter(|error| error.field.starts_with("events")) {
-                p .error { "Events " (error.message) }
-            }
-        }
+        (refused(refusal, &["url"]))
     }
 }
 

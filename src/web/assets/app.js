@@ -40,14 +40,20 @@
     // Times.
     const near = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
     const far = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+    const short = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
     const shown = (root) => {
         for (const time of root.querySelectorAll("time[datetime]")) {
             const date = new Date(time.dateTime);
             if (Number.isNaN(date.getTime())) continue;
             const isToday = date.toDateString() === new Date().toDateString();
-            time.textContent = (isToday ? near : far).format(date);
+            time.textContent = ("short" in time.dataset ? short : isToday ? near : far).format(date);
             time.title = date.toString();
         }
+        // The titles of bars: a time and a count.
+        for (const title of root.querySelectorAll("title[data-at]")) {
+            title.textContent = short.format(new Date(title.dataset.at)) + title.textContent.replace(/^.*(: \d+)$/, "$1");
+        }
+        for (const hint of root.querySelectorAll("[data-without-script]")) hint.hidden = true;
     };
     document.addEventListener("DOMContentLoaded", () => shown(document));
     document.addEventListener("htmx:load", (event) => shown(event.target.parentElement || document));
@@ -66,6 +72,13 @@
         if (!event.target.matches("[data-live]") || !document.querySelector(".pick input:checked")) return;
         event.preventDefault();
         said().textContent = "New mail has arrived. It is shown when nothing is selected.";
+    });
+
+    // A time that is entered is of the reader's zone.
+    document.addEventListener("submit", (event) => {
+        if (!event.target.matches("form[data-offset]")) return;
+        const { since, offset } = event.target.elements;
+        offset.value = new Date(since.value).getTimezoneOffset() || 0;
     });
 
     // A form is sent once; files come by drop, too, and are not sent where they are too large together.
@@ -156,15 +169,15 @@
     });
 
     // What a reader has opened or closed stays so when its part of the page comes anew.
-    let opened = new Map();
-    document.addEventListener("htmx:sseBeforeMessage", (event) => {
-        const all = event.target.querySelectorAll("details[id]");
-        if (all.length) opened = new Map([...all].map((one) => [one.id, one.open]));
-    });
-    document.addEventListener("htmx:sseMessage", () => {
-        for (const [id, open] of opened) {
-            const one = document.getElementById(id);
-            if (one) one.open = open;
-        }
-    });
+    const opened = new Map();
+    for (const name of ["htmx:sseBeforeMessage", "htmx:beforeSwap"]) {
+        document.addEventListener(name, (event) => {
+            for (const one of event.target.querySelectorAll("details[id]")) opened.set(one.id, one.open);
+        });
+    }
+    for (const name of ["htmx:sseMessage", "htmx:afterSwap"]) {
+        document.addEventListener(name, (event) => {
+            for (const one of event.target.querySelectorAll("details[id]")) one.open = opened.get(one.id) ?? one.open;
+        });
+    }
 })();

@@ -5,7 +5,7 @@ use super::records::{finding, purpose};
 use crate::web::WebContext;
 use crate::web::api::to;
 use crate::web::docs::links;
-use crate::web::parts::{empty, next_page, status, time};
+use crate::web::parts::{empty, pages, status, time, with_times};
 use crate::web::refusal::Refusal;
 use crate::web::session::Session;
 use axum::Router;
@@ -47,7 +47,7 @@ async fn checks(session: Session, Path(id): Path<String>, Query(wanted): Query<P
                 @for check in &checks.rows { li { (shown(check)) } }
             }
         }
-        (next_page(&session, checks.next.as_deref()))
+        (pages(&session, "cursor", checks.next.as_deref()))
     };
     Ok(framed(&session, &domain, Some(Tab::Checks), &html! {}, &body))
 }
@@ -112,13 +112,13 @@ async fn events(session: Session, Path(id): Path<String>, Query(wanted): Query<P
                             h2 { (time(&change.at)) }
                             span { @if let Some(from) = &change.from { (status(from)) " to " } (status(&change.to)) }
                         }
-                        p { (change.message) }
+                        p { (with_times(&change.message)) }
                         @if !change.records.is_empty() { (causes(&change.records)) }
                     }
                 }
             }
         }
-        (next_page(&session, changes.next.as_deref()))
+        (pages(&session, "cursor", changes.next.as_deref()))
     };
     Ok(framed(&session, &domain, Some(Tab::Changes), &html! {}, &body))
 }

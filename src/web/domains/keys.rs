@@ -4,6 +4,7 @@ use super::model::{Tab, framed, read};
 use crate::auth::login::Permissions;
 use crate::web::WebContext;
 use crate::web::api::to;
+use crate::web::docs::links::{Term, term};
 use crate::web::form::Form;
 use crate::web::layout::csrf;
 use crate::web::parts::{copyable, refused, status, time};
@@ -40,11 +41,12 @@ async fn shown(session: &Session, id: &str, refusal: Option<&Refusal>) -> Result
     let domain = read(session, id).await?;
     let body = match session.api.list::<Key>(to(["custom_domains", id, "dkim_keys"])).await {
         Ok(keys) => html! {
-            (refused(refusal))
+            (refused(refusal, &[]))
             p {
                 "Mail is signed with one key at a time. Receivers find it by its selector. Rotating signs with the next key from then on; your DNS \
                  stays as it is."
             }
+            p .hint { (term(Term::DkimKeys)) " · " (term(Term::Rotation)) }
             (table(&keys.rows))
             @if session.may(Permissions::DOMAINS_WRITE) {
                 form method="post" action={"/domains/" (id) "/keys/rotate"} {
@@ -54,7 +56,7 @@ async fn shown(session: &Session, id: &str, refusal: Option<&Refusal>) -> Result
             }
         },
         // Another provider holds the keys.
-        Err(other) if other.status() == StatusCode::CONFLICT => refused(Some(&other)),
+        Err(other) if other.status() == StatusCode::CONFLICT => refused(Some(&other), &[]),
         Err(other) => return Err(other),
     };
     Ok(framed(session, &domain, Some(Tab::Keys), &html! {}, &body))

@@ -6,7 +6,7 @@ use super::model::{Domain, read};
 use super::show::{Progress, progress_line, state};
 use crate::web::WebContext;
 use crate::web::api::to;
-use crate::web::parts::status;
+use crate::web::parts::{status, with_times};
 use crate::web::refusal::Refusal;
 use crate::web::session::Session;
 use axum::Router;
@@ -139,7 +139,7 @@ fn announcement(before: &Shown, domain: &Domain) -> Markup {
             _ if before.checked_at != domain.last_checked_at => "The check has ended. ",
             _ => "The settings have changed. ",
         }
-        (domain.verdict)
+        (with_times(&domain.verdict))
     }
 }
 

@@ -12,7 +12,7 @@ use super::WebContext;
 use super::api::to;
 use super::form::Form;
 use super::layout::{Section, csrf, page};
-use super::parts::{Field, empty, next_page, refused, status, time};
+use super::parts::{Field, empty, pages, refused, status, time, with_times};
 use super::refusal::Refusal;
 use super::session::Session;
 use crate::auth::login::Permissions;
@@ -69,7 +69,7 @@ async fn shown(
                 (field.show(refusal))
                 button type="submit" { "Add domain" }
             }
-            (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
+            (refused(refusal, &["domain"]))
             @if let Some(id) = refusal.and_then(Refusal::existing_id) {
                 p { a href={"/domains/" (id)} { "Open the existing domain" } }
             }
@@ -81,12 +81,12 @@ async fn shown(
                 thead { tr { th scope="col" { "Domain" } th scope="col" { "Status" } th scope="col" { "Verdict" } th scope="col" { "Last check" } } }
                 tbody { @for domain in &domains.rows { tr {
                     th scope="row" { a href={"/domains/" (domain.id)} { (domain.domain) } }
-                    td { (status(&domain.verified_status)) }
-                    td { (domain.verdict) }
+                    td data-label="Status" { (status(&domain.verified_status)) }
+                    td data-label="Verdict" { (with_times(&domain.verdict)) }
                     td data-label="Last check" { @match &domain.last_checked_at { Some(at) => (time(at)), None => "never" } }
                 } } }
             } }
-            (next_page(session, domains.next.as_deref()))
+            (pages(session, "cursor", domains.next.as_deref()))
         }
     };
     Ok(page(session, Some(Section::Domains), "Domains", &body))

@@ -4,6 +4,8 @@ use super::model::{Domain, Tab, framed, read};
 use crate::auth::login::Permissions;
 use crate::web::WebContext;
 use crate::web::api::to;
+use crate::web::controls::Choice;
+use crate::web::docs::links::{Term, term};
 use crate::web::form::{Fields, Form};
 use crate::web::layout::csrf;
 use crate::web::parts::{Field, refused, time};
@@ -23,7 +25,7 @@ pub(super) fn routes() -> Router<WebContext> {
         .route("/domains/{id}/delete", get(ask).post(delete))
 }
 
-/// Inboxes to choose from; another one is given by its id.
+/// Inboxes that are listed to choose from.
 const LISTED: u32 = 100;
 
 #[derive(Debug, Deserialize)]
@@ -55,7 +57,7 @@ impl Chosen {
         Self {
             return_path: text("return_path"),
             is_default: fields.is_checked("is_default"),
-            catch_all: fields.some("catch_all_other").unwrap_or(fields.text("catch_all_inbox_id")).to_owned(),
+            catch_all: text("catch_all_inbox_id"),
             on_unverified: text("on_unverified"),
         }
     }
@@ -95,11 +97,12 @@ async fn form(
         false => None,
     };
     let body = html! {
-        (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
+        (refused(refusal, &["catch_all_inbox_id", "return_path"]))
         form .card method="post" action={"/domains/" (domain.id) "/settings"} {
             (csrf(session))
             fieldset {
                 legend { "Mail from the domain while it is not verified" }
+                p .hint { (term(Term::WhileUnverified)) }
                 @for (value, label, hint) in ON_UNVERIFIED {
                     div .check {
                         input type="radio" name="on_unverified" id={"on-" (value)} value=(value) checked[chosen.on_unverified == value]
@@ -112,22 +115,27 @@ async fn form(
                 input type="checkbox" name="is_default" id="is_default" value="1" checked[chosen.is_default] aria-describedby="is_default-hint";
                 div {
                     label for="is_default" { "Default domain" }
-                    p .hint id="is_default-hint" { "Senders logged in at the platform's domain send from it." }
+                    p .hint id="is_default-hint" { "Senders logged in at the platform's domain send from it. " (term(Term::DefaultDomain)) }
                 }
             }
             @match &inboxes {
                 Some(inboxes) => {
-                    (catch_all(&inboxes.rows, &chosen.catch_all, refusal))
-                    @if inboxes.next.is_some() {
-                        (Field {
-                            hint: "For an inbox that is not among the first 100, its id (inb_…).",
-                            ..Field::new("catch_all_other", "Another inbox")
-                        }.show(None))
-                    }
+                    @let none = ("", "None: refuse mail for unknown addresses");
+                    @let listed = inboxes.rows.iter().map(|inbox| (inbox.id.as_str(), inbox.platform_address.as_str()));
+                    (Choice {
+                        name: "catch_all_inbox_id",
+                        label: "Catch-all inbox",
+                        hint: "Receives mail for addresses at the domain that do not exist.",
+                        options: &std::iter::once(none).chain(listed).collect::<Vec<_>>(),
+                        chosen: &chosen.catch_all,
+                        is_complete: inboxes.next.is_none(),
+                    }.show(refusal))
                 }
                 None => input type="hidden" name="catch_all_inbox_id" value=(chosen.catch_all);,
             }
+            p .hint { (term(Term::CatchAll)) }
             (return_path.show(refusal))
+            p .hint { (term(Term::ReturnPath)) }
             div .actions { button type="submit" { "Save" } }
         }
         section .card .stack aria-labelledby="delete-title" {
@@ -137,25 +145,6 @@ async fn form(
         }
     };
     Ok(framed(session, domain, Some(Tab::Settings), &html! {}, &body))
-}
-
-fn catch_all(inboxes: &[Inbox], chosen: &str, refusal: Option<&Refusal>) -> Markup {
-    let wrong = refusal.into_iter().flat_map(Refusal::errors).find(|error| error.field == "catch_all_inbox_id");
-    let is_other = !chosen.is_empty() && inboxes.iter().all(|inbox| inbox.id != chosen);
-    html! {
-        div .field {
-            label for="catch_all_inbox_id" { "Catch-all inbox" }
-            select name="catch_all_inbox_id" id="catch_all_inbox_id" aria-invalid=[wrong.map(|_| "true")] aria-describedby="catch-all-hint" {
-                option value="" selected[chosen.is_empty()] { "None: refuse mail for unknown addresses" }
-                @if is_other { option value=(chosen) selected { (chosen) } }
-                @for inbox in inboxes {
-                    option value=(inbox.id) selected[inbox.id == chosen] { (inbox.platform_address) }
-                }
-            }
-            p .hint id="catch-all-hint" { "Receives mail for addresses at the domain that do not exist." }
-            @if let Some(wrong) = wrong { div .error { p { "Catch-all inbox " (wrong.message) } } }
-        }
-    }
 }
 
 async fn change(Path(id): Path<String>, sent: Form) -> Result<Response, Refusal> {
@@ -203,7 +192,7 @@ fn confirmation(session: &Session, domain: &Domain, given: &str, refusal: Option
             }
             p .hint { "Added " (time(&domain.created_at)) "." }
         }
-        (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
+        (refused(refusal, &["confirm"]))
         form .card method="post" action={"/domains/" (domain.id) "/delete"} {
             (csrf(session))
             (field.show(refusal))

@@ -5,14 +5,15 @@ use super::records::{sentence, table};
 use crate::auth::login::Permissions;
 use crate::web::WebContext;
 use crate::web::api::to;
+use crate::web::docs::links::{Term, term};
 use crate::web::form::Form;
-use crate::web::layout::csrf;
-use crate::web::parts::{empty, status, time};
+use crate::web::layout::{csrf, said};
+use crate::web::parts::{empty, status, time, with_times};
 use crate::web::refusal::Refusal;
 use crate::web::session::Session;
 use axum::Router;
 use axum::extract::Path;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use maud::{Markup, html};
@@ -59,13 +60,24 @@ async fn show(session: Session, Path(id): Path<String>) -> Result<Markup, Refusa
     Ok(framed(&session, &domain, Some(Tab::Records), &actions, &body))
 }
 
-/// Starts a check. The stream shows it to a page with scripts, which stays as it is.
+/// Starts a check. The stream shows it to a page with scripts, which stays as it is. Seconds after a check there is no other one, and
+/// the page says so.
 async fn verify(Path(id): Path<String>, headers: HeaderMap, form: Form) -> Result<Response, Refusal> {
-    form.session.api.post::<Domain>(to(["custom_domains", &id, "verify"]), json!({})).await?;
+    let done = match form.session.api.post::<Domain>(to(["custom_domains", &id, "verify"]), json!({})).await {
+        Ok(_) => "checking",
+        Err(refusal) if refusal.status() == StatusCode::TOO_MANY_REQUESTS => "checked",
+        Err(refusal) => return Err(refusal),
+    };
     if headers.contains_key("hx-request") {
-        return Ok(html! { "" }.into_response());
+        let notice = if done == "checked" {
+            said(done)
+        } else {
+            html! {}
+        };
+        let place = [("hx-retarget", "#notices"), ("hx-reswap", "innerHTML")];
+        return Ok((place, notice).into_response());
     }
-    Ok(Redirect::to(&format!("/domains/{id}?done=checking")).into_response())
+    Ok(Redirect::to(&format!("/domains/{id}?done={done}")).into_response())
 }
 
 async fn zone(session: Session, Path(id): Path<String>) -> Result<Response, Refusal> {
@@ -115,9 +127,10 @@ pub(super) fn state(session: &Session, domain: &Domain) -> Markup {
     html! {
         section .card .stack aria-labelledby="verdict-title" {
             h2 id="verdict-title" { "Status" }
-            div class={"notice " (kind)} { p id="verdict" { (status(&domain.verified_status)) " " bdi { (domain.verdict) } } }
+            div class={"notice " (kind)} { p id="verdict" { (status(&domain.verified_status)) " " bdi { (with_times(&domain.verdict)) } } }
             (capabilities(domain))
             (dates(domain))
+            p .hint { (term(Term::DomainStatus)) " · " (term(Term::Capabilities)) " · " (term(Term::WhileUnverified)) }
         }
         @for warning in &domain.warnings {
             section .notice .warn aria-label="Existing mail" {

@@ -3,8 +3,9 @@
 use super::{Inbox, Tried};
 use crate::web::api::Listed;
 use crate::web::controls::{button, select};
+use crate::web::docs::links::{Term, term};
 use crate::web::layout::csrf;
-use crate::web::parts::{Field, refused};
+use crate::web::parts::{Field, pages, refused};
 use crate::web::session::Session;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -49,7 +50,7 @@ pub(super) fn card(
     html! {
         section .card .stack aria-labelledby="access" {
             h2 id="access" { "Allow and block lists" }
-            p .hint { "Blocked mail is filed in Junk. Of the entries that match, the narrowest decides. Entries of the whole account apply, too." }
+            p .hint { "Blocked mail is filed in Junk. Of the entries that match, the narrowest decides. Entries of the whole account apply, too. " (term(Term::AccessLists)) }
             @if entries.rows.is_empty() {
                 p .hint { "No entry: mail from everybody is taken, and mail to everybody is sent." }
             } @else {
@@ -60,8 +61,8 @@ pub(super) fn card(
                             Some(&format!("Remove: {} {}", entry.text(), entry.pattern))))
                     }
                 } } }
-                @if entries.next.is_some() { p .hint { "Only the first " (entries.rows.len()) " are shown; the API lists all." } }
             }
+            (pages(session, "access", entries.next.as_deref()))
             @if may_change {
                 form .inline method="post" action={"/inboxes/" (inbox.id) "/access"} {
                     (csrf(session))
@@ -69,7 +70,7 @@ pub(super) fn card(
                     (field.show(refusal))
                     button type="submit" { "Add entry" }
                 }
-                (refused(refusal.filter(|refusal| refusal.errors().iter().all(|error| error.field != "pattern"))))
+                (refused(refusal, &["pattern"]))
             }
         }
     }

@@ -4,7 +4,7 @@ use super::{Domain, Inbox, Tried};
 use crate::web::api::Listed;
 use crate::web::controls::button;
 use crate::web::layout::csrf;
-use crate::web::parts::{Field, refused};
+use crate::web::parts::{Field, pages, refused};
 use crate::web::session::Session;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -41,8 +41,8 @@ pub(super) fn card(
                             Some(&format!("Remove {}", alias.address))))
                     }
                 } } }
-                @if aliases.next.is_some() { p .hint { "Only the first " (aliases.rows.len()) " are shown; the API lists all." } }
             }
+            (pages(session, "aliases", aliases.next.as_deref()))
             @if may_change && domains.is_empty() {
                 p .hint { a href="/domains" { "Add a domain" } " to make aliases." }
             } @else if may_change {
@@ -51,7 +51,7 @@ pub(super) fn card(
                     (field.show(refusal))
                     button type="submit" { "Add alias" }
                 }
-                (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
+                (refused(refusal, &["address"]))
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::{Inbox, inbox};
 use crate::web::WebContext;
 use crate::web::autoconfiguration::{self, Protocol, host, srv_records};
+use crate::web::docs::links::{Term, term};
 use crate::web::parts::copyable;
 use crate::web::refusal::Refusal;
 use crate::web::session::Session;
@@ -36,7 +37,7 @@ pub(super) fn card(session: &Session, context: &WebContext, inbox: &Inbox) -> Ma
                         }
                     }
                 }
-                p .hint { "The user name may be any address of the inbox; mail leaves under that address while its domain is verified." }
+                p .hint { "The user name may be any address of the inbox; mail leaves under that address while its domain is verified. " (term(Term::MailClients)) }
                 @if has_both {
                     p { a .button .quiet href={"/inboxes/" (inbox.id) "/apple.mobileconfig"} download { "Profile for Apple Mail" } }
                 }

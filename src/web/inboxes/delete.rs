@@ -9,7 +9,6 @@ use crate::web::parts::Field;
 use crate::web::refusal::Refusal;
 use crate::web::session::Session;
 use axum::extract::Path;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 
@@ -18,10 +17,10 @@ pub(super) async fn ask(session: Session, Path(id): Path<String>) -> Result<Mark
         return Err(Refusal::not_found());
     }
     let inbox = inbox(&session, &id).await?;
-    Ok(confirmation(&session, &inbox, "", false))
+    Ok(confirmation(&session, &inbox, "", None))
 }
 
-fn confirmation(session: &Session, inbox: &Inbox, given: &str, is_wrong: bool) -> Markup {
+fn confirmation(session: &Session, inbox: &Inbox, given: &str, refusal: Option<&Refusal>) -> Markup {
     let hint = format!("Type {} to confirm.", inbox.name);
     let field = Field { value: given, hint: &hint, is_required: true, ..Field::new("name", "Name of the inbox") };
     let body = html! {
@@ -37,12 +36,9 @@ fn confirmation(session: &Session, inbox: &Inbox, given: &str, is_wrong: bool) -
                 li { "sessions of mail clients that are logged in to it, which end at once" }
             }
             p { "Mail of it that is in the queue still leaves. The name stays reserved for this account." }
-            @if is_wrong {
-                div .notice .error role="alert" { p { "The name entered is not " (inbox.name) ". Nothing was deleted." } }
-            }
             form .stack method="post" action={"/inboxes/" (inbox.id) "/delete"} {
                 (csrf(session))
-                (field.show(None))
+                (field.show(refusal))
                 div .actions {
                     button .danger type="submit" { "Delete inbox" }
                     a .button .quiet href={"/inboxes/" (inbox.id)} { "Cancel" }
@@ -58,7 +54,9 @@ pub(super) async fn delete(Path(id): Path<String>, form: Form) -> Result<Respons
     let inbox = inbox(&session, &id).await?;
     let given = fields.text("name");
     if !given.eq_ignore_ascii_case(&inbox.name) {
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, confirmation(&session, &inbox, given, true)).into_response());
+        let refusal =
+            Refusal::of_field("name", &format!("is {}, not what was typed. Nothing was deleted.", inbox.name));
+        return Ok((refusal.status(), confirmation(&session, &inbox, given, Some(&refusal))).into_response());
     }
     session.api.delete(to(["inboxes", &id])).await?;
     Ok(Redirect::to("/inboxes?done=deleted").into_response())

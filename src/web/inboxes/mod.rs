@@ -9,11 +9,11 @@ mod settings;
 mod show;
 
 use super::WebContext;
-use super::api::to;
-use super::controls::{octets, select};
+use super::api::{Listed, to};
+use super::controls::{Choice, octets};
 use super::form::Form;
 use super::layout::{Section, csrf, page};
-use super::parts::{Field, empty, next_page, refused, status};
+use super::parts::{Field, empty, pages, refused, status};
 use super::refusal::Refusal;
 use super::session::Session;
 use crate::auth::login::{Permissions, Scope};
@@ -28,7 +28,7 @@ use serde_json::Value;
 
 /// Inboxes of a page: each costs a request for its unread emails.
 const PER_PAGE: u32 = 20;
-/// Domains that can be chosen.
+/// Domains that are listed to choose from.
 const DOMAINS: u32 = 100;
 
 pub(super) fn routes() -> Router<WebContext> {
@@ -95,13 +95,13 @@ fn may_change(session: &Session) -> bool {
 }
 
 /// The custom domains of the account, where the token may see them.
-async fn domains(session: &Session, account: Option<&str>) -> Result<Vec<Domain>, Refusal> {
+async fn domains(session: &Session, account: Option<&str>) -> Result<Listed<Domain>, Refusal> {
     if !session.may(Permissions::DOMAINS_READ) || is_of_some_inboxes(session) {
-        return Ok(Vec::new());
+        return Ok(Listed { rows: Vec::new(), next: None });
     }
     let account = account.filter(|_| session.is_operator());
     let all = to(["custom_domains"]).with("per_page", DOMAINS).with_some("account_id", account);
-    Ok(session.api.list::<Domain>(all).await?.rows)
+    session.api.list(all).await
 }
 
 /// The form that was refused, with what was given.
@@ -194,7 +194,7 @@ async fn shown(
                     td .number data-label="Size" { (octets(inbox.size)) }
                 } } }
             } }
-            (next_page(session, inboxes.next.as_deref()))
+            (pages(session, "cursor", inboxes.next.as_deref()))
         }
     };
     Ok(page(session, Some(Section::Inboxes), "Inboxes", &body))
@@ -210,7 +210,8 @@ async fn new(
     let domains = domains(session, None).await?;
     let platform = &context.config.platform.domain;
     let at_platform = format!("@{platform}");
-    let shown: Vec<(&str, String)> = domains.iter().map(|one| (one.id.as_str(), format!("@{}", one.domain))).collect();
+    let shown: Vec<(&str, String)> =
+        domains.rows.iter().map(|one| (one.id.as_str(), format!("@{}", one.domain))).collect();
     let options = std::iter::once(("", at_platform.as_str())).chain(shown.iter().map(|(id, at)| (*id, at.as_str())));
     let hint = "The part before the @. It stays the name of this inbox.";
     let field = Field { value: name, hint, is_required: true, ..Field::new("name", "Name") };
@@ -218,10 +219,17 @@ async fn new(
         form .card .inline method="post" action="/inboxes" {
             (csrf(session))
             (field.show(refusal))
-            (select("custom_domain_id", "At", &options.collect::<Vec<_>>(), domain))
+            (Choice {
+                name: "custom_domain_id",
+                label: "At",
+                hint: "",
+                options: &options.collect::<Vec<_>>(),
+                chosen: domain,
+                is_complete: domains.next.is_none(),
+            }.show(refusal))
             button type="submit" { "Create inbox" }
         }
-        (refused(refusal.filter(|refusal| refusal.errors().iter().all(|error| error.field != "name"))))
+        (refused(refusal, &["name", "custom_domain_id"]))
         @if let Some(existing) = refusal.and_then(Refusal::existing_id).filter(|id| id.starts_with("inb_")) {
             p { a href={"/inboxes/" (existing)} { "Open the existing inbox" } }
         }

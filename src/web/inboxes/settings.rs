@@ -2,7 +2,8 @@
 
 use super::{Domain, Inbox, Tried};
 use crate::web::WebContext;
-use crate::web::controls::{button, check, select};
+use crate::web::api::Listed;
+use crate::web::controls::{Choice, button, check};
 use crate::web::layout::csrf;
 use crate::web::parts::{Field, refused};
 use crate::web::session::Session;
@@ -12,12 +13,12 @@ pub(super) fn card(
     session: &Session,
     context: &WebContext,
     inbox: &Inbox,
-    domains: &[Domain],
+    domains: &Listed<Domain>,
     tried: &Tried<'_>,
 ) -> Markup {
     let refusal = tried.of("settings");
     let platform = format!("The platform's ({})", context.config.platform.domain);
-    let own = domains.iter().map(|one| (one.id.as_str(), one.domain.as_str()));
+    let own = domains.rows.iter().map(|one| (one.id.as_str(), one.domain.as_str()));
     let options: Vec<_> = std::iter::once(("", platform.as_str())).chain(own).collect();
     let chosen = inbox.default_domain_id.as_deref().unwrap_or_default();
     let retention = &context.config.retention;
@@ -34,13 +35,20 @@ pub(super) fn card(
             h2 id="settings" { "Settings" }
             form .stack method="post" action={"/inboxes/" (inbox.id) "/settings"} {
                 (csrf(session))
-                @if !domains.is_empty() {
-                    (select("default_domain_id", "Sending domain, while it is verified", &options, chosen))
+                @if !domains.rows.is_empty() {
+                    (Choice {
+                        name: "default_domain_id",
+                        label: "Sending domain, while it is verified",
+                        hint: "",
+                        options: &options,
+                        chosen,
+                        is_complete: domains.next.is_none(),
+                    }.show(refusal))
                 }
                 (check("save_sent", "1", "Save copies of sent mail in Sent", inbox.save_sent))
                 (days("trash_days", "Days in Trash", inbox.trash_days, retention.trash_days))
                 (days("junk_days", "Days in Junk", inbox.junk_days, retention.junk_days))
-                (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
+                (refused(refusal, &["default_domain_id", "trash_days", "junk_days"]))
                 div .actions { button type="submit" { "Save settings" } }
             }
         }

@@ -3,9 +3,11 @@
 use super::access::{self, Entry};
 use super::aliases::{self, Alias};
 use super::{Inbox, Tried, clients, domains, inbox, may_change, settings};
+use crate::auth::login::Permissions;
 use crate::web::WebContext;
 use crate::web::api::{Listed, to};
 use crate::web::controls::octets;
+use crate::web::docs::links::{Term, term};
 use crate::web::layout::{Section, page};
 use crate::web::parts::{copyable, status};
 use crate::web::refusal::Refusal;
@@ -15,8 +17,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
 
-/// Aliases and entries of lists that are shown.
-const PER_PAGE: u32 = 100;
+/// Aliases and entries of lists of a page.
+const PER_PAGE: u32 = 50;
 
 pub(super) async fn show(
     session: Session,
@@ -40,21 +42,30 @@ pub(super) async fn again(
 async fn shown(session: &Session, context: &WebContext, id: &str, tried: &Tried<'_>) -> Result<Markup, Refusal> {
     let inbox = inbox(session, id).await?;
     let may_change = may_change(session);
-    let aliases: Listed<Alias> = session.api.list(to(["inboxes", id, "aliases"]).with("per_page", PER_PAGE)).await?;
+    let aliases: Listed<Alias> = session
+        .api
+        .list(to(["inboxes", id, "aliases"]).with("per_page", PER_PAGE).with_some("cursor", session.query("aliases")))
+        .await?;
     let domains = domains(session, Some(&inbox.account_id)).await?;
     // The lists are the account's.
     let entries: Option<Listed<Entry>> = if super::is_of_some_inboxes(session) {
         None
     } else {
         let account = session.is_operator().then_some(&inbox.account_id);
-        let wanted = to(["access_entries"]).with("inbox", id).with("per_page", PER_PAGE);
+        let wanted = to(["access_entries"])
+            .with("inbox", id)
+            .with("per_page", PER_PAGE)
+            .with_some("cursor", session.query("access"));
         Some(session.api.list(wanted.with_some("account_id", account)).await?)
     };
     let limit = context.config.limits.inbox_size;
     let body = html! {
         div .head {
             h1 { (inbox.name) @if inbox.is_disabled { " " (status("disabled")) } }
-            div .actions { a .button href={"/mail/" (inbox.id)} { "Open mail" } }
+            // An operator's token reads no mail page.
+            @if !session.is_operator() && session.may(Permissions::MESSAGES_READ) {
+                div .actions { a .button href={"/mail/" (inbox.id)} { "Open mail" } }
+            }
         }
         @if inbox.is_disabled {
             div .notice .warn { p { "The inbox is disabled: mail to it is refused temporarily, it sends nothing, and mail clients cannot log in." } }
@@ -63,7 +74,7 @@ async fn shown(session: &Session, context: &WebContext, id: &str, tried: &Tried<
             div .stack {
                 (addresses(&inbox))
                 (clients::card(session, context, &inbox))
-                (aliases::card(session, &inbox, &aliases, (&domains, may_change), tried))
+                (aliases::card(session, &inbox, &aliases, (&domains.rows, may_change), tried))
                 @if let Some(entries) = &entries { (access::card(session, &inbox, entries, may_change, tried)) }
             }
             div .stack {
@@ -81,6 +92,7 @@ fn addresses(inbox: &Inbox) -> Markup {
         section .card .stack aria-labelledby="addresses" {
             h2 id="addresses" { "Addresses" }
             p { "Mail leaves under " strong { (inbox.email_address) } ". Mail to any of these arrives here:" }
+            p .hint { (term(Term::Addresses)) }
             ul .plain .rows {
                 @for one in &inbox.addresses { li {
                     (copyable(&one.address, &one.address)) " "

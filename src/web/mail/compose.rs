@@ -147,7 +147,7 @@ pub(super) async fn shown(
     let body = html! {
         nav .crumbs aria-label="Back" { a href=(base) data-key="u" { "← " bdi { (inbox.email_address) } } }
         h1 { @if written.draft.is_some() { "Draft" } @else { "New email" } }
-        (refused(refusal.filter(|refusal| refusal.errors().is_empty() || refusal.errors().iter().any(|error| label_of(&error.field).is_none()))))
+        (refused(refusal, &FIELDS.map(|(name, _)| name)))
         form #compose .card method="post" action={(base) "/send"} enctype="multipart/form-data" data-once data-drop data-limit=(limit) {
             (csrf(session))
             @if may_save {

@@ -2,7 +2,7 @@
 
 use super::messages::MAILBOXES;
 use crate::auth::login::{Permissions, Scope};
-use crate::web::api::to;
+use crate::web::api::{Listed, to};
 use crate::web::refusal::Refusal;
 use crate::web::session::Session;
 use maud::{Markup, html};
@@ -40,11 +40,13 @@ impl Inbox {
     }
 
     /// Those that the session sees, one page of them.
-    pub(super) async fn all(session: &Session) -> Result<Vec<Self>, Refusal> {
+    pub(super) async fn all(session: &Session) -> Result<Listed<Self>, Refusal> {
         if session.may(Permissions::INBOXES_READ) {
-            return Ok(session.api.list(to(["inboxes"]).with("per_page", OTHERS)).await?.rows);
+            return session.api.list(to(["inboxes"]).with("per_page", OTHERS)).await;
         }
-        let Scope::Inboxes(_, ids) = &session.principal.scope else { return Ok(Vec::new()) };
+        let Scope::Inboxes(_, ids) = &session.principal.scope else {
+            return Ok(Listed { rows: Vec::new(), next: None });
+        };
         let known = ids.iter().take(OTHERS).map(ToString::to_string);
         let of = |id: String| Self {
             email_address: id.clone(),
@@ -53,7 +55,7 @@ impl Inbox {
             save_sent: true,
             is_disabled: false,
         };
-        Ok(known.map(of).collect())
+        Ok(Listed { rows: known.map(of).collect(), next: None })
     }
 }
 

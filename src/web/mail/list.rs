@@ -4,9 +4,10 @@ use super::inbox::{Folders, Inbox, name_of};
 use super::messages::Email;
 use super::{is_partial, path_of};
 use crate::auth::login::Permissions;
+use crate::in_process::encoded;
 use crate::web::api::{Listed, to};
 use crate::web::layout::{Section, csrf, page};
-use crate::web::parts::{empty, next_page, time};
+use crate::web::parts::{empty, pages, time};
 use crate::web::refusal::Refusal;
 use crate::web::session::Session;
 use axum::extract::{Path, Query};
@@ -44,10 +45,12 @@ pub(super) struct Chosen {
 
 /// The first inbox, or the one that the switcher has chosen.
 pub(super) async fn first(session: Session, Query(chosen): Query<Chosen>) -> Result<Response, Refusal> {
-    let inboxes = Inbox::all(&session).await?;
-    let chosen = chosen.inbox.and_then(|chosen| inboxes.iter().find(|inbox| inbox.id == chosen));
-    if let Some(inbox) = chosen.or(inboxes.first()) {
-        return Ok(Redirect::to(&format!("/mail/{}", inbox.id)).into_response());
+    let inbox = match &chosen.inbox {
+        Some(id) => Some(Inbox::find(&session, id).await?),
+        None => Inbox::all(&session).await?.rows.into_iter().next(),
+    };
+    if let Some(inbox) = inbox {
+        return Ok(Redirect::to(&format!("/mail/{}", encoded(&inbox.id))).into_response());
     }
     let next = html! { p { a .button href="/inboxes" { "Create an inbox" } } };
     let body = html! { h1 { "Mail" } (empty("No inbox yet. An inbox has addresses, and the mail that comes to them.", &next)) };
@@ -125,18 +128,22 @@ async fn emails(session: &Session, inbox: &str, wanted: &Wanted) -> Result<Liste
     }
 }
 
-fn switcher(inboxes: &[Inbox], current: &Inbox) -> Markup {
+/// Changes to another inbox; where there are more than it lists, with a link to the pages of all.
+fn switcher(inboxes: &Listed<Inbox>, current: &Inbox) -> Markup {
+    let is_listed = inboxes.rows.iter().any(|inbox| inbox.id == current.id);
     html! {
-        @if inboxes.len() > 1 {
+        @if inboxes.rows.len() > 1 {
             form .switcher method="get" action="/mail" {
                 label .visually-hidden for="inbox" { "Inbox" }
                 select #inbox name="inbox" data-submit {
-                    @for inbox in inboxes {
+                    @if !is_listed { option value=(current.id) selected { (current.email_address) } }
+                    @for inbox in &inboxes.rows {
                         option value=(inbox.id) selected[inbox.id == current.id] { (inbox.email_address) }
                     }
                 }
                 button .quiet type="submit" { "Open" }
             }
+            @if inboxes.next.is_some() { a .button .quiet href="/inboxes" { "All inboxes" } }
         }
     }
 }
@@ -196,7 +203,7 @@ fn list(
                 @if may { (bar(in_trash, folders)) }
                 ol .emails { @for email in &emails.rows { (row(session, folders, email, may.then_some(in_trash))) } }
             }
-            (next_page(session, emails.next.as_deref()))
+            (pages(session, "cursor", emails.next.as_deref()))
         }
     }
 }

@@ -5,18 +5,18 @@ use crate::web::api::{Listed, to};
 use crate::web::controls::{button, octets};
 use crate::web::form::{Fields, Form};
 use crate::web::layout::{Section, csrf, page};
-use crate::web::parts::{Field, next_page, refused, status, time};
+use crate::web::parts::{Field, pages, refused, status, time};
 use crate::web::refusal::Refusal;
 use crate::web::secret::shown_once;
 use crate::web::session::Session;
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Inboxes that are linked.
-const INBOXES: u32 = 50;
+/// Rows of a page of each list.
+const ROWS: u32 = 50;
 
 #[derive(Debug, Deserialize)]
 struct User {
@@ -45,27 +45,23 @@ struct Domain {
     verified_status: String,
 }
 
-pub(super) async fn show(
-    session: Session,
-    Path(id): Path<String>,
-    Query(wanted): Query<super::Page>,
-) -> Result<Markup, Refusal> {
+pub(super) async fn show(session: Session, Path(id): Path<String>) -> Result<Markup, Refusal> {
     only_operators(&session)?;
-    shown(&session, &id, wanted.cursor.as_deref(), None, None).await
+    shown(&session, &id, None, None).await
 }
 
 async fn shown(
     session: &Session,
     id: &str,
-    cursor: Option<&str>,
     given: Option<&Fields>,
     refusal: Option<&Refusal>,
 ) -> Result<Markup, Refusal> {
     let account: Account = session.api.get(to(["accounts", id])).await?;
-    let of = |noun: &str| to([noun]).with("account_id", id).with("per_page", INBOXES);
-    let users: Listed<User> = session.api.list(of("users").with_some("cursor", cursor)).await?;
-    let inboxes: Listed<Inbox> = session.api.list(of("inboxes")).await?;
-    let domains: Listed<Domain> = session.api.list(of("custom_domains")).await?;
+    let of = |noun: &str| to([noun]).with("account_id", id).with("per_page", ROWS);
+    let users: Listed<User> = session.api.list(of("users").with_some("cursor", session.query("users"))).await?;
+    let inboxes: Listed<Inbox> = session.api.list(of("inboxes").with_some("cursor", session.query("inboxes"))).await?;
+    let domains: Listed<Domain> =
+        session.api.list(of("custom_domains").with_some("cursor", session.query("domains"))).await?;
     let body = html! {
         p .crumbs { a href="/operator" { "Accounts" } }
         h1 { bdi { (account.name) } }
@@ -90,8 +86,8 @@ async fn shown(
                     } }
                     tbody { @for user in &users.rows { (row(session, user)) } }
                 } }
-                (next_page(session, users.next.as_deref()))
-            }
+                }
+            (pages(session, "users", users.next.as_deref()))
             details .card open[refusal.is_some() || users.rows.is_empty()] {
                 summary { "Create a user" }
                 (new_user(session, id, given, refusal))
@@ -104,7 +100,7 @@ async fn shown(
                 ul .plain .rows { @for inbox in &inboxes.rows { li {
                     a href={"/inboxes/" (inbox.id)} { (inbox.name) } " " span .hint { (octets(inbox.size)) }
                 } } }
-                @if inboxes.next.is_some() { p .hint { "The first " (INBOXES) "." } }
+                (pages(session, "inboxes", inboxes.next.as_deref()))
             }
             section .card .stack aria-labelledby="domains" {
                 h2 id="domains" { "Domains" }
@@ -112,7 +108,7 @@ async fn shown(
                 ul .plain .rows { @for domain in &domains.rows { li {
                     a href={"/domains/" (domain.id)} { (domain.domain) } " " (status(&domain.verified_status))
                 } } }
-                @if domains.next.is_some() { p .hint { "The first " (INBOXES) "." } }
+                (pages(session, "domains", domains.next.as_deref()))
             }
         }
     };
@@ -154,7 +150,7 @@ fn new_user(session: &Session, id: &str, given: Option<&Fields>, refusal: Option
             (field("first_name", "First name", "text", false, ""))
             (field("last_name", "Last name", "text", false, ""))
             (field("password", "Password", "password", false, "Empty: one is made, and shown once."))
-            (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
+            (refused(refusal, &["email", "first_name", "last_name", "password"]))
             div .actions { button type="submit" { "Create user" } }
         }
     }
@@ -184,7 +180,7 @@ pub(super) async fn create_user(Path(id): Path<String>, form: Form) -> Result<Re
     match session.api.post::<User>(to(["users"]), Value::Object(body)).await {
         Ok(user) => Ok(made(&session, &user, "created")),
         Err(refusal) if refusal.is_of_input() => {
-            let page = shown(&session, &id, None, Some(&fields), Some(&refusal)).await?;
+            let page = shown(&session, &id, Some(&fields), Some(&refusal)).await?;
             Ok((refusal.status(), page).into_response())
         }
         Err(refusal) => Err(refusal),

@@ -8,7 +8,7 @@ use super::api::to;
 use super::controls::octets;
 use super::form::Form;
 use super::layout::{Section, csrf, page};
-use super::parts::{Field, empty, next_page, refused, time};
+use super::parts::{Field, empty, pages, refused, time};
 use super::queue;
 use super::refusal::Refusal;
 use super::session::Session;
@@ -87,7 +87,7 @@ async fn shown(
             (field.show(refusal))
             button type="submit" { "Create account" }
         }
-        (refused(refusal.filter(|refusal| refusal.errors().is_empty())))
+        (refused(refusal, &["name"]))
         @if accounts.rows.is_empty() {
             (empty("No account yet.", &html! { p { "An account has its own inboxes, domains and users." } }))
         } @else {
@@ -102,7 +102,7 @@ async fn shown(
                     td data-label="Since" { (time(&account.created_at)) }
                 } } }
             } }
-            (next_page(session, accounts.next.as_deref()))
+            (pages(session, "cursor", accounts.next.as_deref()))
         }
     };
     Ok(page(session, Some(Section::Operator), "Accounts", &body))
