@@ -6,6 +6,7 @@ mod conversations;
 mod document;
 mod domain_check;
 mod domains;
+mod event_order;
 mod events;
 mod http2;
 mod identities;

@@ -15,12 +15,12 @@ use std::time::Duration;
 /// For what has to come; a test that fails ends.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn inbox(world: &World, name: &str) -> String {
+pub(super) async fn inbox(world: &World, name: &str) -> String {
     world.post(&world.ours.token, "/api/v1/inboxes", json!({"name": name})).await.text("id")
 }
 
 /// A message of an inbox to itself.
-async fn write_to_itself(world: &World, inbox: &str, name: &str, subject: &str) {
+pub(super) async fn write_to_itself(world: &World, inbox: &str, name: &str, subject: &str) {
     let body = json!({"to": format!("{name}@inboxlayer.dev"), "subject": subject, "text_body": "Your code is 482913."});
     let sent = world.post(&world.ours.token, &format!("/api/v1/emails/send?inbox_id={inbox}"), body).await;
     assert_eq!(sent.status, 201, "{}", sent.json());
@@ -92,14 +92,14 @@ impl Reading {
 }
 
 /// The account's events, once the log is settled.
-async fn list(world: &World, query: &str) -> Value {
+pub(super) async fn list(world: &World, query: &str) -> Value {
     world.settled().await;
     let answer = world.get(&world.ours.token, &format!("/api/v1/events{query}")).await;
     assert_eq!(answer.status, 200, "{query}: {}", answer.json());
     answer.json()
 }
 
-fn types(list: &Value) -> Vec<&str> {
+pub(super) fn types(list: &Value) -> Vec<&str> {
     list["data"].as_array().unwrap().iter().map(|event| event["type"].as_str().unwrap()).collect()
 }
 
@@ -134,38 +134,7 @@ async fn events_are_listed_in_order_and_a_poller_goes_on_from_its_cursor() {
     assert_eq!(types(&list(&world, "?types=email.sent,inbox.created&limit=2").await), ["inbox.created"; 2]);
     assert_eq!(types(&list(&world, &format!("?inbox_id={ben}")).await), ["inbox.created"]);
 
-    // The newest first, one after another.
-    let (mut before, mut back) = (String::new(), Vec::new());
-    loop {
-        let page = list(&world, &format!("?order=desc&limit=1{before}")).await;
-        before = format!("&before={}", page["meta"]["next_cursor"].as_str().unwrap());
-        back.extend(page["data"].as_array().unwrap().clone());
-        if page["meta"]["has_more"] == false {
-            break;
-        }
-    }
-    back.reverse();
-    assert_eq!(json!(back), all["data"]);
-    assert_eq!(
-        types(&list(&world, "?order=desc").await),
-        ["email.sent", "email.received", "inbox.created", "inbox.created"]
-    );
-    assert_eq!(types(&list(&world, &format!("?order=desc&before={id}")).await), ["inbox.created"]);
-    assert_eq!(types(&list(&world, &format!("?order=desc&inbox_id={ben}")).await), ["inbox.created"]);
-    assert_eq!(types(&list(&world, "?order=desc&before=evt_9000000000000000000-1&limit=1").await), ["email.sent"]);
-
-    // Of one email.
     let email = received["data"]["id"].as_str().unwrap();
-    let sent = all["data"][3]["data"]["id"].as_str().unwrap();
-    assert_ne!(email, sent);
-    for (query, expected) in [
-        (format!("?email_id={email}"), "email.received"),
-        (format!("?email_id={sent}&inbox_id={ann}"), "email.sent"),
-        (format!("?email_id={sent}&order=desc"), "email.sent"),
-    ] {
-        assert_eq!(types(&list(&world, &query).await), [expected], "{query}");
-    }
-
     let labels = json!({"add_labels": ["urgent"]});
     let changed = world.patch(&world.ours.token, &format!("/api/v1/emails/{email}"), labels).await;
     assert_eq!(changed.status, 200);
@@ -188,11 +157,6 @@ async fn events_are_listed_in_order_and_a_poller_goes_on_from_its_cursor() {
     for (query, field) in [
         ("?after=yesterday", "after"),
         ("?limit=101", "limit"),
-        ("?order=down", "order"),
-        ("?order=desc&after=evt_0-0", "after"),
-        ("?before=evt_0-0", "before"),
-        ("?order=desc&before=2026-11-30T00:00:00Z", "before"),
-        ("?email_id=1", "email_id"),
         ("?types=email.lost", "types"),
         ("?unknown=1", "unknown"),
     ] {
