@@ -15,7 +15,7 @@ use crate::id::{InboxId, MailboxId};
 use crate::resources::Owner;
 use crate::store::deliver::LocalDelivery;
 use crate::store::keywords::{FlagError, InboxLimits};
-use crate::store::mailbox_changes::{Append, Appended, FlagUpdate};
+use crate::store::mailbox_changes::{Append, Appended, FlagUpdate, Flagged};
 use crate::store::mailboxes::MailboxError;
 use crate::store::message_rows::Delivered;
 use crate::store::open_mailbox::MessageFlags;
@@ -91,8 +91,23 @@ impl MailboxService {
         uids: Vec<u32>,
         update: FlagUpdate,
     ) -> Result<Vec<MessageFlags>, FlagError> {
+        let flagged = self.set_flags_of_unchanged(inbox, mailbox, uids, None, update).await?;
+        Ok(flagged.messages.into_iter().map(|(flags, _)| flags).collect())
+    }
+
+    /// The same with mod-sequences and, with `unchanged_since`, of messages that have no higher one: STORE with UNCHANGEDSINCE (RFC
+    /// 7162 §3.1.3). All in one transaction.
+    pub async fn set_flags_of_unchanged(
+        &self,
+        inbox: &InboxId,
+        mailbox: MailboxId,
+        uids: Vec<u32>,
+        unchanged_since: Option<i64>,
+        update: FlagUpdate,
+    ) -> Result<Flagged, FlagError> {
         let (store, of, limits, count) = (self.store.clone(), inbox.clone(), self.limits, uids.len());
-        self.batch(inbox, count, async move { store.messages_flag(&of, mailbox, uids, update, limits).await }).await
+        let verb = async move { store.messages_flag(&of, mailbox, uids, unchanged_since, update, limits).await };
+        self.batch(inbox, count, verb).await
     }
 
     /// Creates a mailbox and its missing parents.

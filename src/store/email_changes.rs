@@ -6,7 +6,7 @@
 use super::bodies::{NewBody, NewObject};
 use super::hot_rows::HotRow;
 use super::keywords::{FlagError, InboxLimits};
-use super::mailbox_changes::{self, FlagChange, FlagUpdate};
+use super::mailbox_changes::{self, FlagChange, FlagUpdate, ToFlag};
 use super::mailboxes::{self, MailboxError, MailboxKind};
 use super::message_rows::{Kept, NewMessage};
 use super::messages::Flags;
@@ -354,8 +354,9 @@ impl Store {
         self.write_serialized(&hot_row, move |connection| {
             let at = find_version(connection, &inbox, &id, &change.versions)?;
             if change.has_flags() {
-                let (uids, update) = ([at.uid], |before: &MessageFlags| change.apply(before));
-                mailbox_changes::flag(connection, &inbox, at.mailbox, &uids, &change.add, limits, update)?;
+                let (mailbox, uids, added) = (at.mailbox, &[at.uid], &change.add);
+                let to_flag = ToFlag { inbox: &inbox, mailbox, uids, unchanged_since: None, added, limits };
+                mailbox_changes::flag(connection, &to_flag, |before| change.apply(before))?;
             }
             match &change.to {
                 Some(target) => move_to(connection, &inbox, &at, target, limits),

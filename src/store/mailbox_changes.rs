@@ -172,17 +172,36 @@ fn copy_in_sent(
     Ok(None)
 }
 
-/// Updates the flags of messages; `update` may add only keywords of `added`. Returns the new flags of the messages that exist.
+/// Messages whose flags are updated.
+pub(super) struct ToFlag<'a> {
+    pub inbox: &'a InboxId,
+    pub mailbox: MailboxId,
+    pub uids: &'a [u32],
+    /// Messages with a higher mod-sequence keep their flags.
+    pub unchanged_since: Option<i64>,
+    /// The keywords that the update may add.
+    pub added: &'a [String],
+    pub limits: InboxLimits,
+}
+
+/// Messages after an update of flags.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flagged {
+    /// Their flags and mod-sequences, UIDs ascending.
+    pub messages: Vec<(MessageFlags, i64)>,
+    /// UIDs of those that were not updated, because they have changed (RFC 7162 §3.1.3), ascending.
+    pub changed: Vec<u32>,
+}
+
+/// Updates the flags of those of the messages that exist.
 pub(super) fn flag(
     connection: &Transaction<'_>,
-    inbox: &InboxId,
-    mailbox: MailboxId,
-    uids: &[u32],
-    added: &[String],
-    InboxLimits { quota, keywords: limits }: InboxLimits,
+    to_flag: &ToFlag<'_>,
     update: impl Fn(&MessageFlags) -> MessageFlags,
-) -> Result<Vec<MessageFlags>, FlagError> {
-    let mut after = Vec::with_capacity(uids.len());
+) -> Result<Flagged, FlagError> {
+    let ToFlag { inbox, mailbox, uids, unchanged_since, added, limits: InboxLimits { quota, keywords: limits } } =
+        *to_flag;
+    let mut after = Flagged { messages: Vec::with_capacity(uids.len()), changed: Vec::new() };
     let parts = parts::of(connection, inbox, mailbox)?;
     let adds = !added.is_empty() && !uids.is_empty();
     let size_before = keywords::inbox_size(connection, inbox)?;
@@ -192,57 +211,66 @@ pub(super) fn flag(
     let mut modseq = None;
     for part in parts {
         let mut changes = Vec::new();
-        for before in flags_of(connection, part, uids)? {
+        for (before, last) in flags_of(connection, part, uids)? {
+            if unchanged_since.is_some_and(|unchanged_since| last > unchanged_since) {
+                after.changed.push(before.uid);
+                continue;
+            }
             let now = update(&before);
+            if now == before {
+                after.messages.push((now, last));
+                continue;
+            }
             let count = |message: &MessageFlags| message.keywords.split_ascii_whitespace().count();
-            if now != before && count(&now) > limits.per_message.max(count(&before)) {
+            if count(&now) > limits.per_message.max(count(&before)) {
                 return Err(FlagError::TooManyOfMessage(limits.per_message));
             }
-            after.push(now.clone());
-            if now != before {
-                changes.push(FlagsOf { before, now });
-            }
+            let modseq = match modseq {
+                Some(modseq) => modseq,
+                None => *modseq.insert(next_modseq(connection, mailbox)?),
+            };
+            after.messages.push((now.clone(), modseq));
+            changes.push(FlagsOf { before, now });
         }
-        if changes.is_empty() {
-            continue;
+        if let Some(modseq) = modseq.filter(|_| !changes.is_empty()) {
+            message_rows::set_flags(connection, inbox, part, &changes, modseq)?;
         }
-        let modseq = match modseq {
-            Some(modseq) => modseq,
-            None => *modseq.insert(next_modseq(connection, mailbox)?),
-        };
-        message_rows::set_flags(connection, inbox, part, &changes, modseq)?;
     }
     if let Some(modseq) = modseq {
         let event = Event::FlagsChanged { inbox_id: inbox.clone(), mailbox, modseq };
         connection.publish_of_inbox(inbox, event)?;
     }
-    after.sort_unstable_by_key(|message| message.uid);
+    after.messages.sort_unstable_by_key(|(message, _)| message.uid);
+    after.changed.sort_unstable();
     if adds && keywords::inbox_size(connection, inbox)? > quota.octets.max(size_before) {
         return Err(FlagError::Full);
     }
     Ok(after)
 }
 
-/// Flags of those of the messages that are in the part.
-fn flags_of(connection: &Transaction<'_>, part: Part, uids: &[u32]) -> Result<Vec<MessageFlags>, StoreError> {
-    let sql = format!("SELECT uid, flags, keywords FROM message WHERE {}", parts::is_listed(connection, 1));
-    connection.query(&sql, params![part.list(uids)], |row| message_flags(row, part))
+/// Flags and mod-sequences of those of the messages that are in the part.
+fn flags_of(connection: &Transaction<'_>, part: Part, uids: &[u32]) -> Result<Vec<(MessageFlags, i64)>, StoreError> {
+    let sql = format!("SELECT uid, flags, keywords, modseq FROM message WHERE {}", parts::is_listed(connection, 1));
+    let row = |row: &Row<'_>| Ok((message_flags(row, part)?, part.modseq(row.get(3)?)));
+    connection.query(&sql, params![part.list(uids)], row)
 }
 
 impl Store {
-    /// Updates flags. Returns the new flags of the messages that exist.
+    /// Updates the flags of those of the messages that exist and, with `unchanged_since`, have no higher mod-sequence.
     pub async fn messages_flag(
         &self,
         inbox: &InboxId,
         mailbox: MailboxId,
         uids: Vec<u32>,
+        unchanged_since: Option<i64>,
         update: FlagUpdate,
         limits: InboxLimits,
-    ) -> Result<Vec<MessageFlags>, FlagError> {
+    ) -> Result<Flagged, FlagError> {
         let of = inbox.clone();
         self.write_serialized(&[HotRow::Inbox(inbox.clone())], move |connection| {
             let added: &[String] = if update.change == FlagChange::Remove { &[] } else { &update.keywords };
-            flag(connection, &of, mailbox, &uids, added, limits, |before| update.apply(before))
+            let to_flag = ToFlag { inbox: &of, mailbox, uids: &uids, unchanged_since, added, limits };
+            flag(connection, &to_flag, |before| update.apply(before))
         })
         .await
     }
@@ -293,7 +321,9 @@ impl Store {
             if let Some(uid) = copy_in_sent(connection, &inbox, mailbox, body_id, &append)? {
                 let update = FlagUpdate { change: FlagChange::Add, flags: append.flags, keywords: names };
                 let limits = InboxLimits { quota, keywords };
-                flag(connection, &inbox, mailbox, &[uid], &update.keywords, limits, |before| update.apply(before))?;
+                let added = &update.keywords;
+                let to_flag = ToFlag { inbox: &inbox, mailbox, uids: &[uid], unchanged_since: None, added, limits };
+                flag(connection, &to_flag, |before| update.apply(before))?;
                 return Ok(Some(Appended { mailbox, uid_validity, uid }));
             }
             let new = NewMessage {

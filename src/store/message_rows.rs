@@ -155,7 +155,8 @@ fn relocate_sql(items: &str) -> String {
     format!(
         "WITH item AS MATERIALIZED (SELECT CAST(value ->> 0 AS BIGINT) AS from_row,
              CAST(value ->> 1 AS BIGINT) AS from_uid, CAST(value ->> 2 AS BIGINT) AS to_uid FROM {items})
-         UPDATE message SET mailbox_id = ?2, uid = to_uid, modseq = coalesce(CAST(?3 AS BIGINT), modseq),
+         UPDATE message SET mailbox_id = ?2, uid = to_uid,
+             modseq = coalesce(CAST(?3 AS BIGINT), CASE WHEN modseq < ?5 THEN ?5 ELSE modseq END),
              changed_at = CASE WHEN changed_at < ?4 THEN ?4 ELSE changed_at + 1 END
          FROM item WHERE mailbox_id = from_row AND uid = from_uid {COUNTED}"
     )
@@ -205,10 +206,12 @@ pub(super) fn relocate(
     let (sql, now) = (relocate_sql(&transaction.items(1)), Timestamp::real());
     let mut there = Counts::of(transaction, to)?;
     for (part, messages) in by_part(messages) {
+        let least_modseq = messages.first().map_or(0, |message| message.part.least_modseq);
         let mut here = Counts::of(transaction, part)?;
         let stored: BTreeMap<i64, i64> = messages.iter().map(|m| (m.to.into(), m.part.stored(m.uid))).collect();
         let items = stored.iter().map(|(new, old)| json!([part, old, new]));
-        let moved = transaction.query(&sql, params![items.collect::<List>(), to, modseq, now], counted)?;
+        let moved =
+            transaction.query(&sql, params![items.collect::<List>(), to, modseq, now, least_modseq], counted)?;
         check_all(moved.len(), messages.len())?;
         for message in moved {
             there.add(&message);
@@ -220,20 +223,20 @@ pub(super) fn relocate(
     there.write(transaction)
 }
 
-/// Moves up to `limit` messages with the lowest UIDs to another row of `mailbox`, adding `offset` to their UIDs. Returns their
-/// number.
+/// Moves up to `limit` messages of a part with the lowest UIDs to another row of `mailbox`, under the UIDs and mod-sequences that
+/// they have in the mailbox. Returns their number.
 pub(super) fn relocate_first(
     transaction: &Transaction<'_>,
-    from: MailboxId,
+    Part { id: from, offset, least_modseq }: Part,
     to: MailboxId,
-    offset: i64,
     limit: i64,
 ) -> Result<usize, StoreError> {
-    let sql = "UPDATE message SET mailbox_id = ?2, uid = uid + ?3 WHERE (mailbox_id, uid) IN
+    let sql = "UPDATE message SET mailbox_id = ?2, uid = uid + ?3,
+                   modseq = CASE WHEN modseq < ?5 THEN ?5 ELSE modseq END WHERE (mailbox_id, uid) IN
                    (SELECT mailbox_id, uid FROM message WHERE mailbox_id = ?1 ORDER BY uid LIMIT ?4)
                RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
     let (mut here, mut there) = (Counts::of(transaction, from)?, Counts::of(transaction, to)?);
-    let moved = transaction.query(sql, params![from, to, offset, limit], counted)?;
+    let moved = transaction.query(sql, params![from, to, offset, limit, least_modseq], counted)?;
     let count = moved.len();
     for message in moved {
         there.add(&message);

@@ -8,10 +8,11 @@ use super::flag_list::FlagList;
 use super::hot_rows::HotRow;
 use super::messages::Flags;
 use super::parts::{self, Part};
+use super::resync::{Known, Resync, changed_of_parts};
 use super::{Store, StoreError, Transaction, bodies, expunged};
 use crate::clock::Timestamp;
 use crate::id::{ContentId, InboxId, MailboxId};
-use crate::store::engine::{Row, ToValue, params};
+use crate::store::engine::{Row, params};
 use futures_util::{StreamExt, TryStreamExt};
 use std::ops::{ControlFlow, Range};
 
@@ -55,6 +56,8 @@ pub struct Changes {
     pub recent_from: u32,
     /// New and changed messages, UIDs ascending.
     pub changed: FlagList,
+    /// Their mod-sequences, by the index in `changed`.
+    pub modseqs: Vec<i64>,
     /// Expunged UIDs, ascending.
     pub expunged: Vec<u32>,
     /// The rows of expunged messages were removed: `changed` has all messages, and `expunged` is empty.
@@ -64,7 +67,7 @@ pub struct Changes {
 /// The columns to read of messages; each variant includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
-    /// Flags and INTERNALDATE.
+    /// Flags, mod-sequence and INTERNALDATE.
     Flags,
     Size,
     Header,
@@ -75,6 +78,7 @@ pub enum Depth {
 #[derive(Clone, Debug)]
 pub struct Fetched {
     pub flags: MessageFlags,
+    pub modseq: i64,
     pub internal_date: Timestamp,
     pub content: ContentId,
     /// Octets of header and body.
@@ -113,17 +117,10 @@ pub(super) fn message_flags(row: &Row<'_>, part: Part) -> Result<MessageFlags, S
 }
 
 /// Flags of the messages of all parts, UIDs ascending.
-fn flags_of_parts(
-    connection: &Transaction<'_>,
-    parts: &[Part],
-    sql: &str,
-    values: impl Fn(Part) -> Vec<i64>,
-) -> Result<FlagList, StoreError> {
+fn flags_of_parts(connection: &Transaction<'_>, parts: &[Part], sql: &str) -> Result<FlagList, StoreError> {
     let mut all = FlagList::default();
     for part in parts {
-        let values = values(*part);
-        let values: Vec<&dyn ToValue> = values.iter().map(|value| value as &dyn ToValue).collect();
-        connection.for_each(sql, &values, |row| {
+        connection.for_each(sql, params![part.id], |row| {
             all.push(part.shown(row.get(0)?), row.get(1)?, &row.text(2)?);
             Ok(ControlFlow::Continue(()))
         })?;
@@ -140,6 +137,16 @@ impl Store {
         name: &str,
         claim_recent: bool,
     ) -> Result<Option<OpenMailbox>, StoreError> {
+        Ok(self.open_knowing(inbox, name, claim_recent, None).await?.map(|(open, _)| open))
+    }
+
+    pub(super) async fn open_knowing(
+        &self,
+        inbox: &InboxId,
+        name: &str,
+        claim_recent: bool,
+        known: Option<Known>,
+    ) -> Result<Option<(OpenMailbox, Option<Resync>)>, StoreError> {
         let (of, name) = (inbox.clone(), name.to_owned());
         let opened = self.read(move |connection| {
             let sql = "SELECT id, uid_validity, uid_next, highest_modseq, recent_from FROM mailbox
@@ -158,15 +165,19 @@ impl Store {
             let found = connection.query_opt(sql, params![of, name], row)?;
             let Some(mut open) = found else { return Ok(None) };
             let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 ORDER BY uid";
-            open.messages =
-                flags_of_parts(connection, &parts::of(connection, &of, open.id)?, sql, |part| vec![part.id.row()])?;
-            Ok::<_, StoreError>(Some(open))
+            let parts = parts::of(connection, &of, open.id)?;
+            open.messages = flags_of_parts(connection, &parts, sql)?;
+            let resync = match &known {
+                Some(known) => known.resync(connection, &open, &parts)?,
+                None => None,
+            };
+            Ok::<_, StoreError>(Some((open, resync)))
         });
-        let Some(mut open) = opened.await? else { return Ok(None) };
+        let Some((mut open, resync)) = opened.await? else { return Ok(None) };
         if claim_recent && !open.recent.is_empty() {
             open.recent = self.claim_recent(inbox, open.id, open.seen.uid_next).await;
         }
-        Ok(Some(open))
+        Ok(Some((open, resync)))
     }
 
     /// Claims `\Recent` for one session on messages with UIDs below `before`. Returns those that no session had claimed. If the
@@ -213,12 +224,12 @@ impl Store {
                 changes.is_whole = since.modseq < expunged::forgotten(connection, mailbox)?;
                 let modseq = if changes.is_whole { -1 } else { since.modseq };
                 let parts = parts::of(connection, &inbox, mailbox)?;
-                // Messages of a large COPY or MOVE arrive with older mod-sequences, and are found by their UIDs.
-                let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND modseq > ?2
-                           UNION ALL SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid >= ?3 AND modseq <= ?2
-                           ORDER BY uid";
-                let values = |part: Part| vec![part.id.row(), modseq, part.stored(since.uid_next)];
-                changes.changed = flags_of_parts(connection, &parts, sql, values)?;
+                // Daemons of older versions give messages of a large COPY or MOVE old mod-sequences: they are found by their UIDs.
+                let sql = "SELECT uid, flags, keywords, modseq FROM message WHERE mailbox_id = ?1 AND modseq > ?2
+                           UNION ALL SELECT uid, flags, keywords, modseq FROM message
+                               WHERE mailbox_id = ?1 AND uid >= ?3 AND modseq <= ?2 ORDER BY uid";
+                let values = |part: Part| vec![part.id.row(), part.unseen_after(modseq), part.stored(since.uid_next)];
+                (changes.changed, changes.modseqs) = changed_of_parts(connection, &parts, sql, values, |_| true)?;
                 let sql = "SELECT uid FROM expunged WHERE mailbox_id = ?1 AND modseq > ?2 ORDER BY uid";
                 if !changes.is_whole {
                     changes.expunged = connection.query(sql, params![mailbox, since.modseq], |row| row.get(0))?;
@@ -334,21 +345,21 @@ impl Depth {
     fn sql(self) -> &'static str {
         match self {
             Self::Flags => {
-                "SELECT uid, flags, keywords, internal_date, content_id FROM message
+                "SELECT uid, flags, keywords, internal_date, content_id, modseq FROM message
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid LIMIT ?4"
             }
             Self::Size => {
-                "SELECT uid, flags, keywords, internal_date, content_id, c.size FROM message m JOIN content c ON c.id = m.content_id
+                "SELECT uid, flags, keywords, internal_date, content_id, modseq, c.size FROM message m JOIN content c ON c.id = m.content_id
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid LIMIT ?4"
             }
             Self::Header => {
-                "SELECT uid, flags, keywords, internal_date, content_id, c.size, c.header
+                "SELECT uid, flags, keywords, internal_date, content_id, modseq, c.size, c.header
                  FROM message m JOIN content c ON c.id = m.content_id
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid LIMIT ?4"
             }
             Self::Body => {
                 // 262144 is LARGE_BODY.
-                "SELECT uid, flags, keywords, internal_date, content_id, c.size, c.header, n.hash, n.size, n.stored_size, n.object,
+                "SELECT uid, flags, keywords, internal_date, content_id, modseq, c.size, c.header, n.hash, n.size, n.stored_size, n.object,
                         CASE WHEN c.size - length(c.header) > 262144 THEN NULL ELSE b.data END
                  FROM message m JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id
                      LEFT JOIN body_name n ON n.body_id = c.body_id
@@ -361,10 +372,11 @@ impl Depth {
     fn read(self, row: &Row<'_>, part: Part) -> Result<(Fetched, Option<Piece>), StoreError> {
         let mut message = Fetched {
             flags: message_flags(row, part)?,
+            modseq: part.modseq(row.get(5)?),
             internal_date: row.get(3)?,
             content: row.get(4)?,
-            size: if self >= Self::Size { row.get(5)? } else { 0 },
-            header: if self >= Self::Header { row.get(6)? } else { Vec::new() },
+            size: if self >= Self::Size { row.get(6)? } else { 0 },
+            header: if self >= Self::Header { row.get(7)? } else { Vec::new() },
             body: Vec::new(),
             body_size: 0,
             is_damaged: false,
@@ -373,8 +385,8 @@ impl Depth {
             return Ok((message, None));
         }
         message.body_size = usize::try_from(message.size).unwrap_or(usize::MAX).saturating_sub(message.header.len());
-        let body = match row.get::<Option<Vec<u8>>>(11)? {
-            Some(data) => Some(bodies::whole(row, 7, data)?),
+        let body = match row.get::<Option<Vec<u8>>>(12)? {
+            Some(data) => Some(bodies::whole(row, 8, data)?),
             None => None,
         };
         Ok((message, body))

@@ -23,7 +23,10 @@ pub(super) struct Part {
     /// `message.mailbox_id`.
     pub id: MailboxId,
     /// Added to a stored UID to get the UID in the mailbox.
-    offset: i64,
+    pub offset: i64,
+    /// Lower stored mod-sequences stand for this one, at which the part was published: a large COPY or MOVE changes no message
+    /// when it publishes them.
+    pub least_modseq: i64,
 }
 
 impl Part {
@@ -35,6 +38,16 @@ impl Part {
     /// The stored UID of a UID in the mailbox.
     pub fn stored(self, shown: u32) -> i64 {
         i64::from(shown).saturating_sub(self.offset)
+    }
+
+    /// The mod-sequence of a stored one.
+    pub fn modseq(self, stored: i64) -> i64 {
+        stored.max(self.least_modseq)
+    }
+
+    /// Messages have a higher mod-sequence than `modseq` if their stored one is higher than the result.
+    pub fn unseen_after(self, modseq: i64) -> i64 {
+        if self.least_modseq > modseq { -1 } else { modseq }
     }
 
     /// The keys in `message` of these UIDs, for [`is_listed`].
@@ -51,13 +64,13 @@ pub(super) fn is_listed(transaction: &Transaction<'_>, number: usize) -> String 
     format!("(mailbox_id, uid) IN (SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT) FROM {items})")
 }
 
-const OF: &str = "SELECT id, uid_offset FROM mailbox WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 0
-    UNION ALL SELECT p.id, p.uid_offset FROM mailbox b JOIN mailbox p ON p.part_of = b.id
+const OF: &str = "SELECT id, uid_offset, least_modseq FROM mailbox WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 0
+    UNION ALL SELECT p.id, p.uid_offset, p.least_modseq FROM mailbox b JOIN mailbox p ON p.part_of = b.id
               WHERE b.id = ?1 AND b.inbox_id = ?2 AND b.is_hidden = 0";
 
 /// The mailbox's own row first, then its parts; empty if the inbox has no such mailbox.
 pub(super) fn of(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<Part>, StoreError> {
-    let row = |row: &Row<'_>| Ok(Part { id: row.get(0)?, offset: row.get(1)? });
+    let row = |row: &Row<'_>| Ok(Part { id: row.get(0)?, offset: row.get(1)?, least_modseq: row.get(2)? });
     connection.query(OF, params![mailbox, inbox], row)
 }
 
@@ -146,13 +159,16 @@ impl Store {
 }
 
 fn finish_batch(connection: &Transaction<'_>, inbox: &InboxId, hidden: MailboxId) -> Result<bool, StoreError> {
-    let sql = "SELECT part_of, uid_offset FROM mailbox WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 1";
-    let row = |row: &Row<'_>| Ok((row.get::<Option<MailboxId>>(0)?, row.get::<i64>(1)?));
-    let Some((part_of, offset)) = connection.query_opt(sql, params![hidden, inbox], row)? else {
+    let sql = "SELECT part_of, uid_offset, least_modseq FROM mailbox WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 1";
+    let row = |row: &Row<'_>| {
+        let part = Part { id: hidden, offset: row.get(1)?, least_modseq: row.get(2)? };
+        Ok((row.get::<Option<MailboxId>>(0)?, part))
+    };
+    let Some((part_of, part)) = connection.query_opt(sql, params![hidden, inbox], row)? else {
         return Ok(false);
     };
     let changed = match part_of {
-        Some(mailbox) => message_rows::relocate_first(connection, hidden, mailbox, offset, LIMIT)?,
+        Some(mailbox) => message_rows::relocate_first(connection, part, mailbox, LIMIT)?,
         None => remove_batch(connection, inbox, hidden)?,
     };
     if changed == 0 {

@@ -298,11 +298,12 @@ fn publish(
     // Higher than the mod-sequences of the transferred messages.
     let sql = "UPDATE mailbox SET highest_modseq = 1 +
                    (SELECT max(highest_modseq) FROM mailbox WHERE id IN (?1, ?2)) WHERE id = ?1 RETURNING highest_modseq";
-    let modseq = connection.query_row(sql, params![target.id, transfer.from], |row| row.get(0))?;
+    let modseq: i64 = connection.query_row(sql, params![target.id, transfer.from], |row| row.get(0))?;
     // With new UIDs, all messages are recent.
-    let sql = "UPDATE mailbox SET part_of = ?2, uid_offset = ?3, recent = CASE WHEN ?4 = 1 THEN recent ELSE messages END WHERE id = ?1";
+    let sql = "UPDATE mailbox SET part_of = ?2, uid_offset = ?3, least_modseq = ?5,
+                   recent = CASE WHEN ?4 = 1 THEN recent ELSE messages END WHERE id = ?1";
     let keeps_uids = matches!(transfer.kind, Kind::Rename);
-    connection.execute(sql, params![hidden, target.id, offset, keeps_uids])?;
+    connection.execute(sql, params![hidden, target.id, offset, keeps_uids, modseq])?;
     transfer.publish_added(connection, target.id, modseq)?;
     if !is_copy {
         let modseq = expunged::note_many(connection, transfer.from)?;

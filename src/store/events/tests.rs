@@ -11,7 +11,7 @@ fn kinds(page: &EventPage) -> Vec<&'static str> {
 }
 
 async fn flag(store: &Store, inbox: &InboxId, mailbox: MailboxId, uid: u32, flags: Flags) {
-    store.messages_flag(inbox, mailbox, vec![uid], FlagUpdate::add(flags), limits(u64::MAX)).await.unwrap();
+    store.messages_flag(inbox, mailbox, vec![uid], None, FlagUpdate::add(flags), limits(u64::MAX)).await.unwrap();
 }
 
 /// The events after `after`, once there are `count` before the stable end, which open transactions of other tests delay.

@@ -416,6 +416,7 @@ mod tests {
         let internal_date = Timestamp::from_millis(0);
         Fetched {
             flags,
+            modseq: 1,
             internal_date,
             content: ContentId::new(1),
             size: 0,

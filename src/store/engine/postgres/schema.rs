@@ -54,6 +54,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 19, sql: &[include_str!("webhook_limits.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("sent_threads.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("statistics.sql")] },
+    Migration { minimum_reader: 19, sql: &[include_str!("least_modseq.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]

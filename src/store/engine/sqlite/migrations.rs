@@ -64,6 +64,7 @@ const MIGRATIONS: &[Migration] = &[
     contract(33, include_str!("migrations/0033.sql")),
     Migration { minimum_reader: 33, sql: include_str!("migrations/0034.sql") },
     Migration { minimum_reader: 33, sql: include_str!("migrations/0035.sql") },
+    Migration { minimum_reader: 33, sql: include_str!("migrations/0036.sql") },
 ];
 
 /// After any of these, the database is unchanged.
