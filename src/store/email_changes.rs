@@ -103,7 +103,7 @@ fn find(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result
     let row = |row: &Row<'_>| {
         let (name, special_use): (String, Option<String>) = (row.get(1)?, row.get(2)?);
         let kind = MailboxKind::of(&name, special_use.as_deref());
-        let kept = Kept { thread: row.get(9)?, email_id: row.get(10)? };
+        let kept = Kept { thread: row.get(9)?, email_id: row.get(10)?, object_id: None };
         let rest = (row.get(6)?, row.get(7)?, row.get(8)?, kept);
         Ok((row.get(0)?, kind, row.get(3)?, row.get::<MailboxId>(4)?, row.get(5)?, rest))
     };
@@ -276,7 +276,9 @@ fn put_draft(
         let at = find_draft(connection, inbox, replaced)?;
         remove(connection, inbox, &at)?;
         version = Some(version::next(at.version, Timestamp::real()));
-        (flags, keywords, kept) = (at.flags.difference(Flags::DELETED), at.keywords, at.kept);
+        (flags, keywords) = (at.flags.difference(Flags::DELETED), at.keywords);
+        // EMAILID names the octets (RFC 8474 §5.1).
+        kept = Kept { object_id: Some(MessageId::new()), ..at.kept };
     }
     let octets = room::octets(header.len(), body.len().saturating_add(keywords.len()));
     room::check(connection, std::iter::once((inbox, octets)), limits.quota).map_err(FlagError::from)?;

@@ -56,6 +56,8 @@ pub(super) struct Kept {
     pub thread: Option<ThreadId>,
     /// The ID of its first copy, if it is another one.
     pub email_id: Option<MessageId>,
+    /// EMAILID, if it is neither of these IDs ([`super::object_ids`]).
+    pub object_id: Option<MessageId>,
 }
 
 /// Inserts a message into a mailbox with its next UID, and publishes the event.
@@ -74,8 +76,8 @@ pub(super) fn insert_again(
     let (id, inbox, threading, was_in) = (&new.id, new.inbox, new.threading, kept.thread.as_ref());
     let thread = threads::assign(transaction, &Member { id, inbox, was_sent, threading, was_in })?;
     let sql = "INSERT INTO message (id, inbox_id, mailbox_id, uid, content_id, flags, keywords, internal_date, modseq,
-                   mail_from, rcpt_to, thread_id, email_id)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                   mail_from, rcpt_to, thread_id, email_id, object_id)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
                RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
     let row = params![
         new.id,
@@ -91,6 +93,7 @@ pub(super) fn insert_again(
         new.rcpt_to,
         thread,
         kept.email_id,
+        kept.object_id,
     ];
     let inserted = transaction.query_row(sql, row, counted)?;
     search::added(transaction, new.inbox, std::slice::from_ref(&new.id))?;
@@ -144,9 +147,9 @@ fn copy_sql(items: &str) -> String {
              CAST(value ->> 1 AS BIGINT) AS from_uid, CAST(value ->> 2 AS BIGINT) AS to_uid, value ->> 3 AS new_id
              FROM {items})
          INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id, email_id,
-             inbox_id, mail_from, rcpt_to, thread_id)
+             inbox_id, mail_from, rcpt_to, thread_id, object_id)
          SELECT ?2, to_uid, flags, keywords, ?3, content_id, internal_date, new_id, coalesce(email_id, id),
-             inbox_id, mail_from, rcpt_to, thread_id
+             inbox_id, mail_from, rcpt_to, thread_id, object_id
          FROM item JOIN message ON mailbox_id = from_row AND uid = from_uid {COUNTED}"
     )
 }

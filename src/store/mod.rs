@@ -42,6 +42,7 @@ pub(crate) mod message_rows;
 pub(crate) mod messages;
 pub mod names;
 pub(crate) mod notification_tokens;
+pub(crate) mod object_ids;
 pub(crate) mod open_mailbox;
 pub mod ownership;
 mod parts;

@@ -55,6 +55,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 19, sql: &[include_str!("sent_threads.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("statistics.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("least_modseq.sql")] },
+    Migration { minimum_reader: 19, sql: &[include_str!("object_id.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]
