@@ -20,7 +20,7 @@ use crate::store::mailboxes::MailboxError;
 use crate::store::message_rows::Delivered;
 use crate::store::open_mailbox::MessageFlags;
 use crate::store::queue::{AcceptError, NewSubmission, SendLimits, Settled, Settlement};
-use crate::store::room::DeliverError;
+use crate::store::room::{DeliverError, Usage};
 use crate::store::routing::Destination;
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
@@ -49,6 +49,11 @@ impl MailboxService {
     /// True if an inbox has room for a message of this size now. The transaction that stores it decides finally.
     pub async fn has_room(&self, inbox: &InboxId, octets: u64) -> Result<bool, StoreError> {
         self.store.inbox_has_room(inbox, octets, self.limits.quota).await
+    }
+
+    /// What an inbox uses of its quota; `None` if there is no such inbox.
+    pub async fn usage(&self, inbox: &InboxId) -> Result<Option<Usage>, StoreError> {
+        self.store.inbox_usage(inbox, self.limits.quota).await
     }
 
     /// Stores a message with this body in INBOX of each recipient: all or none.

@@ -102,12 +102,13 @@ fn next_modseq(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<i64, 
     Ok(mailboxes::next_uids(connection, mailbox, 0)?.modseq)
 }
 
+/// 8 is [`Flags::DELETED`]: the condition is that of the index `message_deleted`.
 fn deleted(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<(u32, i64)>, StoreError> {
     let mut deleted = Vec::new();
     for part in parts::of(connection, inbox, mailbox)? {
         let sql = "SELECT m.uid, c.size FROM message m JOIN content c ON c.id = m.content_id
-                   WHERE m.mailbox_id = ?1 AND m.flags & ?2 <> 0 ORDER BY m.uid";
-        connection.for_each(sql, params![part.id, Flags::DELETED], |row| {
+                   WHERE m.mailbox_id + 0 = ?1 AND m.flags & 8 = 8 ORDER BY m.uid";
+        connection.for_each(sql, params![part.id], |row| {
             deleted.push((part.shown(row.get(0)?), row.get(1)?));
             Ok(ControlFlow::Continue(()))
         })?;

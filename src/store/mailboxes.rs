@@ -150,7 +150,8 @@ pub struct MailboxCounts {
     pub unseen: u32,
 }
 
-/// The data items of STATUS.
+/// The data items of STATUS. MAILBOXID is [`super::object_ids::mailbox_id`]; APPENDLIMIT is `[limits] message_size` for every
+/// mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailboxStatus {
     pub messages: u32,
@@ -160,6 +161,10 @@ pub struct MailboxStatus {
     pub uid_next: u32,
     pub uid_validity: u32,
     pub highest_modseq: i64,
+    /// Octets of all messages (RFC 8438).
+    pub size: u64,
+    /// Messages with `\Deleted` (RFC 9051 §6.3.11).
+    pub deleted: u32,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -196,13 +201,19 @@ impl Store {
 
     /// The mailboxes of an inbox with their counts, ordered by name.
     pub async fn mailbox_counts(&self, inbox: &InboxId) -> Result<Vec<MailboxCounts>, StoreError> {
+        let all = self.mailbox_statuses(inbox).await?.into_iter();
+        Ok(all.map(|(name, MailboxStatus { messages, unseen, .. })| MailboxCounts { name, messages, unseen }).collect())
+    }
+
+    /// The mailboxes of an inbox with the data items of STATUS, ordered by name: one query.
+    pub async fn mailbox_statuses(&self, inbox: &InboxId) -> Result<Vec<(MailboxName, MailboxStatus)>, StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| {
             let row = |row: &Row<'_>| {
-                let name = MailboxName { name: row.get(0)?, special_use: row.get(1)? };
-                Ok(MailboxCounts { name, messages: row.get(2)?, unseen: row.get(3)? })
+                let name = MailboxName { name: row.get(8)?, special_use: row.get(9)? };
+                Ok((name, status(row)?))
             };
-            connection.query(COUNTS, params![inbox], row)
+            connection.query(STATUSES, params![inbox], row)
         })
         .await
     }
@@ -219,33 +230,44 @@ impl Store {
 
     pub async fn mailbox_status(&self, inbox: &InboxId, name: &str) -> Result<Option<MailboxStatus>, StoreError> {
         let (inbox, name) = (inbox.clone(), name.to_owned());
-        self.read(move |connection| {
-            let row = |row: &Row<'_>| {
-                Ok(MailboxStatus {
-                    messages: row.get(0)?,
-                    recent: row.get(1)?,
-                    unseen: row.get(2)?,
-                    uid_next: row.get(3)?,
-                    uid_validity: row.get(4)?,
-                    highest_modseq: row.get(5)?,
-                })
-            };
-            connection.query_opt(STATUS, params![inbox, name], row)
-        })
-        .await
+        self.read(move |connection| connection.query_opt(STATUS, params![inbox, name], status)).await
     }
 }
 
-/// The counts of a mailbox, summed over its parts.
-const STATUS: &str =
-    "SELECT sum(p.messages), sum(p.recent), sum(p.unseen), b.uid_next, b.uid_validity, b.highest_modseq
-    FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
-    WHERE b.inbox_id = ?1 AND b.name = ?2 GROUP BY b.id";
+/// The columns of [`status`], summed over the parts of a mailbox. The last one has the condition of the index `message_deleted`.
+macro_rules! status_columns {
+    () => {
+        "sum(p.messages), sum(p.recent), sum(p.unseen), b.uid_next, b.uid_validity, b.highest_modseq, sum(p.size),
+         sum((SELECT count(*) FROM message m WHERE m.mailbox_id + 0 = p.id + 0 AND m.flags & 8 = 8))"
+    };
+}
+
+const STATUS: &str = concat!(
+    "SELECT ",
+    status_columns!(),
+    " FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id WHERE b.inbox_id = ?1 AND b.name = ?2 GROUP BY b.id"
+);
 
 /// The same of all mailboxes of an inbox.
-const COUNTS: &str = "SELECT b.name, b.special_use, sum(p.messages), sum(p.unseen)
-    FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
-    WHERE b.inbox_id = ?1 AND b.is_hidden = 0 GROUP BY b.id, b.name, b.special_use ORDER BY b.name";
+const STATUSES: &str = concat!(
+    "SELECT ",
+    status_columns!(),
+    ", b.name, b.special_use FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
+     WHERE b.inbox_id = ?1 AND b.is_hidden = 0 GROUP BY b.id ORDER BY b.name"
+);
+
+fn status(row: &Row<'_>) -> Result<MailboxStatus, StoreError> {
+    Ok(MailboxStatus {
+        messages: row.get(0)?,
+        recent: row.get(1)?,
+        unseen: row.get(2)?,
+        uid_next: row.get(3)?,
+        uid_validity: row.get(4)?,
+        highest_modseq: row.get(5)?,
+        size: row.get::<i64>(6)?.unsigned_abs(),
+        deleted: row.get(7)?,
+    })
+}
 
 #[cfg(test)]
 mod tests;

@@ -52,12 +52,18 @@ pub(super) fn has_room_for(
     messages: u64,
     quota: Quota,
 ) -> Result<bool, StoreError> {
-    let sql = "SELECT size, messages FROM inbox WHERE id = ?1";
-    let row = |row: &Row<'_>| Ok((row.get::<i64>(0)?.unsigned_abs(), row.get::<i64>(1)?.unsigned_abs()));
-    let used = connection.query_opt(sql, params![inbox], row)?;
-    Ok(used.is_none_or(|(size, count)| {
-        size.saturating_add(octets) <= quota.octets && count.saturating_add(messages) <= quota.messages
+    Ok(used(connection, inbox)?.is_none_or(|used| {
+        used.octets.saturating_add(octets) <= quota.octets && used.messages.saturating_add(messages) <= quota.messages
     }))
+}
+
+/// What is counted of an inbox; `None` if it does not exist.
+fn used(connection: &Transaction<'_>, inbox: &InboxId) -> Result<Option<Quota>, StoreError> {
+    let sql = "SELECT size, messages FROM inbox WHERE id = ?1";
+    let row = |row: &Row<'_>| {
+        Ok(Quota { octets: row.get::<i64>(0)?.unsigned_abs(), messages: row.get::<i64>(1)?.unsigned_abs() })
+    };
+    connection.query_opt(sql, params![inbox], row)
 }
 
 /// Fails with the inboxes whose quota these messages would exceed. Each message is given with its octets.
@@ -86,7 +92,20 @@ pub(super) fn octets(header: usize, body: usize) -> u64 {
     u64::try_from(header.saturating_add(body)).unwrap_or(u64::MAX)
 }
 
+/// What an inbox uses of its quota: QUOTA (RFC 9208) shows `octets` in units of 1024 as STORAGE, and `messages` as MESSAGE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub used: Quota,
+    pub limit: Quota,
+}
+
 impl Store {
+    /// `None` if there is no such inbox.
+    pub async fn inbox_usage(&self, inbox: &InboxId, limit: Quota) -> Result<Option<Usage>, StoreError> {
+        let inbox = inbox.clone();
+        self.read(move |connection| Ok(used(connection, &inbox)?.map(|used| Usage { used, limit }))).await
+    }
+
     /// Whether a message of `size` octets is currently within the quota. The transaction that stores checks again.
     pub async fn inbox_has_room(&self, inbox: &InboxId, size: u64, quota: Quota) -> Result<bool, StoreError> {
         let inbox = inbox.clone();

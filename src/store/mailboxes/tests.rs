@@ -34,13 +34,13 @@ async fn compare(store: &Store, inbox: &InboxId) {
     });
     for name in names {
         let status = store.mailbox_status(inbox, &name).await.unwrap().unwrap();
-        let size = {
-            let (inbox, name) = (inbox.clone(), name.clone());
-            let sql = "SELECT sum(p.size) FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
-                       WHERE b.inbox_id = ?1 AND b.name = ?2";
-            store.read(move |c| c.query_row(sql, params![inbox, name], |row| row.get(0))).await
-        };
-        let counts = (status.messages, status.recent, status.unseen, size.unwrap());
+        let all = store.mailbox_statuses(inbox).await.unwrap();
+        let listed = all.iter().find(|(found, _)| found.name == name).unwrap();
+        assert_eq!(listed.1, status);
+        let messages = open(store, inbox, &name).await.messages;
+        let deleted = messages.flags.iter().filter(|flags| flags.contains(Flags::DELETED)).count();
+        assert_eq!(status.deleted as usize, deleted, "{name}");
+        let counts = (status.messages, status.recent, status.unseen, i64::try_from(status.size).unwrap());
         assert_eq!(counts, counted(store, inbox, &name).await, "{name}");
     }
 }
@@ -51,6 +51,7 @@ enum Step {
     Select,
     See(u8),
     Expunge(u8),
+    MarkDeleted(u8),
     Copy(u8),
     Move(u8),
     MoveBack(u8),
@@ -64,6 +65,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Select),
         2 => any::<u8>().prop_map(Step::See),
         2 => any::<u8>().prop_map(Step::Expunge),
+        1 => any::<u8>().prop_map(Step::MarkDeleted),
         2 => any::<u8>().prop_map(Step::Copy),
         2 => any::<u8>().prop_map(Step::Move),
         1 => any::<u8>().prop_map(Step::MoveBack),
@@ -112,6 +114,10 @@ async fn take(store: &Store, inbox: &InboxId, renamed: &mut u32, step: Step) {
             let uids = some(&here, which);
             service(store, no_limits).set_flags(inbox, here.id, uids, FlagUpdate::add(Flags::DELETED)).await.unwrap();
             service(store, limits(u64::MAX)).expunge(inbox, here.id, None).await.unwrap();
+        }
+        Step::MarkDeleted(which) => {
+            let (uids, update) = (some(&here, which), FlagUpdate::add(Flags::DELETED));
+            service(store, no_limits).set_flags(inbox, here.id, uids, update).await.unwrap();
         }
         Step::Copy(which) => {
             drop(service(store, no_limits).copy(inbox, here.id, some(&here, which), "Archive").await.unwrap());
@@ -169,6 +175,9 @@ async fn status_costs_the_same_however_many_messages_there_are() {
     let mailbox = put(&store, &inbox, MAIL).await.mailbox;
     let few = steps_of_status(&store, &inbox).await;
     fill(&store, &inbox, mailbox, 20_000, Flags::default()).await;
+    let other = crate::store::testing::inbox(&store, &account, "two").await;
+    let theirs = put(&store, &other, MAIL).await.mailbox;
+    fill(&store, &other, theirs, 1000, Flags::DELETED).await;
     assert_eq!(steps_of_status(&store, &inbox).await, few);
     // A mailbox with a part whose messages are not relocated yet.
     let uids: Vec<u32> = (1..=5_000).collect();

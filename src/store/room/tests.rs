@@ -83,6 +83,9 @@ async fn the_count_is_correct_after_append_copy_move_expunge_and_delete() {
     }
     append(&store, &one, "Junk", 50, u64::MAX).await.unwrap();
     assert_eq!(size(&store, &one).await, 350);
+    let usage = service(&store, limits(9000)).usage(&one).await.unwrap().unwrap();
+    assert_eq!((usage.used, usage.limit), (Quota { octets: 350 + 4 * ROW, messages: 4 }, limits(9000).quota));
+    assert_eq!(service(&store, limits(9000)).usage(&InboxId::new()).await.unwrap(), None);
     let (from, junk) = (mailbox(&store, &one, "INBOX").await, mailbox(&store, &one, "Junk").await);
     service(&store, limits(u64::MAX)).copy(&one, from, vec![1, 2], "Archive").await.unwrap();
     assert_eq!(size(&store, &one).await, 550);

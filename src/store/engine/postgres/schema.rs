@@ -56,6 +56,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 19, sql: &[include_str!("statistics.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("least_modseq.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("object_id.sql")] },
+    Migration { minimum_reader: 19, sql: &[include_str!("deleted.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]
