@@ -76,8 +76,8 @@ pub(super) fn insert_again(
     let (id, inbox, threading, was_in) = (&new.id, new.inbox, new.threading, kept.thread.as_ref());
     let thread = threads::assign(transaction, &Member { id, inbox, was_sent, threading, was_in })?;
     let sql = "INSERT INTO message (id, inbox_id, mailbox_id, uid, content_id, flags, keywords, internal_date, modseq,
-                   mail_from, rcpt_to, thread_id, email_id, object_id)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+                   mail_from, rcpt_to, thread_id, email_id, object_id, saved_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
                RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
     let row = params![
         new.id,
@@ -94,6 +94,7 @@ pub(super) fn insert_again(
         thread,
         kept.email_id,
         kept.object_id,
+        Timestamp::real(),
     ];
     let inserted = transaction.query_row(sql, row, counted)?;
     search::added(transaction, new.inbox, std::slice::from_ref(&new.id))?;
@@ -147,9 +148,9 @@ fn copy_sql(items: &str) -> String {
              CAST(value ->> 1 AS BIGINT) AS from_uid, CAST(value ->> 2 AS BIGINT) AS to_uid, value ->> 3 AS new_id
              FROM {items})
          INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id, email_id,
-             inbox_id, mail_from, rcpt_to, thread_id, object_id)
+             inbox_id, mail_from, rcpt_to, thread_id, object_id, saved_at)
          SELECT ?2, to_uid, flags, keywords, ?3, content_id, internal_date, new_id, coalesce(email_id, id),
-             inbox_id, mail_from, rcpt_to, thread_id, object_id
+             inbox_id, mail_from, rcpt_to, thread_id, object_id, ?4
          FROM item JOIN message ON mailbox_id = from_row AND uid = from_uid {COUNTED}"
     )
 }
@@ -158,7 +159,7 @@ fn relocate_sql(items: &str) -> String {
     format!(
         "WITH item AS MATERIALIZED (SELECT CAST(value ->> 0 AS BIGINT) AS from_row,
              CAST(value ->> 1 AS BIGINT) AS from_uid, CAST(value ->> 2 AS BIGINT) AS to_uid FROM {items})
-         UPDATE message SET mailbox_id = ?2, uid = to_uid,
+         UPDATE message SET mailbox_id = ?2, uid = to_uid, saved_at = ?4,
              modseq = coalesce(CAST(?3 AS BIGINT), CASE WHEN modseq < ?5 THEN ?5 ELSE modseq END),
              changed_at = CASE WHEN changed_at < ?4 THEN ?4 ELSE changed_at + 1 END
          FROM item WHERE mailbox_id = from_row AND uid = from_uid {COUNTED}"
@@ -184,12 +185,12 @@ pub(super) fn copy(
     to: MailboxId,
     modseq: i64,
 ) -> Result<(i64, i64), StoreError> {
-    let sql = copy_sql(&transaction.items(1));
+    let (sql, now) = (copy_sql(&transaction.items(1)), Timestamp::real());
     let mut counts = Counts::of(transaction, to)?;
     for (part, messages) in by_part(messages) {
         let ids: Vec<MessageId> = messages.iter().map(|_| MessageId::new()).collect();
         let items = messages.iter().zip(&ids).map(|(m, id)| json!([part, m.part.stored(m.uid), m.to, id]));
-        let copies = transaction.query(&sql, params![items.collect::<List>(), to, modseq], counted)?;
+        let copies = transaction.query(&sql, params![items.collect::<List>(), to, modseq, now], counted)?;
         check_all(copies.len(), messages.len())?;
         search::added(transaction, inbox, &ids)?;
         copies.iter().for_each(|copy| counts.add(copy));
@@ -199,7 +200,8 @@ pub(super) fn copy(
     Ok((counts.octets_of_inbox(), counts.messages))
 }
 
-/// Moves messages to another row of `mailbox`. They get the mod-sequence `modseq`, or keep theirs.
+/// Moves messages to another row of `mailbox`. They get the mod-sequence `modseq`, or keep theirs. They are saved now (RFC 8514),
+/// even those of a large move that is published some batches later.
 pub(super) fn relocate(
     transaction: &Transaction<'_>,
     messages: &[Going],

@@ -67,7 +67,7 @@ pub struct Changes {
 /// The columns to read of messages; each variant includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Depth {
-    /// Flags, mod-sequence and INTERNALDATE.
+    /// Flags, mod-sequence, INTERNALDATE and SAVEDATE.
     Flags,
     Size,
     Header,
@@ -80,6 +80,8 @@ pub struct Fetched {
     pub flags: MessageFlags,
     pub modseq: i64,
     pub internal_date: Timestamp,
+    /// When the message was put into this mailbox: SAVEDATE (RFC 8514). `None` for messages of before this was stored.
+    pub saved_at: Option<Timestamp>,
     pub content: ContentId,
     /// Octets of header and body.
     pub size: u32,
@@ -345,21 +347,21 @@ impl Depth {
     fn sql(self) -> &'static str {
         match self {
             Self::Flags => {
-                "SELECT uid, flags, keywords, internal_date, content_id, modseq FROM message
+                "SELECT uid, flags, keywords, internal_date, content_id, modseq, saved_at FROM message
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid LIMIT ?4"
             }
             Self::Size => {
-                "SELECT uid, flags, keywords, internal_date, content_id, modseq, c.size FROM message m JOIN content c ON c.id = m.content_id
+                "SELECT uid, flags, keywords, internal_date, content_id, modseq, saved_at, c.size FROM message m JOIN content c ON c.id = m.content_id
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid LIMIT ?4"
             }
             Self::Header => {
-                "SELECT uid, flags, keywords, internal_date, content_id, modseq, c.size, c.header
+                "SELECT uid, flags, keywords, internal_date, content_id, modseq, saved_at, c.size, c.header
                  FROM message m JOIN content c ON c.id = m.content_id
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid LIMIT ?4"
             }
             Self::Body => {
                 // 262144 is LARGE_BODY.
-                "SELECT uid, flags, keywords, internal_date, content_id, modseq, c.size, c.header, n.hash, n.size, n.stored_size, n.object,
+                "SELECT uid, flags, keywords, internal_date, content_id, modseq, saved_at, c.size, c.header, n.hash, n.size, n.stored_size, n.object,
                         CASE WHEN c.size - length(c.header) > 262144 THEN NULL ELSE b.data END
                  FROM message m JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id
                      LEFT JOIN body_name n ON n.body_id = c.body_id
@@ -374,9 +376,10 @@ impl Depth {
             flags: message_flags(row, part)?,
             modseq: part.modseq(row.get(5)?),
             internal_date: row.get(3)?,
+            saved_at: row.get(6)?,
             content: row.get(4)?,
-            size: if self >= Self::Size { row.get(6)? } else { 0 },
-            header: if self >= Self::Header { row.get(7)? } else { Vec::new() },
+            size: if self >= Self::Size { row.get(7)? } else { 0 },
+            header: if self >= Self::Header { row.get(8)? } else { Vec::new() },
             body: Vec::new(),
             body_size: 0,
             is_damaged: false,
@@ -385,10 +388,13 @@ impl Depth {
             return Ok((message, None));
         }
         message.body_size = usize::try_from(message.size).unwrap_or(usize::MAX).saturating_sub(message.header.len());
-        let body = match row.get::<Option<Vec<u8>>>(12)? {
-            Some(data) => Some(bodies::whole(row, 8, data)?),
+        let body = match row.get::<Option<Vec<u8>>>(13)? {
+            Some(data) => Some(bodies::whole(row, 9, data)?),
             None => None,
         };
         Ok((message, body))
     }
 }
+
+#[cfg(test)]
+mod tests;

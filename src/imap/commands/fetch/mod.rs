@@ -418,6 +418,7 @@ mod tests {
             flags,
             modseq: 1,
             internal_date,
+            saved_at: None,
             content: ContentId::new(1),
             size: 0,
             header,

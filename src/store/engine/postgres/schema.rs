@@ -57,6 +57,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 19, sql: &[include_str!("least_modseq.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("object_id.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("deleted.sql")] },
+    Migration { minimum_reader: 19, sql: &[include_str!("saved_at.sql")] },
 ];
 
 #[derive(Debug, thiserror::Error)]

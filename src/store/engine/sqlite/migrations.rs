@@ -67,6 +67,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 33, sql: include_str!("migrations/0036.sql") },
     Migration { minimum_reader: 33, sql: include_str!("migrations/0037.sql") },
     Migration { minimum_reader: 33, sql: include_str!("migrations/0038.sql") },
+    Migration { minimum_reader: 33, sql: include_str!("migrations/0039.sql") },
 ];
 
 /// After any of these, the database is unchanged.
