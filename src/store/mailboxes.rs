@@ -5,7 +5,7 @@
 //! are those of RFC 6154.
 
 use super::inboxes::DELETED;
-use super::{Store, StoreError, Transaction};
+use super::{Store, StoreError, Transaction, object_ids};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{Row, params};
@@ -150,9 +150,8 @@ pub struct MailboxCounts {
     pub unseen: u32,
 }
 
-/// The data items of STATUS. MAILBOXID is [`super::object_ids::mailbox_id`]; APPENDLIMIT is `[limits] message_size` for every
-/// mailbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The data items of STATUS. APPENDLIMIT is `[limits] message_size` for every mailbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailboxStatus {
     pub messages: u32,
     /// Messages that are `\Recent` to the next session.
@@ -160,6 +159,8 @@ pub struct MailboxStatus {
     pub unseen: u32,
     pub uid_next: u32,
     pub uid_validity: u32,
+    /// MAILBOXID (RFC 8474 §4).
+    pub object_id: String,
     pub highest_modseq: i64,
     /// Octets of all messages (RFC 8438).
     pub size: u64,
@@ -257,12 +258,14 @@ const STATUSES: &str = concat!(
 );
 
 fn status(row: &Row<'_>) -> Result<MailboxStatus, StoreError> {
+    let uid_validity = row.get(4)?;
     Ok(MailboxStatus {
         messages: row.get(0)?,
         recent: row.get(1)?,
         unseen: row.get(2)?,
         uid_next: row.get(3)?,
-        uid_validity: row.get(4)?,
+        uid_validity,
+        object_id: object_ids::mailbox_id(uid_validity),
         highest_modseq: row.get(5)?,
         size: row.get::<i64>(6)?.unsigned_abs(),
         deleted: row.get(7)?,
