@@ -13,9 +13,10 @@ mod transfer;
 use crate::address::{Address, DomainName};
 use crate::id::{InboxId, MailboxId};
 use crate::resources::Owner;
+use crate::store::append::{Append, AppendError, Appended, AppendedAll, ReplacedMessage};
 use crate::store::deliver::LocalDelivery;
 use crate::store::keywords::{FlagError, InboxLimits};
-use crate::store::mailbox_changes::{Append, Appended, FlagUpdate, Flagged};
+use crate::store::mailbox_changes::{FlagUpdate, Flagged};
 use crate::store::mailboxes::MailboxError;
 use crate::store::message_rows::Delivered;
 use crate::store::open_mailbox::MessageFlags;
@@ -85,7 +86,39 @@ impl MailboxService {
 
     /// Adds a message to a mailbox; `None` if there is no such mailbox.
     pub async fn append(&self, inbox: &InboxId, name: &str, message: Append) -> Result<Option<Appended>, FlagError> {
-        self.store.message_append(inbox, name, message, self.limits).await
+        match self.append_all(inbox, name, vec![message]).await {
+            Ok(AppendedAll { mailbox, uid_validity, uids }) => {
+                Ok(uids.first().map(|uid| Appended { mailbox, uid_validity, uid: *uid }))
+            }
+            Err(AppendError::NoSuchMailbox) => Ok(None),
+            Err(AppendError::Flags(error)) => Err(error),
+            // One message that replaces none.
+            Err(other) => Err(StoreError::Corrupt(other.to_string()).into()),
+        }
+    }
+
+    /// Adds messages to a mailbox: all or none, at most [`BATCH`](crate::store::batch::BATCH) of them (RFC 3502).
+    pub async fn append_all(
+        &self,
+        inbox: &InboxId,
+        name: &str,
+        messages: Vec<Append>,
+    ) -> Result<AppendedAll, AppendError> {
+        let (store, of, name, limits) = (self.store.clone(), inbox.clone(), name.to_owned(), self.limits);
+        let count = messages.len();
+        self.batch(inbox, count, async move { store.messages_append(&of, &name, messages, None, limits).await }).await
+    }
+
+    /// Adds a message to a mailbox and removes another one, of any mailbox of the inbox, at once (RFC 8508). The quota is that of the
+    /// inbox without the other one.
+    pub async fn replace(
+        &self,
+        inbox: &InboxId,
+        replaced: ReplacedMessage,
+        name: &str,
+        message: Append,
+    ) -> Result<AppendedAll, AppendError> {
+        self.store.messages_append(inbox, name, vec![message], Some(replaced), self.limits).await
     }
 
     /// Changes flags; returns the flags of the messages that still exist.

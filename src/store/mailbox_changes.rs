@@ -1,31 +1,19 @@
-//! STORE, EXPUNGE and APPEND.
+//! STORE and EXPUNGE.
 //!
 //! Invariant: every verb takes the inbox and changes only that. Changed messages get a new mod-sequence and expunged ones a row
 //! with it in `expunged`, so that all sessions that have selected the mailbox find the change.
 
-use super::bodies::NewObject;
 use super::hot_rows::HotRow;
 use super::keywords::{self, FlagError, InboxLimits};
-use super::mailboxes::MailboxKind;
-use super::message_rows::{self, FlagsOf, NewMessage};
+use super::message_rows::{self, FlagsOf};
 use super::messages::Flags;
 use super::open_mailbox::{MessageFlags, message_flags};
 use super::parts::Part;
-use super::room;
-use super::{Store, StoreError, Transaction, bodies, content, expunged, mailboxes, parts};
-use crate::clock::Timestamp;
+use super::{Store, StoreError, Transaction, expunged, mailboxes, parts};
 use crate::events::Event;
-use crate::id::{BodyId, InboxId, MailboxId, MessageId};
-use crate::message;
-use crate::message::threading::Threading;
+use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{Row, params};
-use bytes::Bytes;
 use std::ops::ControlFlow;
-
-/// The time after the acceptance of a message in which an APPEND of it to Sent is ignored, in milliseconds.
-const APPENDED_WITHIN: i64 = 10 * 60 * 1000;
-/// The number of copies of a body in Sent whose Message-IDs are compared.
-const MAX_COPIES: i64 = 20;
 
 /// The data item of STORE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,27 +65,6 @@ impl FlagUpdate {
     }
 }
 
-/// The message of an APPEND.
-#[derive(Debug)]
-pub struct Append {
-    /// System flags.
-    pub flags: Flags,
-    /// Separated by spaces.
-    pub keywords: String,
-    pub internal_date: Timestamp,
-    /// The header block, with the empty line.
-    pub header: Bytes,
-    pub body: Bytes,
-}
-
-/// The location of an appended message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    pub mailbox: MailboxId,
-    pub uid_validity: u32,
-    pub uid: u32,
-}
-
 fn next_modseq(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<i64, StoreError> {
     Ok(mailboxes::next_uids(connection, mailbox, 0)?.modseq)
 }
@@ -140,37 +107,6 @@ pub(super) fn remove(
         connection.publish_of_inbox(inbox, Event::MessagesRemoved { inbox_id: inbox.clone(), mailbox, modseq })?;
     }
     Ok(())
-}
-
-/// Finds the copy in Sent that was stored when the message was accepted, if the client now appends the same message: one with the
-/// same body and Message-ID that was stored within [`APPENDED_WITHIN`].
-fn copy_in_sent(
-    connection: &Transaction<'_>,
-    inbox: &InboxId,
-    mailbox: MailboxId,
-    body: BodyId,
-    append: &Append,
-) -> Result<Option<u32>, StoreError> {
-    let Some(wanted) = message::message_id(&append.header) else { return Ok(None) };
-    let sql = "SELECT name, special_use FROM mailbox WHERE id = ?1";
-    let row = |row: &Row<'_>| Ok((row.get::<String>(0)?, row.get::<Option<String>>(1)?));
-    let (name, special_use) = connection.query_row(sql, params![mailbox], row)?;
-    if MailboxKind::of(&name, special_use.as_deref()) != Some(MailboxKind::Sent) {
-        return Ok(None);
-    }
-    let since = Timestamp::from_millis(Timestamp::real().millis().saturating_sub(APPENDED_WITHIN));
-    for part in parts::of(connection, inbox, mailbox)? {
-        let sql = "SELECT m.uid, c.header FROM content c JOIN message m ON m.content_id = c.id
-                   WHERE c.body_id = ?1 AND m.mailbox_id = ?2 AND m.internal_date >= ?3 AND m.mail_from <> '' AND m.rcpt_to = ''
-                   ORDER BY m.uid DESC LIMIT ?4";
-        let row = |row: &Row<'_>| Ok((row.get::<i64>(0)?, row.get::<Vec<u8>>(1)?));
-        let found = connection.query(sql, params![body, part.id, since, MAX_COPIES], row)?;
-        let same = found.into_iter().find(|(_, header)| message::message_id(header).as_ref() == Some(&wanted));
-        if let Some((uid, _)) = same {
-            return Ok(Some(part.shown(uid)));
-        }
-    }
-    Ok(None)
 }
 
 /// Messages whose flags are updated.
@@ -292,57 +228,6 @@ impl Store {
         let inbox = inbox.clone();
         let hot_row = [HotRow::Inbox(inbox.clone())];
         self.write_serialized(&hot_row, move |transaction| expunge(transaction, &inbox, mailbox, &uids)).await
-    }
-
-    /// Appends a message. `None` if there is no such mailbox.
-    pub async fn message_append(
-        &self,
-        inbox: &InboxId,
-        name: &str,
-        append: Append,
-        InboxLimits { quota, keywords }: InboxLimits,
-    ) -> Result<Option<Appended>, FlagError> {
-        self.check_disk()?;
-        let body = self.prepare_body(append.body.clone()).await?;
-        let (inbox, name) = (inbox.clone(), name.to_owned());
-        let (hot_row, object) = ([HotRow::Inbox(inbox.clone())], body.object());
-        let appended = self.write_serialized(&hot_row, move |connection| {
-            let sql = "SELECT id, uid_validity FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
-            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            let found = connection.query_opt(sql, params![inbox, name], row)?;
-            let Some((mailbox, uid_validity)) = found else { return Ok(None) };
-            let names: Vec<String> = append.keywords.split_ascii_whitespace().map(str::to_owned).collect();
-            if names.len() > keywords.per_message {
-                return Err(FlagError::TooManyOfMessage(keywords.per_message));
-            }
-            keywords::check(connection, &parts::of(connection, &inbox, mailbox)?, &names, keywords)?;
-            let octets = room::octets(append.header.len(), append.body.len().saturating_add(append.keywords.len()));
-            room::check(connection, std::iter::once((&inbox, octets)), quota)?;
-            let body_id = bodies::insert(connection, &body)?;
-            if let Some(uid) = copy_in_sent(connection, &inbox, mailbox, body_id, &append)? {
-                let update = FlagUpdate { change: FlagChange::Add, flags: append.flags, keywords: names };
-                let limits = InboxLimits { quota, keywords };
-                let added = &update.keywords;
-                let to_flag = ToFlag { inbox: &inbox, mailbox, uids: &[uid], unchanged_since: None, added, limits };
-                flag(connection, &to_flag, |before| update.apply(before))?;
-                return Ok(Some(Appended { mailbox, uid_validity, uid }));
-            }
-            let new = NewMessage {
-                id: MessageId::new(),
-                inbox: &inbox,
-                mailbox,
-                content: content::insert_content(connection, &append.header, body_id, append.body.len())?,
-                flags: append.flags,
-                keywords: &append.keywords,
-                mail_from: "",
-                rcpt_to: "",
-                internal_date: append.internal_date,
-                threading: &Threading::of(&append.header),
-            };
-            let uid = message_rows::insert(connection, &new)?.uid;
-            Ok(Some(Appended { mailbox, uid_validity, uid }))
-        });
-        appended.await.inspect(|_| object.iter().for_each(NewObject::committed))
     }
 }
 

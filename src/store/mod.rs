@@ -7,6 +7,7 @@
 pub(crate) mod access;
 pub(crate) mod accounts;
 pub(crate) mod aliases;
+pub(crate) mod append;
 pub(crate) mod batch;
 pub(crate) mod bodies;
 pub(crate) mod checks;

@@ -406,7 +406,7 @@ async fn what_is_to_leave_later_waits_and_can_be_cancelled() {
 
 #[tokio::test]
 async fn a_copy_that_a_mail_program_appends_to_sent_is_the_one_that_is_there() {
-    use crate::store::mailbox_changes::Append;
+    use crate::store::append::Append;
     use crate::store::messages::Flags;
     let world = World::new().await;
     let ann = inbox(&world, "ann").await;

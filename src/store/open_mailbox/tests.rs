@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::mailbox::MailboxService;
-use crate::store::mailbox_changes::{Append, FlagUpdate};
+use crate::store::append::Append;
+use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::testing::{fill, inbox, limits, put, store_with_account};
 
 /// The INTERNALDATE and SAVEDATE of the messages of a mailbox.

@@ -6,9 +6,10 @@ use crate::clock::Timestamp;
 use crate::envelope::Recipients;
 use crate::id::{AccountId, MailboxId};
 use crate::mailbox::MailboxService;
+use crate::store::append::Append;
 use crate::store::deliver::LocalDelivery;
 use crate::store::keywords::{FlagError, InboxLimits};
-use crate::store::mailbox_changes::{Append, FlagChange, FlagUpdate};
+use crate::store::mailbox_changes::{FlagChange, FlagUpdate};
 use crate::store::message_rows::Delivered;
 use crate::store::messages::Flags;
 use crate::store::routing::Route;
@@ -49,7 +50,7 @@ async fn append(store: &Store, inbox: &InboxId, mailbox: &str, octets: usize, li
         header: Bytes::new(),
         body: vec![b'x'; octets].into(),
     };
-    store.message_append(inbox, mailbox, append, limits(limit)).await.map(|done| assert!(done.is_some()))
+    service(store, limits(limit)).append(inbox, mailbox, append).await.map(|done| assert!(done.is_some()))
 }
 
 /// The size of the inbox's messages. Asserts that the maintained count matches the rows.

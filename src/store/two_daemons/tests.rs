@@ -1,6 +1,7 @@
 //! Concurrent changes of one mailbox by two daemons: UIDs, mod-sequences, and the synchronization of sessions.
 
-use super::mailbox_changes::{Append, FlagUpdate};
+use super::append::Append;
+use super::mailbox_changes::FlagUpdate;
 use super::messages::Flags;
 use super::open_mailbox::Seen;
 use super::testing::{inbox, two_daemons};
