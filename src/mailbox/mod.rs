@@ -17,7 +17,7 @@ use crate::store::append::{Append, AppendError, Appended, AppendedAll, ReplacedM
 use crate::store::deliver::LocalDelivery;
 use crate::store::keywords::{FlagError, InboxLimits};
 use crate::store::mailbox_changes::{FlagUpdate, Flagged};
-use crate::store::mailboxes::MailboxError;
+use crate::store::mailboxes::{MailboxError, MailboxKind};
 use crate::store::message_rows::Delivered;
 use crate::store::open_mailbox::MessageFlags;
 use crate::store::queue::{AcceptError, NewSubmission, SendLimits, Settled, Settlement};
@@ -150,7 +150,17 @@ impl MailboxService {
 
     /// Creates a mailbox and its missing parents.
     pub async fn create(&self, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
-        self.store.mailbox_create(inbox, name).await
+        self.create_with_use(inbox, name, None).await.map(drop)
+    }
+
+    /// The same with a special use that no other mailbox of the inbox has (RFC 6154). Returns UIDVALIDITY.
+    pub async fn create_with_use(
+        &self,
+        inbox: &InboxId,
+        name: &str,
+        special_use: Option<MailboxKind>,
+    ) -> Result<u32, MailboxError> {
+        self.store.mailbox_create(inbox, name, special_use).await
     }
 
     /// Subscribes to an existing mailbox, or unsubscribes.

@@ -3,7 +3,7 @@
 //! Invariant: every verb takes the inbox and changes only that.
 
 use super::hot_rows::HotRow;
-use super::mailboxes::{INBOX, MailboxError, NAME_OCTETS, find, insert};
+use super::mailboxes::{INBOX, MailboxError, MailboxKind, NAME_OCTETS, find, insert};
 use super::{Store, Transaction, parts};
 use crate::events::Event;
 use crate::id::{InboxId, MailboxId};
@@ -44,15 +44,25 @@ impl Store {
         .await
     }
 
-    /// Creates a mailbox, and missing ones above it in the hierarchy.
-    pub async fn mailbox_create(&self, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
+    /// Creates a mailbox, and missing ones above it in the hierarchy. Its special use, if any, must be that of no other mailbox of the
+    /// inbox (RFC 6154 §3 leaves that to the server). Returns UIDVALIDITY.
+    pub async fn mailbox_create(
+        &self,
+        inbox: &InboxId,
+        name: &str,
+        special_use: Option<MailboxKind>,
+    ) -> Result<u32, MailboxError> {
         let (hot_row, inbox, name) = ([HotRow::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
         self.write_serialized(&hot_row, move |connection| {
             if find(connection, &inbox, &name)?.is_some() {
                 return Err(MailboxError::Exists);
             }
-            create(connection, &inbox, &name)?;
-            Ok(())
+            let created = create(connection, &inbox, &name)?;
+            if let Some(kind) = special_use {
+                set_use(connection, &inbox, created, kind)?;
+            }
+            let sql = "SELECT uid_validity FROM mailbox WHERE id = ?1";
+            Ok(connection.query_row(sql, params![created], |row| row.get(0))?)
         })
         .await
     }
@@ -118,6 +128,21 @@ pub(super) fn create(connection: &Transaction<'_>, inbox: &InboxId, name: &str) 
     create_above(connection, inbox, name)?;
     check_count(connection, inbox)?;
     Ok(insert(connection, inbox, name, None)?)
+}
+
+/// Gives a mailbox a special use that no other one has. INBOX has its own always.
+fn set_use(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    mailbox: MailboxId,
+    kind: MailboxKind,
+) -> Result<(), MailboxError> {
+    let sql = "SELECT 1 FROM mailbox WHERE inbox_id = ?1 AND special_use = ?2 AND is_hidden = 0";
+    if kind == MailboxKind::Inbox || connection.exists(sql, params![inbox, kind.special_use()])? {
+        return Err(MailboxError::UseTaken(kind.special_use()));
+    }
+    connection.execute("UPDATE mailbox SET special_use = ?2 WHERE id = ?1", params![mailbox, kind.special_use()])?;
+    Ok(())
 }
 
 fn create_above(connection: &Transaction<'_>, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {

@@ -178,6 +178,8 @@ pub enum MailboxError {
     TooMany(u32),
     #[error("the inbox has reached the limit of {0} subscriptions: unsubscribe from deleted mailboxes")]
     TooManySubscriptions(u32),
+    #[error("another mailbox has the special use {0}: delete it, or create this one without")]
+    UseTaken(&'static str),
     #[error("INBOX cannot be deleted")]
     IsInbox,
     #[error("the names of the mailboxes below it would be too long")]

@@ -141,6 +141,7 @@ fn reply(done: Result<(), MailboxError>, text: &'static str) -> Result<Reply, Co
         MailboxError::Exists => Code::AlreadyExists,
         MailboxError::Missing => Code::NonExistent,
         MailboxError::TooMany(_) | MailboxError::TooManySubscriptions(_) => Code::OverQuota,
+        MailboxError::UseTaken(_) => Code::UseAttr,
         MailboxError::IsInbox | MailboxError::BelowItself | MailboxError::TooLong => Code::Cannot,
     };
     Ok(Reply::no(reason).code(code))

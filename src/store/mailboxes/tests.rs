@@ -207,10 +207,33 @@ async fn at_the_limit_of_subscriptions_an_existing_one_is_accepted() {
         Ok::<_, StoreError>(())
     };
     store.write(fill).await.unwrap();
-    store.mailbox_create(&inbox, "new").await.unwrap();
+    store.mailbox_create(&inbox, "new", None).await.unwrap();
     let refused = store.mailbox_subscribe(&inbox, "new", true).await;
     assert!(matches!(refused, Err(MailboxError::TooManySubscriptions(2000))), "{refused:?}");
     store.mailbox_subscribe(&inbox, INBOX, true).await.unwrap();
     store.mailbox_subscribe(&inbox, "gone 1000", false).await.unwrap();
     store.mailbox_subscribe(&inbox, "new", true).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_special_use_is_of_one_mailbox() {
+    let (_dir, store, account) = store_with_account().await;
+    let inbox = inbox(&store, &account, "one").await;
+    let service = service(&store, limits(u64::MAX));
+    for taken in [MailboxKind::Sent, MailboxKind::Inbox] {
+        let refused = service.create_with_use(&inbox, "a/b", Some(taken)).await;
+        assert!(matches!(refused, Err(MailboxError::UseTaken(_))), "{refused:?}");
+    }
+    assert!(store.mailbox_status(&inbox, "a").await.unwrap().is_none(), "nothing of a refused one is left");
+    service.delete(&inbox, "Sent").await.unwrap();
+    let uid_validity = service.create_with_use(&inbox, "a/Gesendet", Some(MailboxKind::Sent)).await.unwrap();
+    service.rename(&inbox, "a", "c").await.unwrap();
+    let all = store.mailbox_statuses(&inbox).await.unwrap();
+    let uses = all.iter().filter(|(name, _)| name.special_use.as_deref() == Some("\\Sent"));
+    let uses: Vec<_> = uses.map(|(name, status)| (name.name.as_str(), status.uid_validity)).collect();
+    assert_eq!(uses, [("c/Gesendet", uid_validity)]);
+    // A copy of what is sent goes there.
+    let of = inbox.clone();
+    let sent = store.write(move |c| of_kind(c, &of, MailboxKind::Sent)).await.unwrap();
+    assert_eq!(sent, store.mailbox_open(&inbox, "c/Gesendet", false).await.unwrap().unwrap().id);
 }
