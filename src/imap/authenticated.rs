@@ -27,6 +27,7 @@ pub async fn serve(context: &mut Context<'_>, wire: &mut Wire) -> End {
             Ok(Err(_)) => return End::Gone,
             Ok(Ok(input)) => input,
         };
+        let asks_to_compress = matches!(&input, Input::Command(command, _) if is_compress(&command.body));
         // Boxed: an idle session does not pay for the largest command.
         let (tag, reply) = match Box::pin(run(context, wire, input)).await {
             Ok(done) => done,
@@ -39,6 +40,9 @@ pub async fn serve(context: &mut Context<'_>, wire: &mut Wire) -> End {
         wire.reply(tag.as_ref().map(Tag::inner), &reply);
         if let Err(error) = wire.flush().await {
             return connection_failed(context, &error);
+        }
+        if asks_to_compress && reply.is_ok() {
+            wire.compress();
         }
         if errors >= ERRORS {
             return End::bye("too many errors, closing connection");
@@ -120,6 +124,10 @@ fn connection_failed(context: &Context<'_>, error: &io::Error) -> End {
         _ => {}
     }
     End::Gone
+}
+
+fn is_compress(body: &CommandBody<'_>) -> bool {
+    matches!(body, CommandBody::Compress { .. })
 }
 
 /// Commands whose answer depends on which messages are in the selected mailbox.

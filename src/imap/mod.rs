@@ -8,6 +8,7 @@
 //! | [`listener`] | the accept loop |
 //! | [`connection`] | one client from greeting to BYE: TLS, time-outs, the end of its log-in, shutdown |
 //! | [`not_authenticated`], [`authenticated`] | the commands before log-in; the loop of commands after it |
+//! | [`alert`] | what a user has to know at log-in |
 //! | [`commands`] | a file for each family of commands |
 //! | [`updates`] | what has changed in the selected mailbox, told to the client |
 //! | [`context`] | what a command runs with: the log-in, what is enabled, the selected mailbox |
@@ -23,6 +24,7 @@
 //! RFC 3691 (UNSELECT), RFC 4315 (UIDPLUS), RFC 4959 (SASL-IR), RFC 5530 (response codes), RFC 6154 (SPECIAL-USE), RFC 6851
 //! (MOVE), RFC 7888 (LITERAL+).
 
+mod alert;
 mod authenticated;
 mod commands;
 mod connection;

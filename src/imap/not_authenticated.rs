@@ -2,6 +2,7 @@
 //!
 //! Invariant: no password is checked without TLS, and none is logged.
 
+use super::alert::degraded_sending;
 use super::context::End;
 use super::server::ImapServer;
 use super::wire::capability::Phase;
@@ -125,19 +126,21 @@ async fn dispatch(
         }
         CommandBody::Login { username, password } => {
             let password = Secret::new(lossy(password.declassify().as_ref()));
-            Ok(log_in(server, peer, Credentials { user: lossy(username.as_ref()), password }).await)
+            Ok(log_in(server, wire, peer, Credentials { user: lossy(username.as_ref()), password }).await)
         }
         CommandBody::Authenticate { mechanism, initial_response } => {
             let mechanism = match mechanism {
                 AuthMechanism::Plain => Mechanism::Plain,
                 AuthMechanism::Login => Mechanism::Login,
+                AuthMechanism::OAuthBearer => Mechanism::OAuthBearer,
+                AuthMechanism::XOAuth2 => Mechanism::XOAuth2,
                 _ => {
-                    let text = "authentication mechanism not supported, use PLAIN or LOGIN";
+                    let text = "authentication mechanism not supported, use PLAIN, LOGIN, OAUTHBEARER or XOAUTH2";
                     return stay(Reply::no(text).code(Code::Cannot));
                 }
             };
             let initial = initial_response.as_ref().map(|response| response.declassify().as_ref());
-            authenticate(server, wire, peer, sasl::begin_decoded(mechanism, initial)).await
+            authenticate(server, wire, peer, mechanism, initial).await
         }
         _ => stay(Reply::bad("not authenticated, log in first")),
     }
@@ -148,9 +151,12 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-async fn log_in(server: &ImapServer, peer: IpAddr, credentials: Credentials) -> (Reply, Step) {
+async fn log_in(server: &ImapServer, wire: &mut Wire, peer: IpAddr, credentials: Credentials) -> (Reply, Step) {
     match server.authenticator.open_session(peer, &credentials, Permissions::MESSAGES_READ).await {
         Ok(session) => {
+            if let Some(alert) = degraded_sending(server, session.login()).await {
+                wire.writer().untagged_ok(Some(&Code::Alert), &alert);
+            }
             let reply = Reply::ok("logged in").code(Code::Capability(Phase::Authenticated));
             (reply, Step::LoggedIn(Box::new(session)))
         }
@@ -176,8 +182,10 @@ async fn authenticate(
     server: &ImapServer,
     wire: &mut Wire,
     peer: IpAddr,
-    mut step: sasl::Step,
+    mechanism: Mechanism,
+    initial: Option<&[u8]>,
 ) -> io::Result<(Reply, Step)> {
+    let mut step = sasl::begin_decoded(mechanism, initial);
     loop {
         step = match step {
             sasl::Step::Challenge(exchange, challenge) => {
@@ -188,7 +196,16 @@ async fn authenticate(
                 };
                 exchange.respond(line.strip_suffix(b"\r\n").unwrap_or(&line))
             }
-            sasl::Step::Credentials(credentials) => return Ok(log_in(server, peer, credentials).await),
+            sasl::Step::Credentials(credentials) => {
+                let (reply, step) = log_in(server, wire, peer, credentials).await;
+                if let (Step::LoginFailed, Some(refusal)) = (&step, mechanism.refusal()) {
+                    wire.push_continuation(refusal);
+                    wire.flush().await?;
+                    // It only says that the client has read the refusal.
+                    wire.line().await?;
+                }
+                return Ok((reply, step));
+            }
             sasl::Step::Failed(SaslError::OtherIdentity) => return Ok(login_failed(&LoginError::Refused, peer)),
             // RFC 3501 §6.2.2: BAD also when the client cancels.
             sasl::Step::Failed(error) => return Ok((Reply::bad(error.to_string()), Step::Continue)),

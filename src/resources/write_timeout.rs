@@ -59,6 +59,10 @@ impl<S> WriteTimeout<S> {
         &self.stream
     }
 
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
     pub fn into_inner(self) -> S {
         self.stream
     }

@@ -22,6 +22,7 @@ use crate::store::open_mailbox::Fetched;
 use bytes::Bytes;
 use copy::Transfer;
 use imap_codec::imap_types::command::CommandBody;
+use imap_codec::imap_types::extensions::compress::CompressionAlgorithm;
 
 const NOTHING_SELECTED: &str = "no mailbox selected";
 const NO_SUCH_MAILBOX: &str = "no such mailbox";
@@ -90,6 +91,14 @@ fn names_by_sequence_number(body: &CommandBody<'_>) -> bool {
     )
 }
 
+/// COMPRESS DEFLATE: the loop of commands begins with it once the reply is written (RFC 4978 §3).
+fn compress(wire: &Wire) -> Reply {
+    match wire.is_compressed() {
+        true => Reply::no("the connection is compressed already").code(Code::CompressionActive),
+        false => Reply::ok("compression begins now"),
+    }
+}
+
 /// Runs a command, other than LOGOUT.
 pub(super) async fn dispatch(
     context: &mut Context<'_>,
@@ -112,6 +121,7 @@ pub(super) async fn dispatch(
             Ok(Reply::completed())
         }
         C::Noop => Ok(Reply::completed()),
+        C::Compress { algorithm: CompressionAlgorithm::Deflate } => Ok(compress(wire)),
         C::Id { .. } => {
             wire.writer().id();
             Ok(Reply::completed())

@@ -1,6 +1,7 @@
 //! Several sessions on one mailbox, and sessions that end from outside.
 
 use super::*;
+use crate::imap::wire::deflate::Compressible;
 
 const MESSAGE: &str = "From: a@b\r\nSubject: s\r\n\r\nbody\r\n";
 
@@ -306,4 +307,41 @@ async fn a_change_is_sent_to_others_even_if_its_session_ends_before_the_commit()
     go.send(()).unwrap();
     busy.await.unwrap().unwrap();
     assert_eq!(idle.line().await, "* 1 FETCH (UID 1 FLAGS (\\Flagged \\Recent))");
+}
+
+#[tokio::test]
+async fn a_connection_is_compressed_after_compress_deflate() {
+    let world = World::new().await;
+    for _ in 0..20 {
+        world.arrives(MESSAGE).await;
+    }
+    let mut client = world.user().await;
+    assert_eq!(client.ask("COMPRESS DEFLATE").await, ["t2 OK compression begins now"]);
+    let mut stream = Compressible::new(client.stream.into_inner());
+    stream.compress(Vec::new());
+    let mut client = Client::over(Box::new(stream));
+    assert!(client.ask("COMPRESS DEFLATE").await[0].contains("NO [COMPRESSIONACTIVE]"));
+    client.ok("SELECT INBOX").await;
+    let fetched = client.ok("FETCH 1:* (UID BODY.PEEK[])").await;
+    assert_eq!(fetched.len(), 20);
+    assert!(fetched.iter().all(|message| message.contains(MESSAGE)), "{fetched:?}");
+    let large = "x".repeat(300_000);
+    client.ok(&format!("APPEND INBOX {{{}+}}\r\n{large}", large.len())).await;
+    client.send("i IDLE\r\n").await;
+    assert_eq!(client.line().await, "+ idling");
+    world.arrives(MESSAGE).await;
+    assert_eq!(client.line().await, "* 22 EXISTS");
+    assert_eq!(client.line().await, "* 22 RECENT");
+    client.send("DONE\r\n").await;
+    assert_eq!(client.line().await, "i OK completed");
+    assert!(client.ok("FETCH 21 BODY.PEEK[]").await[0].ends_with(&format!("{large})")));
+}
+
+#[tokio::test]
+async fn octets_that_are_not_deflated_end_a_compressed_connection() {
+    let world = World::new().await;
+    let mut client = world.user().await;
+    client.ok("COMPRESS DEFLATE").await;
+    client.send([0xff; 64]).await;
+    assert_eq!(client.line().await, "");
 }

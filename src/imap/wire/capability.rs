@@ -22,6 +22,8 @@ const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("LOGINDISABLED", &[Plaintext]),
     ("AUTH=PLAIN", &[NotAuthenticated]),
     ("AUTH=LOGIN", &[NotAuthenticated]),
+    ("AUTH=OAUTHBEARER", &[NotAuthenticated]),
+    ("AUTH=XOAUTH2", &[NotAuthenticated]),
     ("IDLE", &[Authenticated]),
     ("NAMESPACE", &[Authenticated]),
     ("CHILDREN", &[Authenticated]),
@@ -29,6 +31,7 @@ const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("UNSELECT", &[Authenticated]),
     ("UIDPLUS", &[Authenticated]),
     ("MOVE", &[Authenticated]),
+    ("COMPRESS=DEFLATE", &[Authenticated]),
 ];
 
 /// What is offered in a phase.

@@ -21,6 +21,7 @@ pub mod code;
 #[allow(dead_code)]
 pub mod command;
 mod data;
+pub mod deflate;
 #[cfg(test)]
 mod differential;
 #[allow(dead_code)]
@@ -42,6 +43,7 @@ mod terminals;
 pub mod values;
 pub mod writer;
 
+use self::deflate::Compressible;
 use self::input::Incoming;
 use self::stream::Stream;
 use crate::resources::memory::{Claim, NoRoom};
@@ -54,6 +56,7 @@ use imap_codec::imap_types::core::Tag;
 use std::io;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 /// How long one write may make no progress.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -67,6 +70,8 @@ const READ_AT_ONCE: usize = 1024;
 const READ_AHEAD: usize = 4 * READ_AT_ONCE;
 /// How often the connection is checked once that much has been read.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
+/// After which time without input a connection frees the memory of its compression.
+const COMPRESSION_RESTS: Duration = Duration::from_secs(10);
 
 /// How much a client may send.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +113,7 @@ pub enum Refusal {
 /// The two directions of a connection.
 #[derive(Debug)]
 pub struct Wire {
-    stream: WriteTimeout<Stream>,
+    stream: WriteTimeout<Compressible<Stream>>,
     spool: ClientSpool,
     /// For input and output.
     claim: Claim,
@@ -129,7 +134,10 @@ pub struct Wire {
 impl Wire {
     pub fn new(stream: Stream, limits: Limits, spool: ClientSpool) -> Self {
         Self {
-            stream: WriteTimeout::new(stream, WriteLimits { timeout: WRITE_TIMEOUT, rate: spool.minimum_rate() }),
+            stream: WriteTimeout::new(
+                Compressible::new(stream),
+                WriteLimits { timeout: WRITE_TIMEOUT, rate: spool.minimum_rate() },
+            ),
             claim: spool.claim(),
             spool,
             input: Vec::new(),
@@ -159,7 +167,7 @@ impl Wire {
     /// The stream, for TLS, and how many octets the client sent behind STARTTLS. They are dropped: they were not protected
     /// (RFC 3501 §6.2.1).
     pub fn into_stream(self) -> (Stream, usize) {
-        (self.stream.into_inner(), self.input.len())
+        (self.stream.into_inner().into_inner(), self.input.len())
     }
 
     /// Octets kept of the last command.
@@ -168,9 +176,15 @@ impl Wire {
         self.fragments.message_bytes().len()
     }
 
+    /// Octets of memory that are in use.
+    fn buffered(&self) -> usize {
+        let buffers = self.input.capacity() + self.fragments.message_bytes().len() + self.output.capacity();
+        buffers + self.stream.get_ref().memory()
+    }
+
     /// Claims memory for what is buffered.
     fn count(&mut self) -> Result<(), NoRoom> {
-        let octets = self.input.capacity() + self.fragments.message_bytes().len() + self.output.capacity();
+        let octets = self.buffered();
         self.claim.shrink_to(octets);
         self.claim.grow_to(octets)
     }
@@ -178,7 +192,26 @@ impl Wire {
     /// Reads some octets; false at the end of the stream.
     async fn fill(&mut self, room: usize) -> io::Result<bool> {
         self.input.reserve(room);
+        if self.stream.get_ref().can_rest() {
+            match timeout(COMPRESSION_RESTS, self.stream.read_buf(&mut self.input)).await {
+                Ok(read) => return Ok(read? > 0),
+                Err(_) => {
+                    self.stream.get_mut().rest();
+                    self.claim.shrink_to(self.buffered());
+                }
+            }
+        }
         Ok(self.stream.read_buf(&mut self.input).await? > 0)
+    }
+
+    /// Compresses both directions from here on (RFC 4978). What has been read ahead is compressed already.
+    pub fn compress(&mut self) {
+        let ahead = std::mem::take(&mut self.input);
+        self.stream.get_mut().compress(ahead);
+    }
+
+    pub fn is_compressed(&self) -> bool {
+        self.stream.get_ref().is_compressed()
     }
 
     /// Waits for work on a command; fails as soon as the client disconnects. What it sends meanwhile is kept for the next
@@ -191,7 +224,7 @@ impl Wire {
                     return self.fill(READ_AT_ONCE).await;
                 }
                 tokio::time::sleep(WATCH_PAUSE).await;
-                Ok(!self.stream.get_ref().is_read_closed().await?)
+                Ok(!self.stream.get_ref().get_ref().is_read_closed().await?)
             };
             tokio::select! {
                 biased;

@@ -63,6 +63,7 @@ impl Wire {
     }
 
     async fn write_out(&mut self) -> io::Result<()> {
+        self.stream.get_mut().begin_writing();
         self.count().map_err(|full| io::Error::new(io::ErrorKind::OutOfMemory, full))?;
         let output = std::mem::take(&mut self.output);
         self.stream.write_all(&output).await?;

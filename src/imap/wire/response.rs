@@ -57,6 +57,10 @@ impl Reply {
         Self { code: Some(code), ..self }
     }
 
+    pub fn is_ok(&self) -> bool {
+        self.kind == Kind::Ok
+    }
+
     pub fn is_bad(&self) -> bool {
         self.kind == Kind::Bad
     }
