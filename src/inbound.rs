@@ -14,7 +14,7 @@ use crate::rates::{Exceeded, Hourly, Limit};
 use crate::resources::Owner;
 use crate::resources::work::{WorkBudget, WorkError, WorkPool};
 use crate::store::deliver::LocalDelivery;
-use crate::store::room::DeliverError;
+use crate::store::quota::DeliverError;
 use crate::store::routing::{LocalRecipient, Route};
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
@@ -126,9 +126,14 @@ impl Inbound {
 
     /// True if the recipient's inbox currently accepts a message of this size; a full one accepts none.
     /// [`Inbound::receive`] decides finally.
-    pub async fn has_room(&self, owner: Owner, recipient: &LocalRecipient, size: usize) -> Result<bool, StoreError> {
+    pub async fn is_within_quota(
+        &self,
+        owner: Owner,
+        recipient: &LocalRecipient,
+        size: usize,
+    ) -> Result<bool, StoreError> {
         let size = u64::try_from(size.max(1)).unwrap_or(u64::MAX);
-        self.mailboxes.for_owner(owner).has_room(recipient.inbox(), size).await
+        self.mailboxes.for_owner(owner).is_within_quota(recipient.inbox(), size).await
     }
 
     /// Receives a message for local inboxes. `raw` has CRLF lines only.

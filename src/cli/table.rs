@@ -70,18 +70,18 @@ pub(super) fn width() -> usize {
 
 /// Wraps text to lines shorter than `width`, each after `indent`; a word that is too long is split.
 pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
-    let room = width.saturating_sub(indent.chars().count() + 1).max(8);
+    let left = width.saturating_sub(indent.chars().count() + 1).max(8);
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
     let mut used = 0;
     for word in text.split(' ').filter(|word| !word.is_empty()) {
         let mut rest: Vec<char> = word.chars().collect();
-        if used > 0 && used + 1 + rest.len() > room {
+        if used > 0 && used + 1 + rest.len() > left {
             lines.push(std::mem::take(&mut line));
             used = 0;
         }
-        while rest.len() > room {
-            let tail = rest.split_off(room);
+        while rest.len() > left {
+            let tail = rest.split_off(left);
             lines.push(rest.into_iter().collect());
             rest = tail;
         }

@@ -21,7 +21,7 @@ use crate::store::mailboxes::{MailboxError, MailboxKind};
 use crate::store::message_rows::Delivered;
 use crate::store::open_mailbox::MessageFlags;
 use crate::store::queue::{AcceptError, NewSubmission, SendLimits, Settled, Settlement};
-use crate::store::room::{DeliverError, Usage};
+use crate::store::quota::{DeliverError, Usage};
 use crate::store::routing::Destination;
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
@@ -48,8 +48,8 @@ impl MailboxService {
     }
 
     /// True if an inbox has room for a message of this size now. The transaction that stores it decides finally.
-    pub async fn has_room(&self, inbox: &InboxId, octets: u64) -> Result<bool, StoreError> {
-        self.store.inbox_has_room(inbox, octets, self.limits.quota).await
+    pub async fn is_within_quota(&self, inbox: &InboxId, octets: u64) -> Result<bool, StoreError> {
+        self.store.inbox_allows(inbox, octets, self.limits.quota).await
     }
 
     /// What an inbox uses of its quota; `None` if there is no such inbox.

@@ -272,14 +272,14 @@ fn status(with: &Bounce<'_>) -> String {
 fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len().min(LONGEST_DIAGNOSTIC));
     for word in text.split(|c: char| c.is_ascii_whitespace() || c.is_ascii_control()).filter(|word| !word.is_empty()) {
-        let room = LONGEST_DIAGNOSTIC.saturating_sub(shown.len());
-        if room == 0 {
+        let left = LONGEST_DIAGNOSTIC.saturating_sub(shown.len());
+        if left == 0 {
             break;
         }
         if !shown.is_empty() {
             shown.push(' ');
         }
-        shown.extend(word.chars().take(room).map(|c| if c.is_ascii_graphic() { c } else { '?' }));
+        shown.extend(word.chars().take(left).map(|c| if c.is_ascii_graphic() { c } else { '?' }));
     }
     if shown.is_empty() { "no reason was given".to_owned() } else { shown }
 }

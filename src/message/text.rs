@@ -223,14 +223,14 @@ impl<'a> Found<'a> {
             if !view.is_empty() && !view.ends_with('\n') {
                 view.push_str("\r\n");
             }
-            let room = self.limit.saturating_sub(view.len());
+            let left = self.limit.saturating_sub(view.len());
             let shown = match (of_html, is_html) {
                 (true, false) => Cow::Owned(html_to_text(text)),
                 (false, true) => Cow::Owned(as_html(text)),
                 _ => Cow::Borrowed(text.as_str()),
             };
-            *truncated |= *is_cut || shown.len() > room;
-            view.push_str(shown.get(..shown.floor_char_boundary(room)).unwrap_or_default());
+            *truncated |= *is_cut || shown.len() > left;
+            view.push_str(shown.get(..shown.floor_char_boundary(left)).unwrap_or_default());
         }
         Some(view)
     }

@@ -12,7 +12,7 @@ use crate::id::{DeliveryId, MailboxId, MessageId, SubmissionId};
 use crate::resources::reading::ReadingLog;
 use crate::resources::work::WorkPool;
 use crate::store::deliver::LocalDelivery;
-use crate::store::room::Quota;
+use crate::store::quota::Quota;
 use crate::store::routing::Route;
 use crate::store::testing::{inbox, store_with_account};
 use crate::verifier::Verifier;

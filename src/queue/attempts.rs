@@ -15,7 +15,7 @@ use crate::resources::places::Places;
 use crate::store::StoreError;
 use crate::store::jobs::{Claim, JobKey};
 use crate::store::queue::{Due, Settled, Settlement};
-use crate::store::room::DeliverError;
+use crate::store::quota::DeliverError;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -22,7 +22,7 @@ use crate::resources::memory::{Claim, MemoryBudget};
 use crate::smtp_client::{Body, ForwardPath, OutgoingMail, SmtpClient};
 use crate::store::deliver::LocalDelivery;
 use crate::store::queue::{Due, NewOutgoing, Settled, Settlement};
-use crate::store::room::Quota;
+use crate::store::quota::Quota;
 use crate::store::routing::{LocalRecipient, Route};
 use crate::store::senders::Sender;
 use crate::store::{Store, StoreError, StoredMessage};
@@ -261,7 +261,7 @@ impl Deliverer {
             let route = self.store.route(&self.config.platform.domain, &delivery.rcpt_to, self.clock.now()).await?;
             let (status, text) = match route {
                 // The settlement decides finally.
-                Route::Inbox(to) if full.contains(to.inbox()) || !self.has_room(to.inbox(), message).await? => {
+                Route::Inbox(to) if full.contains(to.inbox()) || !self.is_within_quota(to.inbox(), message).await? => {
                     (EnhancedCode(4, 2, 2), "the inbox is full")
                 }
                 Route::Inbox(recipient) => {
@@ -288,9 +288,9 @@ impl Deliverer {
         Ok(Done { outcomes, local })
     }
 
-    async fn has_room(&self, inbox: &InboxId, message: &StoredMessage) -> Result<bool, StoreError> {
+    async fn is_within_quota(&self, inbox: &InboxId, message: &StoredMessage) -> Result<bool, StoreError> {
         let size = u64::try_from(message.header.len() + message.body.len()).unwrap_or(u64::MAX);
-        self.store.inbox_has_room(inbox, size, Quota::from(&self.config.limits)).await
+        self.store.inbox_allows(inbox, size, Quota::from(&self.config.limits)).await
     }
 
     fn all(&self, due: &Due, outcome: Outcome) -> Done {

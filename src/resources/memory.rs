@@ -68,7 +68,7 @@ impl MemoryBudget {
     }
 
     /// True if a claim of this size would be granted now.
-    pub fn has_room(&self, client: &Client, octets: usize) -> Result<(), NoRoom> {
+    pub fn has_capacity(&self, client: &Client, octets: usize) -> Result<(), NoRoom> {
         self.lock().check(&self.0.shares, client, octets, octets.saturating_sub(UNCOUNTED))
     }
 

@@ -137,11 +137,11 @@ impl ClientSpool {
     }
 
     /// Fails if a message of this size would find no room now.
-    pub fn has_room(&self, octets: usize) -> Result<(), NoRoom> {
+    pub fn has_capacity(&self, octets: usize) -> Result<(), NoRoom> {
         let Inner { memory, disk, free_disk, .. } = &*self.spool.0;
         free_disk.check().map_err(|_| NoRoom("limits.free_disk"))?;
-        memory.has_room(&self.client, octets.min(IN_MEMORY))?;
-        if octets > IN_MEMORY { disk.has_room(&self.client, octets) } else { Ok(()) }
+        memory.has_capacity(&self.client, octets.min(IN_MEMORY))?;
+        if octets > IN_MEMORY { disk.has_capacity(&self.client, octets) } else { Ok(()) }
     }
 
     /// An empty spool for data whose transfer starts now.
@@ -293,8 +293,8 @@ mod tests {
             limits.spool = 8_000_000;
             limits.memory_per_address = 600_000;
         });
-        assert!(client(&spool).has_room(IN_MEMORY).is_ok());
-        assert_eq!(client(&spool).has_room(1_100_000), Err(NoRoom("an address's eighth of limits.spool")));
+        assert!(client(&spool).has_capacity(IN_MEMORY).is_ok());
+        assert_eq!(client(&spool).has_capacity(1_100_000), Err(NoRoom("an address's eighth of limits.spool")));
         let mut first = client(&spool).begin();
         assert!(first.reserve(1_100_000).is_err());
         while first.len() < 900_000 {

@@ -234,7 +234,7 @@ async fn dispatch<S: Socket, D: SmtpHandler>(
     loop {
         let (next, action) = session.step(input);
         session = next;
-        // Boxed: an idle session does not keep room for the services' futures.
+        // Boxed: an idle session does not reserve memory for the services' futures.
         input = match action {
             Action::Reply(reply) => {
                 wire.push::<D>(&reply);
@@ -368,13 +368,13 @@ impl<S: Socket> Wire<S> {
         &mut self,
         session: &mut Session<D>,
         deadline: Instant,
-        room: usize,
+        capacity: usize,
     ) -> Result<(), End> {
         let stoppable = !session.in_transaction();
-        if self.input.is_empty() && self.input.capacity() > room.max(COMMAND_BUFFER) {
+        if self.input.is_empty() && self.input.capacity() > capacity.max(COMMAND_BUFFER) {
             self.input = BytesMut::new();
         }
-        self.input.reserve(room);
+        self.input.reserve(capacity);
         tokio::select! {
             biased;
             end = log_in_ended(session) => Err(End::LoggedOut(end)),

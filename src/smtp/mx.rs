@@ -65,7 +65,7 @@ impl SmtpHandler for MxServer {
     ) -> Result<LocalRecipient, Reply> {
         match self.inbound.route(owner.clone(), &address).await {
             // Checked here, so that one full inbox does not keep the message from the others.
-            Ok(Route::Inbox(recipient)) => match self.inbound.has_room(owner, &recipient, size).await {
+            Ok(Route::Inbox(recipient)) => match self.inbound.is_within_quota(owner, &recipient, size).await {
                 Ok(true) => Ok(recipient),
                 Ok(false) => Err(reply::inbox_full()),
                 Err(error) => {

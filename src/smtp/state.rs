@@ -405,7 +405,7 @@ impl<D: SmtpHandler> Session<D> {
         if size > self.rules.message_size {
             return self.charge(Phase::Ready(client), Cost::Refused, reply::too_big());
         }
-        if self.spool_of(Some(&client)).has_room(size).is_err() {
+        if self.spool_of(Some(&client)).has_capacity(size).is_err() {
             return self.charge(Phase::Ready(client), Cost::Refused, reply::no_storage());
         }
         match D::sender(from) {

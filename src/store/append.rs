@@ -11,7 +11,7 @@ use super::mailbox_changes::{self, FlagChange, FlagUpdate, ToFlag};
 use super::mailboxes::MailboxKind;
 use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
-use super::room;
+use super::quota;
 use super::{Store, StoreError, Transaction, bodies, content, parts};
 use crate::clock::Timestamp;
 use crate::id::{BodyId, InboxId, MailboxId, MessageId};
@@ -92,7 +92,7 @@ struct Prepared {
 
 impl Prepared {
     fn octets(&self) -> u64 {
-        room::octets(self.header.len(), self.body.len().saturating_add(self.keywords.len()))
+        quota::octets(self.header.len(), self.body.len().saturating_add(self.keywords.len()))
     }
 }
 
@@ -141,7 +141,7 @@ impl Target<'_> {
         let quota = self.limits.quota;
         let Some(replaced) = self.replaced else {
             let octets = messages.iter().map(|message| (self.inbox, message.octets()));
-            return Ok(room::check(connection, octets, quota).map_err(FlagError::from)?);
+            return Ok(quota::check(connection, octets, quota).map_err(FlagError::from)?);
         };
         let parts = parts::of(connection, self.inbox, replaced.mailbox)?;
         let part = parts::holder(connection, &parts, replaced.uid)?.ok_or(AppendError::NoSuchMessage)?;
@@ -150,8 +150,8 @@ impl Target<'_> {
         let values = params![part.id, part.stored(replaced.uid)];
         let before = connection.query_row(sql, values, |row| row.get::<i64>(0))?.unsigned_abs();
         let after = messages.iter().map(Prepared::octets).sum::<u64>();
-        let has_room = after <= before || room::has_room_for(connection, self.inbox, after - before, 0, quota)?;
-        if has_room { Ok(()) } else { Err(FlagError::Full.into()) }
+        let is_allowed = after <= before || quota::allows_messages(connection, self.inbox, after - before, 0, quota)?;
+        if is_allowed { Ok(()) } else { Err(FlagError::Full.into()) }
     }
 
     /// Stores a message. Returns its UID, or that of its copy in Sent.

@@ -6,7 +6,7 @@ use super::bodies::NewObject;
 use super::hot_rows::HotRow;
 use super::message_rows::{self, BLOCKED, Delivered, NewMessage};
 use super::messages::Flags;
-use super::room::{self, DeliverError, Quota};
+use super::quota::{self, DeliverError, Quota};
 use super::routing::LocalRecipient;
 use super::{Store, StoreError, Transaction, access, bodies, content, mailboxes, routing};
 use crate::access::{ADDRESSES, Direction, blocked_by};
@@ -49,9 +49,9 @@ impl LocalDelivery {
         self.mail_from.address().cloned().into_iter().chain(authors).collect()
     }
 
-    /// The octets added to each inbox, for [`room::check`].
+    /// The octets added to each inbox, for [`quota::check`].
     pub(super) fn octets(&self, body_size: usize) -> impl Iterator<Item = (&InboxId, u64)> {
-        let size = room::octets(self.header.len(), body_size);
+        let size = quota::octets(self.header.len(), body_size);
         self.unique_inboxes().map(move |recipient| (recipient.inbox(), size))
     }
 
@@ -123,7 +123,7 @@ impl Store {
         let (hot_rows, object) = (delivery.hot_rows(), body.object());
         let delivered = self.write_serialized(&hot_rows, move |transaction| {
             delivery.check_enabled(transaction)?;
-            room::check(transaction, delivery.octets(body.len()), quota)?;
+            quota::check(transaction, delivery.octets(body.len()), quota)?;
             let body_id = bodies::insert(transaction, &body)?;
             Ok(delivery.deliver(transaction, body_id, body.len())?)
         });

@@ -14,7 +14,7 @@ use super::open_mailbox::MessageFlags;
 use super::parts::{self, Part};
 use super::transfer::{self, Kind, Transfer, TransferError};
 use super::version::{self, Versions};
-use super::{Store, StoreError, Transaction, bodies, content, expunged, message_rows, queue, room};
+use super::{Store, StoreError, Transaction, bodies, content, expunged, message_rows, queue, quota};
 use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::id::{InboxId, MailboxId, MessageId, SubmissionId};
@@ -280,8 +280,8 @@ fn put_draft(
         // EMAILID names the octets (RFC 8474 §5.1).
         kept = Kept { object_id: Some(MessageId::new()), ..at.kept };
     }
-    let octets = room::octets(header.len(), body.len().saturating_add(keywords.len()));
-    room::check(connection, std::iter::once((inbox, octets)), limits.quota).map_err(FlagError::from)?;
+    let octets = quota::octets(header.len(), body.len().saturating_add(keywords.len()));
+    quota::check(connection, std::iter::once((inbox, octets)), limits.quota).map_err(FlagError::from)?;
     let body_id = bodies::insert(connection, body)?;
     let new = NewMessage {
         id: replaces.map_or_else(MessageId::new, |replaced| replaced.id.clone()),

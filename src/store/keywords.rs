@@ -4,7 +4,7 @@
 //! number, not in the number of messages.
 
 use super::parts::Part;
-use super::room::{DeliverError, Quota};
+use super::quota::{DeliverError, Quota};
 use super::{StoreError, Transaction};
 use crate::config::Limits;
 use crate::id::{InboxId, MailboxId};

@@ -8,7 +8,7 @@ use super::mailboxes;
 use super::messages::Flags;
 use super::open_mailbox::MessageFlags;
 use super::parts::Part;
-use super::room::ROW;
+use super::quota::ROW;
 use super::threads::{self, Member};
 use super::{StoreError, Transaction, content, search};
 use crate::clock::Timestamp;

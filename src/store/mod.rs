@@ -54,10 +54,10 @@ pub(crate) mod permissions;
 )]
 mod process;
 pub(crate) mod queue;
+pub(crate) mod quota;
 pub(crate) mod rates;
 pub(crate) mod resync;
 pub(crate) mod retention;
-pub(crate) mod room;
 pub(crate) mod rotation;
 pub(crate) mod routing;
 pub(crate) mod search;

@@ -3,7 +3,7 @@
 //! Invariant: an address is routed to at most one inbox. At most one claim to a name receives its mail, which a unique index
 //! enforces: the one that was verified last; if that is deleted, none.
 
-use super::room::{self, Quota};
+use super::quota::{self, Quota};
 use super::{Store, StoreError, Transaction, access};
 use crate::access::{Direction, Match, blocks};
 use crate::address::{Address, DomainName, InboxName};
@@ -84,7 +84,7 @@ impl Store {
             Ok(match host.recipient(connection, address)? {
                 None => Destination::NoSuchUser,
                 Some(to) if is_disabled(connection, &to.inbox)? => Destination::Disabled,
-                Some(to) if !room::has_room(connection, &to.inbox, octets, quota)? => Destination::Full,
+                Some(to) if !quota::allows(connection, &to.inbox, octets, quota)? => Destination::Full,
                 Some(to) => Destination::Here(to),
             })
         };

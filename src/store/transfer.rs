@@ -9,7 +9,7 @@ use super::mailbox_tree;
 use super::mailboxes::{self, MailboxError};
 use super::message_rows::{self, Going};
 use super::parts::{self, Part};
-use super::room::{self, Quota};
+use super::quota::{self, Quota};
 use super::{Store, StoreError, Transaction, expunged};
 use crate::events::Event;
 use crate::id::{InboxId, MailboxId, RunnerId};
@@ -130,7 +130,7 @@ impl Store {
             let Kind::Copy { quota } = transfer.kind else {
                 return Ok(parts::insert_hidden(connection, &transfer.inbox, Some(transfer.from))?);
             };
-            if !room::has_room_for(connection, &transfer.inbox, octets, messages, quota)? {
+            if !quota::allows_messages(connection, &transfer.inbox, octets, messages, quota)? {
                 return Err(TransferError::Full);
             }
             let hidden = parts::insert_hidden(connection, &transfer.inbox, None)?;
@@ -199,7 +199,7 @@ pub(super) fn at_once(
     }
     if let Kind::Copy { quota } = transfer.kind {
         let (octets, messages) = size_of(connection, &from, uids)?;
-        if !room::has_room_for(connection, &transfer.inbox, octets, messages, quota)? {
+        if !quota::allows_messages(connection, &transfer.inbox, octets, messages, quota)? {
             return Err(TransferError::Full);
         }
     }
@@ -363,7 +363,7 @@ fn size_of(connection: &Transaction<'_>, from: &[Part], uids: &[u32]) -> Result<
         let row = |row: &Row<'_>| Ok((row.get::<i64>(0)?.unsigned_abs(), row.get::<i64>(1)?.unsigned_abs()));
         let (count, size) = connection.query_row(&sql, params![part.list(uids)], row)?;
         messages += count;
-        octets = octets.saturating_add(size).saturating_add(room::ROW.saturating_mul(count));
+        octets = octets.saturating_add(size).saturating_add(quota::ROW.saturating_mul(count));
     }
     Ok((octets, messages))
 }

@@ -17,7 +17,7 @@ use crate::resources::Owner;
 use crate::resources::spool::{PATIENCE, STORED_FACTOR};
 use crate::store::StoreError;
 use crate::store::deliver::LocalDelivery;
-use crate::store::room::DeliverError;
+use crate::store::quota::DeliverError;
 use crate::store::routing::Route;
 use axum::Json;
 use axum::extract::State;

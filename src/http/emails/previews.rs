@@ -64,8 +64,8 @@ fn beginning(raw: &[u8], is_cut: bool, limits: &ReadLimits) -> (String, bool) {
     let words = text.lines().filter(|line| !line.trim_start().starts_with('>')).flat_map(str::split_whitespace);
     for word in words {
         if preview.chars().count() + word.chars().count() >= SHOWN {
-            let room = SHOWN.saturating_sub(preview.chars().count());
-            preview.extend(word.chars().take(room));
+            let left = SHOWN.saturating_sub(preview.chars().count());
+            preview.extend(word.chars().take(left));
             break;
         }
         preview.push_str(word);

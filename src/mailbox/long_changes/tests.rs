@@ -278,7 +278,7 @@ async fn a_large_copy_has_its_room_before_the_first_batch_or_leaves_nothing() {
         let mut had_room = 0;
         while counts(&store, &one).await.0 == 2000 * SIZE {}
         while counts(&store, &one).await.1 > 0 {
-            had_room += i32::from(store.inbox_has_room(&one, 1, limits(limit).quota).await.unwrap());
+            had_room += i32::from(store.inbox_allows(&one, 1, limits(limit).quota).await.unwrap());
         }
         had_room
     };

@@ -158,19 +158,19 @@ impl Findings {
 
 /// Adds to a finding, with white space as single spaces and without invisible characters.
 fn add(to: &mut HiddenText, text: &str) {
-    let mut room = EXCERPT.saturating_sub(to.text.chars().count());
+    let mut left = EXCERPT.saturating_sub(to.text.chars().count());
     for c in text.chars() {
         let is_space = c.is_whitespace();
-        if (is_space && (to.text.is_empty() || to.text.ends_with(' ')) && room > 0)
+        if (is_space && (to.text.is_empty() || to.text.ends_with(' ')) && left > 0)
             || (!is_space && is_blank(c))
             || (!is_space && c.is_control())
         {
             continue;
         }
         to.length = to.length.saturating_add(1);
-        if room > 0 {
+        if left > 0 {
             to.text.push(if is_space { ' ' } else { c });
-            room -= 1;
+            left -= 1;
         }
     }
 }

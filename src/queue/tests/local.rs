@@ -3,7 +3,7 @@
 use super::*;
 use crate::events::Event;
 use crate::mailbox::MailboxService;
-use crate::store::room::ROW;
+use crate::store::quota::ROW;
 use crate::store::sent::Note;
 use crate::store::testing::limits;
 

@@ -39,7 +39,7 @@ fn large_claims_leave_the_reserve_to_small_ones() {
     let budget = budget();
     let large: Vec<_> = (0..8).map_while(|n| claim(&budget, &client(n), MIB).ok()).collect();
     assert_eq!(large.len(), 6);
-    assert_eq!(budget.has_room(&client(9), MIB), Err(NoRoom("memory")));
+    assert_eq!(budget.has_capacity(&client(9), MIB), Err(NoRoom("memory")));
     let small: Vec<_> = (100..200).map_while(|n| claim(&budget, &client(n), SMALL - UNCOUNTED).ok()).collect();
     assert!(small.len() >= 8, "{}", small.len());
     // What every connection needs is not counted.

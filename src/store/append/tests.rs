@@ -3,7 +3,7 @@
 use super::*;
 use crate::mailbox::MailboxService;
 use crate::store::open_mailbox::{OpenMailbox, Seen};
-use crate::store::room::ROW;
+use crate::store::quota::ROW;
 use crate::store::testing::{inbox, limits, put, store_with_account};
 
 fn message(subject: &str, keywords: &str) -> Append {
@@ -19,7 +19,7 @@ fn message(subject: &str, keywords: &str) -> Append {
 /// The octets that each of the messages counts.
 fn octets(subject: &str) -> u64 {
     let message = message(subject, "");
-    room::octets(message.header.len(), message.body.len()) + ROW
+    quota::octets(message.header.len(), message.body.len()) + ROW
 }
 
 struct World {

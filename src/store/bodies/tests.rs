@@ -8,7 +8,7 @@ use crate::id::{BodyId, ContentId, InboxId};
 use crate::store::deliver::LocalDelivery;
 use crate::store::engine::params;
 use crate::store::message_rows::Delivered;
-use crate::store::room::{DeliverError, Quota};
+use crate::store::quota::{DeliverError, Quota};
 use crate::store::routing::Route;
 use crate::store::testing::{account, inbox, store_with_account};
 use crate::store::{Store, StoreError};

@@ -4,7 +4,7 @@ use super::super::deliver::LocalDelivery;
 use super::super::hot_rows::HotRow;
 use super::super::message_rows::{self, NewMessage};
 use super::super::messages::Flags;
-use super::super::room::{self, DeliverError, Quota};
+use super::super::quota::{self, DeliverError, Quota};
 use super::super::sent;
 use super::super::{Store, StoreError, StoredMessage, Transaction, bodies, content, mailboxes};
 use super::{is_8bit, rows};
@@ -361,7 +361,7 @@ fn settle(
     if let Some((body_id, size)) = queued {
         let body_size = usize::try_from(size).unwrap_or(0);
         if let Some(local) = &settlement.local {
-            room::check(connection, local.octets(body_size), quota)?;
+            quota::check(connection, local.octets(body_size), quota)?;
             local.deliver(connection, body_id, body_size)?;
         }
         // If the sender's inbox was deleted, there is no bounce.

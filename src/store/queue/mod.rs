@@ -31,7 +31,7 @@ use super::email_changes::RemoveDraftError;
 use super::hot_rows::HotRow;
 use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
-use super::room::{self, DeliverError, Quota};
+use super::quota::{self, DeliverError, Quota};
 use super::sent::{self, Note};
 use super::{Store, StoreError, Transaction, bodies, content, email_changes, mailboxes, threads};
 use crate::address::Address;
@@ -212,9 +212,9 @@ fn accept(
             return Err(AcceptError::ThreadFull { limit, until });
         }
     }
-    let sent_octets = sent_header.map(|header| (&new.inbox, room::octets(header.len(), body_size)));
+    let sent_octets = sent_header.map(|header| (&new.inbox, quota::octets(header.len(), body_size)));
     let local_octets = new.local.iter().flat_map(|local| local.octets(body_size));
-    room::check(transaction, local_octets.chain(sent_octets), quota)?;
+    quota::check(transaction, local_octets.chain(sent_octets), quota)?;
     let body = bodies::insert(transaction, body)?;
     if let Some(local) = &new.local {
         local.deliver(transaction, body, body_size)?;

@@ -7,8 +7,8 @@ use super::super::due::{self, Kind};
 use super::super::hot_rows::HotRow;
 use super::super::jobs::Lease;
 use super::super::{Store, StoreError, Transaction};
+use super::capacity::{self, Capacity, Limits};
 use super::claim::{self, DueWebhook};
-use super::room::{self, Limits, Room};
 use crate::clock::Timestamp;
 use crate::events::Cursor;
 use crate::id::{AccountId, RunnerId, WebhookDeliveryId, WebhookId};
@@ -177,19 +177,19 @@ fn make_due(
     }
     let sql = "SELECT count(*) FROM webhook_subscription WHERE account_id = ?1 AND is_active = 1";
     let active: u32 = c.query_row(sql, params![account], |row| row.get(0))?;
-    let mut room = Room::of(c, webhook, active.into(), limits)?;
+    let mut capacity = Capacity::of(c, webhook, active.into(), limits)?;
     // Without an attempt it would be among the first attempts.
     let sql = "UPDATE webhook_delivery SET state = 'waiting', retries = 0, next_attempt_at = ?3, ended_at = NULL,
                    attempts = CASE attempts WHEN 0 THEN 1 ELSE attempts END
                WHERE id = ?1 AND webhook_id = ?2 AND state <> 'waiting' RETURNING octets";
     let (mut looked_at, mut made) = (0, 0);
     for id in batch {
-        if room.fault().is_some() {
+        if capacity.fault().is_some() {
             break;
         }
         looked_at += 1;
         if let Some(octets) = c.query_opt(sql, params![id, webhook, now], |row| row.get(0))? {
-            room.take(octets);
+            capacity.take(octets);
             made += 1;
         }
     }
@@ -295,7 +295,7 @@ pub(super) fn remove(c: &Transaction<'_>, chosen: &str, values: Params<'_>) -> R
         Ok((row.get::<AccountId>(0)?, Cursor { position: row.get(1)?, number: row.get(2)? }))
     })?;
     let count = removed.len();
-    room::remove_unused(c, &removed.into_iter().collect())?;
+    capacity::remove_unused(c, &removed.into_iter().collect())?;
     Ok(count)
 }
 

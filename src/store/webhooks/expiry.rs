@@ -1,7 +1,7 @@
 //! Removes ended deliveries and deleted subscriptions, in batches.
 
 use super::super::{Store, StoreError, Transaction};
-use super::{deliveries, room};
+use super::{capacity, deliveries};
 use crate::clock::Timestamp;
 use crate::events::Cursor;
 use crate::id::WebhookId;
@@ -68,7 +68,7 @@ impl Store {
             let unused = c.query(UNUSED, params![before, BATCH], |row| {
                 Ok((row.get(0)?, Cursor { position: row.get(1)?, number: row.get(2)? }))
             })?;
-            room::remove_unused(c, &unused.into_iter().collect())?;
+            capacity::remove_unused(c, &unused.into_iter().collect())?;
             Ok(true)
         })
         .await

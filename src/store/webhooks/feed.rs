@@ -9,7 +9,7 @@ use super::super::events::EventPage;
 use super::super::hot_rows::HotRow;
 use super::super::{Store, StoreError, Transaction, events};
 use super::body::Body;
-use super::room::{self, Limits, ROWS, Room};
+use super::capacity::{self, Capacity, Limits, ROWS};
 use super::types;
 use crate::clock::Timestamp;
 use crate::events::{Cursor, PublicType};
@@ -171,7 +171,7 @@ impl Store {
                 return Ok(Some(Recorded::default()));
             }
             let not_sent = record(c, &account, &events, limits, now)?;
-            Ok(Some(Recorded { not_sent, removed: room::keep_within(c, &account, limits.octets)? }))
+            Ok(Some(Recorded { not_sent, removed: capacity::keep_within(c, &account, limits.octets)? }))
         })
         .await
     }
@@ -201,9 +201,9 @@ fn record(
     now: Timestamp,
 ) -> Result<usize, StoreError> {
     let wanted = wanted(c, account)?;
-    let (mut rooms, active) = (BTreeMap::new(), i64::try_from(wanted.len()).unwrap_or(i64::MAX));
+    let (mut capacities, active) = (BTreeMap::new(), i64::try_from(wanted.len()).unwrap_or(i64::MAX));
     for Wanted { id, .. } in &wanted {
-        rooms.insert(id, Room::of(c, id, active, limits)?);
+        capacities.insert(id, Capacity::of(c, id, active, limits)?);
     }
     let (mut is_due, mut not_sent, mut kept) = (false, 0, 0);
     for event in events {
@@ -230,8 +230,8 @@ fn record(
         c.execute(sql, values)?;
         for Wanted { id, .. } in receivers {
             let (delivery, size) = (WebhookDeliveryId::new(), size.saturating_add(ROWS));
-            let Some(room) = rooms.get_mut(id) else { continue };
-            if let Some(fault) = room.fault() {
+            let Some(capacity) = capacities.get_mut(id) else { continue };
+            if let Some(fault) = capacity.fault() {
                 not_sent += 1;
                 let sql = "INSERT INTO webhook_delivery (id, webhook_id, account_id, position, number, octets, state, attempts, ended_at)
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'failed', 1, ?7)";
@@ -240,7 +240,7 @@ fn record(
                     "INSERT INTO webhook_attempt (delivery_id, number, at, error, millis) VALUES (?1, 1, ?2, ?3, 0)";
                 c.execute(sql, params![delivery, now, fault])?;
             } else {
-                room.take(size);
+                capacity.take(size);
                 is_due = true;
                 let sql = "INSERT INTO webhook_delivery (id, webhook_id, account_id, position, number, octets, state, next_attempt_at)
                            VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'waiting', ?7)";
@@ -248,7 +248,7 @@ fn record(
             }
         }
     }
-    room::add(c, account, kept)?;
+    capacity::add(c, account, kept)?;
     if is_due {
         due::added(c, Kind::Webhook, account, now)?;
     }

@@ -5,13 +5,13 @@
 //! that is deactivated, disabled or deleted; its waiting deliveries end ([`ending`]). A deleted one is invisible; its rows are removed in batches.
 
 pub(crate) mod body;
+pub(crate) mod capacity;
 pub(crate) mod claim;
 pub(crate) mod deliveries;
 mod ending;
 pub(crate) mod expiry;
 pub(crate) mod feed;
 pub(crate) mod listing;
-pub(crate) mod room;
 #[cfg(test)]
 mod tests;
 

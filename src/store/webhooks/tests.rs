@@ -3,10 +3,10 @@
 mod bounds;
 
 use super::body::Body;
+use super::capacity::Limits;
 use super::claim::DueWebhook;
 use super::deliveries::{Attempt, Next, RedeliverError, State, Which};
 use super::feed::Read;
-use super::room::Limits;
 use super::*;
 use crate::events::EventId;
 use crate::id::{InboxId, RunnerId, WebhookDeliveryId};

@@ -1,7 +1,7 @@
 //! How much is kept for an account, in what order, and what a look at it costs.
 
 use super::super::feed::Recorded;
-use super::super::{claim, expiry, listing, room};
+use super::super::{capacity, claim, expiry, listing};
 use super::*;
 
 /// What is counted for all accounts, and what is there.
@@ -123,9 +123,9 @@ async fn statements_over_many_deliveries_use_an_index() {
         (listing::LISTED_BY_STATE, "webhook_delivery_of_state (webhook_id=? AND state=? AND (position,number)<(?,?))"),
         (claim::FIRST, "webhook_delivery_first (webhook_id=? AND attempts=?)"),
         (claim::AGAIN, "webhook_delivery_again (webhook_id=? AND retries=?)"),
-        (room::WAITING, "COVERING INDEX webhook_delivery_waiting (webhook_id=?)"),
+        (capacity::WAITING, "COVERING INDEX webhook_delivery_waiting (webhook_id=?)"),
         (claim::RETRIED, "webhook_delivery_retried (webhook_id=? AND next_attempt_at<?)"),
-        (room::OLDEST, "webhook_delivery_ended (account_id=? AND ended_at>?)"),
+        (capacity::OLDEST, "webhook_delivery_ended (account_id=? AND ended_at>?)"),
         (expiry::ENDED, "webhook_event_by_age (created_at<?)"),
     ] {
         let read = store.read(move |c| {

@@ -34,7 +34,7 @@ impl From<&config::Limits> for Limits {
 
 /// What else may wait of a subscription.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(super) struct Capacity {
     limits: Limits,
     share: i64,
     deliveries: u32,
@@ -45,7 +45,7 @@ pub(super) struct Room {
 pub(super) const WAITING: &str = "SELECT count(*), CAST(coalesce(sum(octets), 0) AS BIGINT) FROM webhook_delivery
     WHERE webhook_id = ?1 AND state = 'waiting'";
 
-impl Room {
+impl Capacity {
     /// Of one of the account's `active` subscriptions.
     pub fn of(c: &Transaction<'_>, webhook: &WebhookId, active: i64, limits: Limits) -> Result<Self, StoreError> {
         let share = limits.octets / 2 / active.max(1);

@@ -115,9 +115,8 @@ async fn a_message_that_exceeds_one_quota_is_stored_for_no_recipient() {
     let octets = HEADER.len() as u64 + 100;
     let whole = octets + ROW;
     deliver(&store, &["one"], 100, whole).await.unwrap();
-    let has_room =
-        async |octets: u64, limit: u64| store.inbox_has_room(&one, octets, limits(limit).quota).await.unwrap();
-    assert!(!has_room(0, whole).await && has_room(1, whole + 1 + ROW).await && !has_room(2, whole + 1 + ROW).await);
+    let allows = async |octets: u64, limit: u64| store.inbox_allows(&one, octets, limits(limit).quota).await.unwrap();
+    assert!(!allows(0, whole).await && allows(1, whole + 1 + ROW).await && !allows(2, whole + 1 + ROW).await);
     match deliver(&store, &["two", "one", "one"], 1, whole).await {
         Err(DeliverError::Full(inboxes)) => assert_eq!(inboxes, std::slice::from_ref(&one)),
         other => panic!("{other:?}"),
@@ -177,7 +176,7 @@ async fn messages_and_keywords_are_limited_and_counted() {
     let two = service(&store, few).copy(&one, mailbox, vec![1, 2], "Archive").await;
     assert!(matches!(two, Err(TransferError::Full)));
     service(&store, few).copy(&one, mailbox, vec![1], "Archive").await.unwrap();
-    assert!(!store.inbox_has_room(&one, 0, few.quota).await.unwrap());
+    assert!(!store.inbox_allows(&one, 0, few.quota).await.unwrap());
 
     let stores = async |uid: u32, change: FlagChange, keywords: &[&str], limits: InboxLimits| {
         let keywords = keywords.iter().map(|keyword| (*keyword).to_owned()).collect();

@@ -35,17 +35,17 @@ impl From<&Limits> for Quota {
 pub const ROW: u64 = 256;
 
 /// Whether a message of `size` octets is within the quota. True if the inbox does not exist; storing into it fails anyway.
-pub(super) fn has_room(
+pub(super) fn allows(
     connection: &Transaction<'_>,
     inbox: &InboxId,
     size: u64,
     quota: Quota,
 ) -> Result<bool, StoreError> {
-    has_room_for(connection, inbox, size.saturating_add(ROW), 1, quota)
+    allows_messages(connection, inbox, size.saturating_add(ROW), 1, quota)
 }
 
 /// Whether this many more messages, counted with `octets` in total, are within the quota.
-pub(super) fn has_room_for(
+pub(super) fn allows_messages(
     connection: &Transaction<'_>,
     inbox: &InboxId,
     octets: u64,
@@ -80,7 +80,7 @@ pub(super) fn check<'a>(
     }
     let mut full = Vec::new();
     for (inbox, (octets, messages)) in added {
-        if !has_room_for(connection, inbox, octets, messages, quota)? {
+        if !allows_messages(connection, inbox, octets, messages, quota)? {
             full.push(inbox.clone());
         }
     }
@@ -107,9 +107,9 @@ impl Store {
     }
 
     /// Whether a message of `size` octets is currently within the quota. The transaction that stores checks again.
-    pub async fn inbox_has_room(&self, inbox: &InboxId, size: u64, quota: Quota) -> Result<bool, StoreError> {
+    pub async fn inbox_allows(&self, inbox: &InboxId, size: u64, quota: Quota) -> Result<bool, StoreError> {
         let inbox = inbox.clone();
-        self.read(move |connection| has_room(connection, &inbox, size, quota)).await
+        self.read(move |connection| allows(connection, &inbox, size, quota)).await
     }
 }
 
