@@ -75,6 +75,10 @@ pub mod app;
 pub mod cli;
 pub mod sandbox;
 
+#[cfg(all(test, feature = "cluster"))]
+#[path = "../tests/stories/free_address.rs"]
+mod free_address;
+
 // Reachable for the coverage-guided fuzz targets alone.
 #[cfg(any(test, fuzzing))]
 #[path = "../fuzz/mod.rs"]

@@ -85,8 +85,7 @@ mod tests {
 
     #[test]
     fn a_blocked_writer_does_not_respond() {
-        // On PostgreSQL no write blocks the others.
-        crate::store::testing::sqlite_only();
+        crate::store::testing::sqlite_only("on PostgreSQL no write blocks the others");
         in_order(|runtime, store, released| {
             let store = store.clone();
             let (begun, has_begun) = mpsc::channel();

@@ -237,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn statements_are_not_prepared_again_for_other_values() {
-        sqlite_only();
+        sqlite_only("counts the preparations of statements");
         let (_dir, store, account) = store_with_account().await;
         let inbox = inbox(&store, &account, "one").await;
         let prepared_again = move |transaction: &Transaction<'_>| {

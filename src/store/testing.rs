@@ -33,7 +33,8 @@ thread_local! {
 }
 
 /// For tests of SQLite's features: stores opened by this thread from now on are on SQLite, whatever `STORE_ENGINE` is.
-pub(crate) fn sqlite_only() {
+pub(crate) fn sqlite_only(reason: &str) {
+    println!("on SQLite alone: {reason}");
     SQLITE_ONLY.set(true);
 }
 

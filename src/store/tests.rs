@@ -1,10 +1,15 @@
 //! The store: commits, reads, opening and closing.
 
 use super::engine::sqlite::READERS;
+use super::mailbox_changes::{Append, FlagUpdate};
+use super::messages::Flags;
 use super::testing::sqlite_only;
 use super::*;
+use crate::clock::Timestamp;
+use crate::config::Limits;
 use crate::events::Event;
 use crate::id::MailboxId;
+use crate::mailbox::MailboxService;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
@@ -81,7 +86,7 @@ async fn only_the_writes_of_failed_or_panicking_verbs_are_rolled_back() {
 
 #[tokio::test]
 async fn writes_in_a_transaction_with_one_that_fails_run_again_and_are_committed() {
-    sqlite_only();
+    sqlite_only("a group commit");
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     // All are in one group, because the first waits until the others are queued.
@@ -114,7 +119,7 @@ async fn writes_in_a_transaction_with_one_that_fails_run_again_and_are_committed
 #[tokio::test]
 async fn the_files_are_readable_only_by_the_user_in_any_directory() {
     use std::os::unix::fs::PermissionsExt;
-    sqlite_only();
+    sqlite_only("the files of the database");
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let store = Store::open(dir.path()).unwrap();
@@ -129,7 +134,7 @@ async fn the_files_are_readable_only_by_the_user_in_any_directory() {
 
 #[tokio::test]
 async fn with_a_full_disk_exactly_the_successful_writes_are_committed() {
-    sqlite_only();
+    sqlite_only("the limit of its pages");
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let set_page_limit = |store: &Store, pages: &'static str| {
@@ -257,7 +262,7 @@ async fn cancelled_reads_do_not_leak_connections() {
 
 #[tokio::test]
 async fn the_statement_of_a_cancelled_caller_is_interrupted() {
-    sqlite_only();
+    sqlite_only("its interrupt handle");
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let (begun, mut has_begun) = mpsc::unbounded_channel();
@@ -308,7 +313,7 @@ async fn an_owner_cannot_use_all_read_connections() {
 
 #[tokio::test]
 async fn owners_write_round_robin() {
-    sqlite_only();
+    sqlite_only("one writer takes turns");
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let (go, wait) = std::sync::mpsc::channel::<()>();
@@ -359,4 +364,60 @@ async fn all_statements_of_a_read_see_one_snapshot() {
     let (before, after) = read.unwrap();
     assert_eq!(before, after);
     assert_eq!(count(&store).await, before + 1);
+}
+
+/// The schema as a version after this one might leave it: each table has one more column.
+async fn expand(store: &Store) {
+    let expand = |c: &Transaction<'_>| {
+        let tables = c.table_names()?.into_iter().filter(|name| !name.starts_with("search_gram"));
+        for table in tables {
+            c.execute(&format!("ALTER TABLE {table} ADD COLUMN of_next_version INTEGER"), params![])?;
+        }
+        let sql = "INSERT INTO schema_version (version, minimum_reader)
+                   SELECT max(version) + 1, max(minimum_reader) FROM schema_version";
+        c.execute(sql, params![]).map(drop)
+    };
+    store.write::<_, StoreError, _>(expand).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_works_on_the_schema_of_the_next_version() {
+    let (dir, mut store, account) = testing::store_with_account().await;
+    let one = testing::inbox(&store, &account, "hello").await;
+    expand(&store).await;
+    // As the daemon that runs while another brings the schema forward, and as one that starts afterwards.
+    for round in ["runs", "starts"] {
+        let service = MailboxService::new(store.clone(), &Limits::default());
+        let other = testing::inbox(&store, &account, round).await;
+        let inbox = testing::put(&store, &one, b"Subject: delivered\r\n\r\nx\r\n").await.mailbox;
+        let append = || Append {
+            flags: Flags::default(),
+            keywords: "urgent".into(),
+            internal_date: Timestamp::real(),
+            header: bytes::Bytes::from_static(b"Subject: appended\r\n\r\n"),
+            body: bytes::Bytes::from_static(b"x\r\n"),
+        };
+        let first = service.append(&one, "INBOX", append()).await.unwrap().unwrap().uid;
+        let second = service.append(&one, "INBOX", append()).await.unwrap().unwrap().uid;
+        service.set_flags(&one, inbox, vec![first], FlagUpdate::add(Flags::DELETED)).await.unwrap();
+        service.move_to(&one, inbox, vec![second], "Archive").await.unwrap();
+        service.expunge(&one, inbox, None).await.unwrap();
+        service.create(&other, "Elsewhere").await.unwrap();
+        let open = store.mailbox_open(&one, "INBOX", true).await.unwrap().unwrap();
+        assert_eq!(open.messages.uids.len(), if round == "runs" { 1 } else { 2 });
+
+        let message = testing::outgoing(&account, &one, &["ann@elsewhere.test"], b"body\r\n");
+        let quota = testing::limits(u64::MAX).quota;
+        store.submission_accept(message, testing::NO_LIMITS, quota).await.unwrap();
+        let domain = crate::id::DomainId::new();
+        let unverify = "UPDATE custom_domain SET status = 'failed'";
+        store.write::<_, StoreError, _>(move |c| c.execute(unverify, params![]).map(drop)).await.unwrap();
+        testing::claim(&store, &crate::store::testing::account(&store).await, &domain, "t1 t2 t3").await;
+        testing::dkim_records(&store, &domain, ["valid", "missing", "mismatch"]).await;
+        testing::assert_due(&store).await;
+        while store.bodies_sweep(std::time::Duration::ZERO).await.unwrap() {}
+        drop(service);
+        store.close().await;
+        store = Store::open(dir.path()).unwrap();
+    }
 }

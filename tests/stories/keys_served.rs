@@ -1,8 +1,9 @@
 //! The zone of DKIM keys as queried by `dig` and a validating resolver, and as a zone file checked by BIND.
 
 use crate::clients::{Outcome, run};
+use crate::free_address::free_address;
 use crate::rest::Rest;
-use crate::serve::{Relay, Serve, free_address};
+use crate::serve::{Relay, Serve};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;

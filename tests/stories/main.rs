@@ -30,6 +30,7 @@ mod engine;
 mod faults;
 mod foreign_mail;
 mod forged_from;
+mod free_address;
 mod generated_clients;
 mod held;
 mod imap_clients;

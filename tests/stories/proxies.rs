@@ -1,8 +1,9 @@
 //! Behind a load balancer: the client's address over SMTP, IMAP and HTTP, and whose word is trusted for it.
 
+use crate::free_address::free_address;
 use crate::rest::Rest;
 use crate::rude::Rude;
-use crate::serve::{Relay, Serve, free_address};
+use crate::serve::{Relay, Serve};
 use reqwest::Method;
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};

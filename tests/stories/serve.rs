@@ -1,6 +1,7 @@
 //! The daemon as an operator runs it: `serve` with a configuration file, a certificate, and a relay for outgoing mail.
 
 use crate::engine::Engine;
+use crate::free_address::free_address;
 use crate::rest::Rest;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -8,7 +9,6 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -218,27 +218,6 @@ pub fn certificate(folder: &Path) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
     std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-}
-
-/// Set for a story that another one runs in a separate process: the two share no ports.
-pub const INNER: &str = "INNER_STORY";
-
-/// An unused address that no other story gets, below the ephemeral ports, so that no outgoing connection takes it while the
-/// daemon is down.
-pub fn free_address() -> SocketAddr {
-    const MANY: u32 = 10_000;
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    let first = if std::env::var_os(INNER).is_some() { 20_000 } else { 10_000 };
-    // Concurrent runs start at different ports.
-    let start = std::process::id().wrapping_mul(500);
-    for _ in 0..MANY {
-        let next = start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % MANY;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(first + next).unwrap()));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-    panic!("no port is free between {first} and {}", first + MANY);
 }
 
 /// A relay that counts messages by subject, and attempts by recipient. It accepts everything but mail for `later@`, which it defers.

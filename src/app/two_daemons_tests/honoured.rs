@@ -123,8 +123,9 @@ async fn they_end_with_the_next_look_where_the_notification_is_lost() {
     println!("{:?}", end_sessions(By::Look).await);
 }
 
-/// A status that the first daemon changes frees mail that waits in the queue of the second, which alone delivers, and ends a wait there.
-async fn change_status(by: By) {
+/// A status that the first daemon changes frees mail that waits in the queue of the second, which alone delivers, and ends a wait there. Returns
+/// how long after the change the message is tried.
+async fn change_status(by: By) -> Duration {
     let world = World::with_keys().await;
     let two = start(world.two.clone()).await;
     world.until_checked().await;
@@ -155,6 +156,7 @@ async fn change_status(by: By) {
     let mut events = world.two.store.events().of_domains();
     world.one.registry.verify(&world.account, &world.domain, None).await.unwrap();
     world.one.verifier.settle().await;
+    let start = Instant::now();
     let changed = async {
         while !matches!(events.recv().await.unwrap(), Event::DomainStatusChanged { .. }) {}
         // The message is tried, and deferred or bounced: no server takes mail there.
@@ -163,12 +165,19 @@ async fn change_status(by: By) {
         }
     };
     tokio::time::timeout(LONG, changed).await.expect("it is not honoured");
+    let took = start.elapsed();
     two.stop().await;
+    took
 }
 
 #[tokio::test]
-async fn a_changed_status_frees_mail_in_another_daemons_queue() {
-    change_status(By::Notification).await;
+async fn a_changed_status_frees_mail_in_another_daemons_queue_within_a_second() {
+    let mut took = Vec::new();
+    // On a busy machine not each time.
+    while took.len() < 3 && took.last().is_none_or(|last| *last >= Duration::from_secs(1)) {
+        took.push(change_status(By::Notification).await);
+    }
+    assert!(took.iter().min().unwrap() < &Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ async fn database_octets(world: &World) -> i64 {
 #[tokio::test]
 async fn webhooks_of_mail_for_a_dead_endpoint_take_about_as_much_room_as_the_mail() {
     const EMAILS: usize = 500;
-    crate::store::testing::sqlite_only();
+    crate::store::testing::sqlite_only("measures the pages of the file");
     let mut config = Config::default();
     config.webhooks.allow_networks = AllowedNetworks::loopback();
     let world = World::serving_with(config, router).await;

@@ -272,8 +272,7 @@ async fn a_thousand_messages_are_copied_and_moved() {
 
 #[tokio::test]
 async fn a_change_is_sent_to_others_even_if_its_session_ends_before_the_commit() {
-    // One write is to keep another waiting.
-    crate::store::testing::sqlite_only();
+    crate::store::testing::sqlite_only("one write is to keep another waiting");
     let world = World::new().await;
     world.arrives(MESSAGE).await;
     let token = Token::generate().unwrap();

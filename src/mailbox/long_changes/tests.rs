@@ -163,7 +163,7 @@ async fn crashes(change: Change) -> (Vec<TempDir>, InboxId, Vec<u32>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_leaves_all_of_a_copy_or_move_or_none_of_it() {
-    testing::sqlite_only();
+    testing::sqlite_only("a crash is a copy of the file");
     for (change, target) in [(Change::Copy, "Archive"), (Change::Move, "Archive"), (Change::Rename, "Old")] {
         let (snapshots, one, before) = crashes(change).await;
         let (mut unfinished, size) = (0, 3000 * SIZE);
@@ -189,7 +189,7 @@ async fn a_crash_leaves_all_of_a_copy_or_move_or_none_of_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_in_an_expunge_leaves_the_messages_after_those_removed() {
-    testing::sqlite_only();
+    testing::sqlite_only("a crash is a copy of the file");
     let (snapshots, one, before) = crashes(Change::Expunge).await;
     let mut unfinished = 0;
     for snapshot in &snapshots {
@@ -204,7 +204,7 @@ async fn a_crash_in_an_expunge_leaves_the_messages_after_those_removed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_in_a_deletion_leaves_nothing_that_anybody_sees() {
-    testing::sqlite_only();
+    testing::sqlite_only("a crash is a copy of the file");
     for change in [Change::Delete, Change::DeleteInbox] {
         let (snapshots, one, _) = crashes(change).await;
         let mut unfinished = 0;

@@ -20,7 +20,7 @@ impl Moto {
         // As `main` does. Fails if another test has done it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/moto_server");
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port = crate::free_address::free_address().port();
         let mut command = Command::new(&program);
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().unwrap_or_else(|e| panic!("{}: {e}: run tests/run once", program.display()));

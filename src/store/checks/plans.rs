@@ -22,7 +22,7 @@ async fn plan(store: &Store, sql: String) -> Vec<String> {
 
 #[tokio::test]
 async fn every_statement_of_a_check_uses_an_index() {
-    sqlite_only();
+    sqlite_only("reads its query plans");
     let (_dir, store, _) = store_with_account().await;
     let by = |index: &str, rest: &str| vec![format!("SEARCH custom_domain USING {index} {rest}")];
     let due = "INDEX custom_domain_due";
@@ -53,7 +53,7 @@ async fn every_statement_of_a_check_uses_an_index() {
 
 #[tokio::test]
 async fn no_statement_of_a_check_scans_a_table() {
-    sqlite_only();
+    sqlite_only("reads its query plans");
     let (_dir, store, _) = store_with_account().await;
     for sql in [
         "UPDATE custom_domain SET lease_until = ?2 WHERE id = ?1",

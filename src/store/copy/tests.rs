@@ -102,7 +102,7 @@ fn empty(directory: &Path) -> Store {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_table_is_copied_and_new_rows_get_unused_numbers() {
-    sqlite_only();
+    sqlite_only("copies between two files: cheap to interrupt anywhere");
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = filled(from.path()).await;
     let before = digests(&source).await;
@@ -125,7 +125,7 @@ async fn every_table_is_copied_and_new_rows_get_unused_numbers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_copy_cannot_be_opened_and_can_be_continued() {
-    sqlite_only();
+    sqlite_only("copies between two files: cheap to interrupt anywhere");
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = filled(from.path()).await;
     let before = digests(&source).await;
@@ -156,7 +156,7 @@ async fn an_interrupted_copy_cannot_be_opened_and_can_be_continued() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_different_value_in_the_target_is_detected() {
-    sqlite_only();
+    sqlite_only("copies between two files: cheap to interrupt anywhere");
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = filled(from.path()).await;
     let target = empty(to.path());
@@ -177,7 +177,7 @@ async fn a_different_value_in_the_target_is_detected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_to_postgresql_and_back_are_equal() {
     use crate::store::engine::postgres::testing::cluster;
-    sqlite_only();
+    sqlite_only("both engines are named");
     let (from, between, to) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = filled(from.path()).await;

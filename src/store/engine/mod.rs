@@ -177,8 +177,8 @@ impl Row<'_> {
 struct Catalog {
     tables: &'static str,
     columns: &'static str,
-    /// Tables and identity columns whose sequence an INSERT with an explicit value does not advance.
-    sequences: &'static str,
+    /// The statements that set sequences past the highest value in use, where an INSERT with an explicit value does not.
+    reset_sequences: &'static str,
 }
 
 /// A large value, read by range.
@@ -292,15 +292,8 @@ impl<'a> Transaction<'a> {
 
     /// Sets sequences past the highest value in use. Required after rows were inserted with explicit row numbers.
     pub fn reset_sequences(&self) -> Result<(), StoreError> {
-        let identities: Vec<(String, String)> =
-            self.query(self.catalog().sequences, params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        for (table, column) in identities {
-            let sql = format!(
-                "SELECT setval(pg_get_serial_sequence('{table}', '{column}'), coalesce(max({column}), 0) + 1, false) FROM {table}"
-            );
-            self.query_row(&sql, params![], |_| Ok(()))?;
-        }
-        Ok(())
+        let statements: Vec<String> = self.query(self.catalog().reset_sequences, params![], |row| row.get(0))?;
+        statements.iter().try_for_each(|sql| self.query_row(sql, params![], |_| Ok(())))
     }
 
     /// Stores the concatenation of `pieces` as a body.

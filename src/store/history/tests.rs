@@ -119,7 +119,7 @@ async fn table_size(store: &Store, table: &'static str) -> (i64, i64) {
 
 #[tokio::test]
 async fn checks_are_restored_exactly_and_equal_evidence_is_stored_once() {
-    crate::store::testing::sqlite_only();
+    crate::store::testing::sqlite_only("reads the sizes of tables from dbstat");
     let (_dir, store, ours) = store_with_account().await;
     let mut now = Timestamp::from_millis(1_700_000_000_000);
     let row = claim(&store, &ours, now).await;
@@ -168,7 +168,7 @@ async fn checks_are_restored_exactly_and_equal_evidence_is_stored_once() {
 
 #[tokio::test]
 async fn a_check_with_the_evidence_of_the_previous_one_takes_little_space() {
-    crate::store::testing::sqlite_only();
+    crate::store::testing::sqlite_only("reads the sizes of tables from dbstat");
     let (_dir, store, _) = store_with_account().await;
     let begin = Timestamp::from_millis(1_700_000_000_000);
     let mut shown = 0;

@@ -169,7 +169,7 @@ async fn steps_of_status(store: &Store, inbox: &InboxId) -> i32 {
 
 #[tokio::test]
 async fn status_costs_the_same_however_many_messages_there_are() {
-    crate::store::testing::sqlite_only();
+    crate::store::testing::sqlite_only("counts the steps of its virtual machine");
     let (_dir, store, account) = store_with_account().await;
     let inbox = inbox(&store, &account, "one").await;
     let mailbox = put(&store, &inbox, MAIL).await.mailbox;

@@ -400,7 +400,7 @@ async fn a_backlog_of_one_account_does_not_delay_the_others() {
 
 #[tokio::test]
 async fn claims_use_indexes() {
-    crate::store::testing::sqlite_only();
+    crate::store::testing::sqlite_only("reads its query plans");
     let fixture = Fixture::open().await;
     fixture
         .store

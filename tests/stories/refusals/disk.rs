@@ -1,8 +1,9 @@
 //! Little free disk, none at all, and an account whose mail is not delivered.
 
 use super::{READER, Scene};
+use crate::free_address::free_address;
 use crate::rude::Rude;
-use crate::serve::{Relay, Serve, free_address};
+use crate::serve::{Relay, Serve};
 use reqwest::Method;
 use serde_json::json;
 use std::path::Path;
@@ -124,7 +125,7 @@ fn a_start_with_no_free_disk_says_so_and_serves_reads() {
     }
     let inner = "refusals::disk::in_a_namespace_of_its_own";
     let mut unshare = Command::new("unshare");
-    unshare.env(crate::serve::INNER, "1");
+    unshare.env(crate::free_address::INNER, "1");
     unshare.args(NAMESPACE).arg(std::env::current_exe().unwrap()).args(["--exact", inner, "--ignored", "--nocapture"]);
     let outcome = crate::clients::run(unshare, b"").succeeded();
     assert!(outcome.stdout.contains("1 passed"), "{outcome:?}");

@@ -8,8 +8,9 @@ pub(in crate::store::engine) const CATALOG: Catalog = Catalog {
             coalesce(array_position(CAST(string_to_array(CAST(i.indkey AS TEXT), ' ') AS SMALLINT[]), a.attnum), 0)
         FROM pg_attribute a LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
         WHERE a.attrelid = to_regclass(CAST(?1 AS TEXT)) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''",
-    sequences: "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns
-        WHERE table_schema = current_schema() AND is_identity = 'YES'",
+    reset_sequences: "SELECT format('SELECT setval(pg_get_serial_sequence(%L, %L), coalesce(max(%I), 0) + 1, false) FROM %I',
+            table_name, column_name, column_name, table_name)
+        FROM information_schema.columns WHERE table_schema = current_schema() AND is_identity = 'YES'",
 };
 
 pub(in crate::store::engine) fn items(parameter: usize) -> String {

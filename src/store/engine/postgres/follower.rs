@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The log is read at least this often: a notification is lost if its sender or the connection fails.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// While it waits for a notification, the follower checks this often whether the store is closed.
 const CLOSE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// With more new events than this, sessions reload from the store instead.

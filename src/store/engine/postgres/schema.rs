@@ -1,9 +1,9 @@
 //! Schema migrations, and the requirements on the server and the database.
 //!
-//! Invariant: a released migration never changes. It is applied once, under a lock, by the first daemon that has it. A migration
-//! only adds (expand); what is no longer used is removed by a later one (contract), whose minimum reader is the first version of
-//! the program that does without it. So daemons of the previous version keep working on the new schema, and older ones are
-//! refused.
+//! Invariant: a released migration never changes. It is applied once, under a lock, by the first daemon that has it. Those after
+//! [`BASE`] only add (expand); what is no longer used is removed by a later one (contract), whose minimum reader is the first
+//! version of the program that does without it. So daemons of the version before go on working on the new schema, and older ones
+//! are refused.
 
 use super::session::{Session, in_words};
 
@@ -59,6 +59,10 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 19, sql: &[include_str!("deleted.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("saved_at.sql")] },
 ];
+
+/// The schema of the first release. Later migrations leave the database usable by daemons of the version before.
+#[cfg(test)]
+const BASE: u32 = 21;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
@@ -159,4 +163,16 @@ fn apply(session: &Session) -> Result<(), SchemaError> {
         tracing::info!(version, "applied a schema migration");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_leaves_the_database_usable_by_the_version_before() {
+        for (version, migration) in (1_u32..).zip(MIGRATIONS).filter(|(version, _)| *version > BASE) {
+            assert!(migration.minimum_reader < version, "migration {version}");
+        }
+    }
 }

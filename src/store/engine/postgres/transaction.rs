@@ -1,7 +1,7 @@
 //! A verb as a transaction: begun, retried after conflicts, committed once.
 //!
-//! A write is SERIALIZABLE: its result is that of some serial order of all writes, so what holds with SQLite's single
-//! writer holds here. The server may therefore abort any write that conflicts with another (40001, 40P01). The whole verb is then
+//! A write is SERIALIZABLE, or REPEATABLE READ while it excludes all other writes (`locks.rs`): its result is that of some serial
+//! order of all writes, so what holds with SQLite's single writer holds here. The server may therefore abort any write that conflicts with another (40001, 40P01). The whole verb is then
 //! retried in a new transaction, and also if the connection is lost before COMMIT is sent, since the server rolls back
 //! what is not committed.
 //!

@@ -85,7 +85,7 @@ mod tests {
     #[tokio::test]
     async fn compacting_frees_the_space_of_deleted_messages_and_keeps_the_others() {
         use std::os::unix::fs::PermissionsExt;
-        crate::store::testing::sqlite_only();
+        crate::store::testing::sqlite_only("VACUUM");
         let (dir, store, account) = store_with_account().await;
         let (gone, stays) = (inbox(&store, &account, "gone").await, inbox(&store, &account, "stays").await);
         // Incompressible octets.

@@ -1,8 +1,8 @@
 //! Schema migrations.
 //!
 //! Invariant: a released migration never changes. All missing migrations are applied in one transaction, after the database was
-//! copied. A migration only adds (expand); what is no longer used is removed by a later one (contract), whose minimum reader is
-//! the first version of the program that does without it. Older programs are refused.
+//! copied. Those after [`BASE`] only add (expand): programs of the version before go on working. What is no longer used is removed by
+//! a later one (contract), whose minimum reader is the first version that does without it. Older programs are refused.
 
 use super::copy::{self, CopyError};
 use crate::resources::disk::FreeDisk;
@@ -69,6 +69,10 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 33, sql: include_str!("migrations/0038.sql") },
     Migration { minimum_reader: 33, sql: include_str!("migrations/0039.sql") },
 ];
+
+/// The schema of the first release. Later migrations leave the database usable by programs of the version before.
+#[cfg(test)]
+const BASE: u32 = 35;
 
 /// After any of these, the database is unchanged.
 #[derive(Debug, thiserror::Error)]

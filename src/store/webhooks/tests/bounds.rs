@@ -116,7 +116,7 @@ async fn many_waiting_deliveries_end_with_their_subscription() {
 
 #[tokio::test]
 async fn statements_over_many_deliveries_use_an_index() {
-    crate::store::testing::sqlite_only();
+    crate::store::testing::sqlite_only("reads its query plans");
     let (_dir, store, _) = store_with_account().await;
     for (sql, index) in [
         (listing::LISTED, "sqlite_autoindex_webhook_delivery_2 (webhook_id=? AND (position,number)<(?,?))"),

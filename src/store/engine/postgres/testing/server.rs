@@ -2,7 +2,6 @@
 //! depends on nothing in the crate.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -93,7 +92,7 @@ impl Server {
         }
         run(Command::new("chmod").arg("600").arg(directory.join("key.pem")));
         empty_cluster(&programs, &directory);
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = crate::free_address::free_address().port();
         let running = unprivileged(Path::new("/bin/sh"))
             .args(["-c", RUN, "server"])
             .args([&programs, &directory])

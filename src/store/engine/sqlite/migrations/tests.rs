@@ -56,8 +56,15 @@ fn database_before(dir: &Path) -> PathBuf {
 }
 
 #[test]
+fn a_migration_leaves_the_database_usable_by_the_version_before() {
+    for (version, migration) in (1_u32..).zip(MIGRATIONS).filter(|(version, _)| *version > BASE) {
+        assert!(migration.minimum_reader < version, "migration {version}");
+    }
+}
+
+#[test]
 fn a_newer_schema_is_refused_unless_its_minimum_reader_is_supported() {
-    crate::store::testing::sqlite_only();
+    crate::store::testing::sqlite_only("migrations of SQLite");
     let dir = tempfile::tempdir().unwrap();
     drop(Store::open(dir.path()).unwrap());
     let connection = Connection::open(dir.path().join("inboxlayer.db")).unwrap();
@@ -80,7 +87,7 @@ fn a_newer_schema_is_refused_unless_its_minimum_reader_is_supported() {
 #[test]
 fn an_older_database_is_copied_and_migrated() {
     use std::os::unix::fs::PermissionsExt;
-    crate::store::testing::sqlite_only();
+    crate::store::testing::sqlite_only("migrations of SQLite");
     let dir = tempfile::tempdir().unwrap();
     let path = database_before(dir.path());
     for old in ["20250101T000000000Z.schema-3", "20260101T000000000Z.schema-14", "20260102T000000000Z.schema-14"] {
@@ -235,7 +242,7 @@ fn by_position(connection: &Connection, domain: &DomainId, records: i64) {
 
 #[tokio::test]
 async fn evidence_by_position_is_migrated_to_evidence_by_record_key() {
-    crate::store::testing::sqlite_only();
+    crate::store::testing::sqlite_only("migrations of SQLite");
     let columns = "(id, account_id, name, status, dkim_tokens, ownership_secret, contested_at, return_path, created_at, updated_at)";
     for (contested, return_path, records) in
         [(None, None, 6), (None, Some("bounce"), 8), (Some(1), None, 7), (Some(1), Some("bounce"), 9)]
@@ -290,7 +297,7 @@ async fn evidence_by_position_is_migrated_to_evidence_by_record_key() {
 
 #[tokio::test]
 async fn a_store_of_the_first_version_is_migrated_with_its_data() {
-    crate::store::testing::sqlite_only();
+    crate::store::testing::sqlite_only("migrations of SQLite");
     let (dir, account, domain) = (tempfile::tempdir().unwrap(), AccountId::new(), DomainId::new());
     let (path, inbox) = (dir.path().join("inboxlayer.db"), InboxId::new());
     first_version(&path, &account, &domain);
