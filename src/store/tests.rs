@@ -418,6 +418,7 @@ async fn a_store_works_on_the_schema_of_the_next_version() {
         while store.bodies_sweep(std::time::Duration::ZERO).await.unwrap() {}
         drop(service);
         store.close().await;
+        drop(store);
         store = Store::open(dir.path()).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Addresses for programs that listen where they are told to.
+//! Addresses for programs whose addresses are configured.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
