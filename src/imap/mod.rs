@@ -10,7 +10,7 @@
 //! | [`not_authenticated`], [`authenticated`] | the commands before log-in; the loop of commands after it |
 //! | [`alert`] | what a user has to know at log-in |
 //! | [`commands`] | a file for each family of commands |
-//! | [`updates`] | what has changed in the selected mailbox, told to the client |
+//! | [`updates`] | what has changed in the selected mailbox, as untagged responses |
 //! | [`context`] | what a command runs with: the log-in, what is enabled, the selected mailbox |
 //! | [`server`], [`watch`] | what sessions share; whether the selected mailbox has changed |
 //! | [`selected`], [`flags`] | sequence numbers and flags as the client knows them |

@@ -1,4 +1,4 @@
-//! What has changed in the selected mailbox, told to the client.
+//! What has changed in the selected mailbox, as untagged responses.
 //!
 //! Invariant: the client is sent EXPUNGE responses only where RFC 3501 §7.4.1 allows it.
 
