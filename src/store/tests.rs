@@ -410,9 +410,10 @@ async fn a_store_works_on_the_schema_of_the_next_version() {
         let quota = testing::limits(u64::MAX).quota;
         store.submission_accept(message, testing::NO_LIMITS, quota).await.unwrap();
         let domain = crate::id::DomainId::new();
-        let unverify = "UPDATE custom_domain SET status = 'failed'";
+        let unverify = "UPDATE custom_domain SET status = 'failed', takes_mail = 0";
         store.write::<_, StoreError, _>(move |c| c.execute(unverify, params![]).map(drop)).await.unwrap();
-        testing::claim(&store, &crate::store::testing::account(&store).await, &domain, "t1 t2 t3").await;
+        let tokens = ["1", "2", "3"].map(|number| format!("{round}{number}")).join(" ");
+        testing::claim(&store, &testing::account(&store).await, &domain, &tokens).await;
         testing::dkim_records(&store, &domain, ["valid", "missing", "mismatch"]).await;
         testing::assert_due(&store).await;
         while store.bodies_sweep(std::time::Duration::ZERO).await.unwrap() {}
