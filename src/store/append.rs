@@ -137,7 +137,7 @@ fn copy_in_sent(
 
 impl Target<'_> {
     /// Fails if the messages exceed the quota, less what the replaced message has counted.
-    fn check_room(&self, connection: &Transaction<'_>, messages: &[Prepared]) -> Result<(), AppendError> {
+    fn check_quota(&self, connection: &Transaction<'_>, messages: &[Prepared]) -> Result<(), AppendError> {
         let quota = self.limits.quota;
         let Some(replaced) = self.replaced else {
             let octets = messages.iter().map(|message| (self.inbox, message.octets()));
@@ -209,7 +209,7 @@ fn append(
     let found = connection.query_opt(sql, params![inbox, name], row)?;
     let (mailbox, uid_validity) = found.ok_or(AppendError::NoSuchMailbox)?;
     let target = Target { inbox, mailbox, replaced, limits };
-    target.check_room(connection, messages)?;
+    target.check_quota(connection, messages)?;
     let uids = messages.iter().map(|message| target.store(connection, message)).collect::<Result<_, _>>()?;
     target.remove_replaced(connection)?;
     Ok(AppendedAll { mailbox, uid_validity, uids })

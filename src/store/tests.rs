@@ -1,7 +1,8 @@
 //! The store: commits, reads, opening and closing.
 
+use super::append::Append;
 use super::engine::sqlite::READERS;
-use super::mailbox_changes::{Append, FlagUpdate};
+use super::mailbox_changes::FlagUpdate;
 use super::messages::Flags;
 use super::testing::sqlite_only;
 use super::*;
