@@ -152,6 +152,7 @@ pub(crate) struct RangeHeader {
 #[into_params(parameter_in = Query)]
 pub(crate) struct EventQuery {
     /// `asc`, the oldest first, where it is left out.
+    #[param(inline)]
     order: Option<Order>,
     /// With `asc`: `next_cursor` of the answer before, the id of an event, or a time; the beginning of the log where it is left out.
     after: Option<String>,
@@ -171,7 +172,7 @@ pub(crate) struct EventQuery {
 /// The order of a list of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
-#[schema(as = EventOrder, rename_all = "lowercase")]
+#[schema(rename_all = "lowercase")]
 pub(crate) enum Order {
     /// The oldest first.
     #[default]
