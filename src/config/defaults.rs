@@ -193,6 +193,8 @@ impl Default for Limits {
             keywords_per_message: 32,
             keywords_per_mailbox: 128,
             keyword_length: 64,
+            metadata_entries: 500,
+            metadata_value_size: 16 * 1024,
             smtp_timeout: HumanDuration::seconds(300),
             imap_timeout: HumanDuration::seconds(1800),
             http_timeout: HumanDuration::seconds(60),

@@ -182,7 +182,9 @@ impl Event {
         }
     }
 
-    /// The mailbox that has changed, and its inbox.
+    /// The mailbox whose messages have changed, and its inbox: what NOTIFY (RFC 5465) reports of mailboxes that are not selected. A
+    /// session learns of it from `AuthSession::next`, and finds its name and counts with `Store::mailbox_statuses`. CREATE, RENAME,
+    /// SUBSCRIBE and SETMETADATA publish no event.
     pub fn mailbox(&self) -> Option<(&InboxId, MailboxId)> {
         match self {
             Self::MessageReceived { inbox_id, mailbox, .. }

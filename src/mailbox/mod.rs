@@ -19,6 +19,7 @@ use crate::store::keywords::{FlagError, InboxLimits};
 use crate::store::mailbox_changes::{FlagUpdate, Flagged};
 use crate::store::mailboxes::{MailboxError, MailboxKind};
 use crate::store::message_rows::Delivered;
+use crate::store::metadata::{Annotated, EntryName, MetadataError};
 use crate::store::open_mailbox::MessageFlags;
 use crate::store::queue::{AcceptError, NewSubmission, SendLimits, Settled, Settlement};
 use crate::store::quota::{DeliverError, Usage};
@@ -161,6 +162,16 @@ impl MailboxService {
         special_use: Option<MailboxKind>,
     ) -> Result<u32, MailboxError> {
         self.store.mailbox_create(inbox, name, special_use).await
+    }
+
+    /// Sets metadata entries of a mailbox or of the inbox as a whole, and removes those without a value: all or none (RFC 5464).
+    pub async fn set_metadata(
+        &self,
+        inbox: &InboxId,
+        of: Annotated,
+        entries: Vec<(EntryName, Option<Vec<u8>>)>,
+    ) -> Result<(), MetadataError> {
+        self.store.metadata_set(inbox, of, entries, self.limits).await
     }
 
     /// Subscribes to an existing mailbox, or unsubscribes.

@@ -57,6 +57,8 @@ const TABLES: &[&str] = &[
     "unreadable",
     "mailbox",
     "mailbox_keyword",
+    "inbox_metadata",
+    "mailbox_metadata",
     "subscription",
     "message",
     "thread",

@@ -3,6 +3,7 @@
 //! [`super::message_rows`] counts the messages with each keyword, so reading a mailbox's keywords takes time linear in their
 //! number, not in the number of messages.
 
+use super::metadata::MetadataLimits;
 use super::parts::Part;
 use super::quota::{DeliverError, Quota};
 use super::{StoreError, Transaction};
@@ -34,11 +35,12 @@ impl From<&Limits> for KeywordLimits {
 pub struct InboxLimits {
     pub quota: Quota,
     pub keywords: KeywordLimits,
+    pub metadata: MetadataLimits,
 }
 
 impl From<&Limits> for InboxLimits {
     fn from(limits: &Limits) -> Self {
-        Self { quota: limits.into(), keywords: limits.into() }
+        Self { quota: limits.into(), keywords: limits.into(), metadata: limits.into() }
     }
 }
 

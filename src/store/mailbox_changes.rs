@@ -136,7 +136,7 @@ pub(super) fn flag(
     to_flag: &ToFlag<'_>,
     update: impl Fn(&MessageFlags) -> MessageFlags,
 ) -> Result<Flagged, FlagError> {
-    let ToFlag { inbox, mailbox, uids, unchanged_since, added, limits: InboxLimits { quota, keywords: limits } } =
+    let ToFlag { inbox, mailbox, uids, unchanged_since, added, limits: InboxLimits { quota, keywords: limits, .. } } =
         *to_flag;
     let mut after = Flagged { messages: Vec::with_capacity(uids.len()), changed: Vec::new() };
     let parts = parts::of(connection, inbox, mailbox)?;

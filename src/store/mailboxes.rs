@@ -153,6 +153,7 @@ pub struct MailboxCounts {
 /// The data items of STATUS. APPENDLIMIT is `[limits] message_size` for every mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailboxStatus {
+    pub id: MailboxId,
     pub messages: u32,
     /// Messages that are `\Recent` to the next session.
     pub recent: u32,
@@ -213,7 +214,7 @@ impl Store {
         let inbox = inbox.clone();
         self.read(move |connection| {
             let row = |row: &Row<'_>| {
-                let name = MailboxName { name: row.get(8)?, special_use: row.get(9)? };
+                let name = MailboxName { name: row.get(9)?, special_use: row.get(10)? };
                 Ok((name, status(row)?))
             };
             connection.query(STATUSES, params![inbox], row)
@@ -237,11 +238,11 @@ impl Store {
     }
 }
 
-/// The columns of [`status`], summed over the parts of a mailbox. The last one has the condition of the index `message_deleted`.
+/// The columns of [`status`], summed over the parts of a mailbox. The subquery has the condition of the index `message_deleted`.
 macro_rules! status_columns {
     () => {
         "sum(p.messages), sum(p.recent), sum(p.unseen), b.uid_next, b.uid_validity, b.highest_modseq, sum(p.size),
-         sum((SELECT count(*) FROM message m WHERE m.mailbox_id + 0 = p.id + 0 AND m.flags & 8 = 8))"
+         sum((SELECT count(*) FROM message m WHERE m.mailbox_id + 0 = p.id + 0 AND m.flags & 8 = 8)), b.id"
     };
 }
 
@@ -271,6 +272,7 @@ fn status(row: &Row<'_>) -> Result<MailboxStatus, StoreError> {
         highest_modseq: row.get(5)?,
         size: row.get::<i64>(6)?.unsigned_abs(),
         deleted: row.get(7)?,
+        id: row.get(8)?,
     })
 }
 

@@ -41,6 +41,7 @@ mod mailbox_tree;
 pub(crate) mod mailboxes;
 pub(crate) mod message_rows;
 pub(crate) mod messages;
+pub(crate) mod metadata;
 pub mod names;
 pub(crate) mod notification_tokens;
 pub(crate) mod object_ids;

@@ -8,7 +8,7 @@
 
 use super::batch::{self, BATCH};
 use super::hot_rows::HotRow;
-use super::{Store, StoreError, Transaction, message_rows};
+use super::{Store, StoreError, Transaction, message_rows, metadata};
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{List, Row, params};
 use serde_json::json;
@@ -125,7 +125,7 @@ pub(super) fn insert_hidden(
 pub(super) fn hide(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<(), StoreError> {
     connection.execute(&format!("UPDATE mailbox SET {HIDDEN} WHERE id = ?1"), params![mailbox, HIDDEN_PREFIX])?;
     connection.execute("UPDATE mailbox SET part_of = NULL WHERE part_of = ?1", params![mailbox])?;
-    Ok(())
+    metadata::remove_all(connection, mailbox)
 }
 
 impl Store {

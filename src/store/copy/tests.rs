@@ -46,6 +46,10 @@ const ROWS: &str = "
     INSERT INTO webhook_attempt VALUES ('whd_1', 1, 1, 500, NULL, 3);
     INSERT INTO unreadable SELECT id, 1, 1 FROM content LIMIT 1;
     INSERT INTO mailbox_keyword SELECT id, 'urgent', 1 FROM mailbox LIMIT 1;
+    INSERT INTO mailbox_metadata SELECT id, '/shared/comment', x'00ff' FROM mailbox LIMIT 1;
+    INSERT INTO inbox_metadata VALUES ('I', '/private/comment', x'');
+    UPDATE mailbox SET least_modseq = 9 WHERE id = (SELECT min(id) FROM mailbox);
+    UPDATE message SET saved_at = NULL, object_id = 'msg_o' WHERE uid = 1;
     INSERT INTO expunged SELECT id, 77, 9 FROM mailbox LIMIT 1;
     UPDATE mailbox SET part_of = (SELECT max(id) FROM mailbox) WHERE id = (SELECT min(id) FROM mailbox);
     INSERT INTO submission (id, account_id, inbox_id, inbox_name, state, mail_from, original_id, outgoing_id, protocol, arrived_at, created_at, expires_at)

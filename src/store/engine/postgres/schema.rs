@@ -58,6 +58,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 19, sql: &[include_str!("object_id.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("deleted.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("saved_at.sql")] },
+    Migration { minimum_reader: 19, sql: &[include_str!("metadata.sql")] },
 ];
 
 /// The schema of the first release. Later migrations leave the database usable by daemons of the version before.
