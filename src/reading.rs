@@ -33,6 +33,11 @@ pub struct Readable {
 }
 
 impl Reader<'_> {
+    /// True if the daemon aborted while parsing the message.
+    pub fn sets_aside(&self, content: ContentId) -> bool {
+        self.parser.sets_aside(content)
+    }
+
     /// Starts a message.
     pub fn begin(&self, content: ContentId) -> Readable {
         match self.parser.begin(content) {

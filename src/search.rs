@@ -1,4 +1,4 @@
-//! Fills the index of searches with mail that has arrived.
+//! Fills the index of searches with mail that has arrived, and keeps its overviews for lists.
 //!
 //! Invariant: accepting mail does not wait for it; what is not indexed yet is in the tail ([`crate::store::search`]), which searches
 //! compare. A job is an account and one batch of its messages, so that accounts take turns; a batch is one transaction, so after a
@@ -10,7 +10,9 @@ mod tests;
 use crate::clock::{Clock, Timestamp};
 use crate::id::{AccountId, RunnerId};
 use crate::jobs::{Claimed, Runner, Work};
+use crate::message::fields::Header;
 use crate::message::grams::Grams;
+use crate::message::overview::Overview;
 use crate::net::listener::Shutdown;
 use crate::reading::Reading;
 use crate::resources::memory::{MemoryBudget, NoRoom};
@@ -19,6 +21,7 @@ use crate::resources::spool::{PATIENCE, Spool};
 use crate::resources::work::WorkError;
 use crate::resources::{Client, Owner};
 use crate::store::jobs::{Claim, JobKey};
+use crate::store::messages::LONGEST_BLOCK;
 use crate::store::search::{Indexed, Outcome, Unindexed};
 use crate::store::{Store, StoreError, StoredMessage};
 use std::sync::{Mutex, PoisonError};
@@ -153,26 +156,26 @@ impl Indexing {
         messages.truncate(count);
         let mut batch = Vec::with_capacity(messages.len());
         for message in messages {
-            let outcome = self.read(&store, account, &message).await?;
-            batch.push(Indexed { message, outcome });
+            batch.push(self.read(&store, account, message).await?);
         }
         store.search_index(account, runner, batch).await?;
         Ok(has_more)
     }
 
-    async fn read(&self, store: &Store, account: &AccountId, message: &Unindexed) -> Result<Outcome, IndexError> {
+    async fn read(&self, store: &Store, account: &AccountId, message: Unindexed) -> Result<Indexed, IndexError> {
+        let left_out = |message| Indexed { message, outcome: Outcome::LeftOut, overview: None };
         let size = usize::try_from(message.size).unwrap_or(usize::MAX);
         let mut claim = self.memory.claim(&Client::of_account(account));
         match claim.wait_to_grow(size.saturating_mul(FACTOR), PATIENCE).await {
             // It might never find room, and the others would wait behind it.
-            Err(_) if message.size > OCTETS => return Ok(Outcome::LeftOut),
+            Err(_) if message.size > OCTETS => return Ok(left_out(message)),
             grown => grown?,
         }
         let StoredMessage { header, body } = match store.message_raw(&message.inbox, &message.id).await {
             Ok(Some(raw)) => raw,
             // It is gone, and goes out of the tail with the next batch.
-            Ok(None) => return Ok(Outcome::LeftOut),
-            Err(error) if error.is_damage() => return Ok(Outcome::LeftOut),
+            Ok(None) => return Ok(left_out(message)),
+            Err(error) if error.is_damage() => return Ok(left_out(message)),
             Err(error) => return Err(error.into()),
         };
         let (owner, content) = (Owner::Account(account.clone()), message.content);
@@ -180,9 +183,15 @@ impl Indexing {
             let _claim = claim;
             budget.check()?;
             let readable = reader.begin(content);
-            let grams = (!readable.is_set_aside).then(|| Grams::of_message(&header, &body, &readable.limits)).flatten();
-            Ok(grams.map_or(Outcome::LeftOut, Outcome::Grams))
+            if readable.is_set_aside {
+                return Ok((Outcome::LeftOut, None));
+            }
+            let block = header.get(..LONGEST_BLOCK).unwrap_or(&header);
+            let overview = Overview::read(&Header::read(block, &readable.limits)).written();
+            let grams = Grams::of_message(&header, &body, &readable.limits);
+            Ok((grams.map_or(Outcome::LeftOut, Outcome::Grams), overview))
         });
-        Ok(read.await?)
+        let (outcome, overview) = read.await?;
+        Ok(Indexed { message, outcome, overview })
     }
 }

@@ -11,8 +11,12 @@ pub struct Bare {
     writer: Connection,
 }
 
-const LISTED: &str = "SELECT m.id, m.flags, m.keywords, m.internal_date, b.name, c.size, c.header FROM message m
-    JOIN mailbox b ON b.id = m.mailbox_id JOIN content c ON c.id = m.content_id";
+/// What a list shows of a message.
+const LISTED: &str =
+    "SELECT m.id, m.flags, m.keywords, m.internal_date, m.changed_at, m.mail_from, m.rcpt_to, m.thread_id,
+        b.name, b.special_use, c.size, o.fields
+    FROM message m JOIN mailbox b ON b.id = m.mailbox_id JOIN content c ON c.id = m.content_id
+        JOIN overview o ON o.content_id = c.id";
 
 impl Bare {
     pub fn open(database: &Path) -> Result<Self> {
@@ -35,16 +39,21 @@ impl Bare {
         Ok(self.reader.query_row("SELECT sum(length(block)) FROM search_gram_data", [], |row| row.get(0))?)
     }
 
-    /// The newest 50 with their headers.
+    /// The newest 50.
     pub fn list(&self, inbox: &str) -> Result<()> {
-        let sql = format!("{LISTED} WHERE m.inbox_id = ?1 ORDER BY m.id DESC LIMIT 50");
-        self.read(&sql, inbox, 6)
+        self.read(&format!("{LISTED} WHERE m.inbox_id = ?1 ORDER BY m.id DESC LIMIT 50"), inbox)
+    }
+
+    /// The newest 50 with the label.
+    pub fn labelled(&self, inbox: &str) -> Result<()> {
+        let of_label = format!("m.keywords = '{}'", crate::mail::LABEL);
+        self.read(&format!("{LISTED} WHERE m.inbox_id = ?1 AND {of_label} ORDER BY m.id DESC LIMIT 50"), inbox)
     }
 
     /// Header and body.
     pub fn get(&self, id: &str) -> Result<()> {
         let sql = "SELECT c.header, b.data FROM message m JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id WHERE m.id = ?1";
-        self.read(sql, id, 1)
+        self.read(sql, id)
     }
 
     /// The newest 20 that have all the words, with their headers and bodies.
@@ -61,7 +70,7 @@ impl Bare {
         let sql = "SELECT c.header, b.data FROM (SELECT rowid AS number FROM search_gram WHERE search_gram MATCH ?1
                        ORDER BY rowid DESC LIMIT 20) f JOIN search_document d ON d.number = f.number
                    JOIN message m ON m.id = d.message_id JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id";
-        self.read(sql, &words, 1)
+        self.read(sql, &words)
     }
 
     /// A message, its copy for the queue, and what is noted of it.
@@ -76,11 +85,15 @@ impl Bare {
         Ok(transaction.commit()?)
     }
 
-    fn read(&self, sql: &str, value: &str, column: usize) -> Result<()> {
+    /// All columns of all rows.
+    fn read(&self, sql: &str, value: &str) -> Result<()> {
         let mut statement = self.reader.prepare_cached(sql)?;
+        let columns = statement.column_count();
         let mut rows = statement.query([value])?;
         while let Some(row) = rows.next()? {
-            std::hint::black_box(row.get_ref(column)?);
+            for column in 0..columns {
+                std::hint::black_box(row.get::<_, rusqlite::types::Value>(column)?);
+            }
         }
         Ok(())
     }

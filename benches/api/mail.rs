@@ -2,6 +2,9 @@
 
 /// In one message of about a hundred.
 pub const PHRASE: &str = "quarterly invoice";
+/// Of one message in ten.
+pub const LABEL: &str = "bench";
+pub const LABELLED: usize = 10;
 const SENDERS: usize = 200;
 const WORDS: usize = 20_000;
 const LENGTH: usize = 250;

@@ -1,5 +1,5 @@
 //! Requests per second of the REST API, one at a time, in inboxes of several sizes; beside each the bare statements or the commit that
-//! it needs, on the same database in the same run.
+//! it needs, on the same database in the same run, and the same answer of a server that does nothing else.
 //!
 //! `cargo bench --bench api` (1,000 and 100,000 messages) · `-- --quick` (200 and 2,000) · `-- --messages=1000000` (up to that)
 //!
@@ -8,12 +8,14 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bare;
+mod http;
 mod mail;
 #[path = "../common/server.rs"]
 mod server;
 
 use anyhow::{Context, Result};
 use bare::Bare;
+use http::Http;
 use serde_json::{Value, json};
 use server::Server;
 use std::time::{Duration, Instant};
@@ -26,6 +28,8 @@ const INDEXED: Duration = Duration::from_secs(3600);
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     List,
+    /// A list of one message in ten.
+    Label,
     Get,
     /// A word that one message has.
     Rare,
@@ -35,7 +39,8 @@ enum Stage {
     Send,
 }
 
-const STAGES: [Stage; 6] = [Stage::List, Stage::Get, Stage::Rare, Stage::Phrase, Stage::Sender, Stage::Send];
+const STAGES: [Stage; 7] =
+    [Stage::List, Stage::Label, Stage::Get, Stage::Rare, Stage::Phrase, Stage::Sender, Stage::Send];
 
 fn main() -> Result<()> {
     rustls::crypto::ring::default_provider().install_default().ok();
@@ -49,7 +54,9 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let server = Server::start().await?;
-        println!("| messages | | requests/s | bare/s | times | hits |\n| ---: | --- | ---: | ---: | ---: | ---: |");
+        let http = Http::start().await?;
+        println!("| messages | | requests/s | bare/s | HTTP alone/s | times bare | times bare, without HTTP | hits |");
+        println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |");
         let mut filled = 0;
         for size in sizes {
             let begun = Instant::now();
@@ -67,7 +74,7 @@ fn main() -> Result<()> {
                 bare.index_size()? / i64::try_from(size)?
             );
             for stage in STAGES {
-                measure(&server, &bare, stage, size, span).await?;
+                measure(&server, &bare, &http, stage, size, span).await?;
             }
         }
         server.stop()
@@ -79,18 +86,22 @@ async fn fill(server: &Server, first: usize, end: usize) -> Result<()> {
     let fillers = (0..FILLERS).map(|filler| async move {
         for number in (first + filler..end).step_by(FILLERS) {
             let body = json!({"inbox_id": server.inbox, "raw": mail::message(number)});
-            server.post("emails", &body).await?;
+            let made = server.post("emails", &body).await?;
+            if number.is_multiple_of(mail::LABELLED) {
+                let id = made["id"].as_str().context("an id")?;
+                server.change(&format!("emails/{id}"), &json!({"labels": ["inbox", mail::LABEL]})).await?;
+            }
         }
         Ok::<_, anyhow::Error>(())
     });
     futures_util::future::try_join_all(fillers).await.map(|_| ())
 }
 
-/// Requests of a kind and their bare statements, in turn.
-async fn measure(server: &Server, bare: &Bare, stage: Stage, size: usize, span: Duration) -> Result<()> {
+/// Requests of a kind, their bare statements and HTTP alone, in turn.
+async fn measure(server: &Server, bare: &Bare, http: &Http, stage: Stage, size: usize, span: Duration) -> Result<()> {
     let newest = server.get(&format!("emails?inbox={}&per_page=100", server.inbox)).await?;
     let ids: Vec<&str> = newest["data"].as_array().context("a list")?.iter().filter_map(|e| e["id"].as_str()).collect();
-    let (mut requests, mut bares) = ((0_u32, Duration::ZERO), (0_u32, Duration::ZERO));
+    let [mut requests, mut bares, mut alone] = [(0_u32, Duration::ZERO); 3];
     let (mut answer, mut n) = (Vec::new(), 0);
     while requests.1 < span {
         let (number, id) = (n * 7919 % size, ids[n % ids.len()]);
@@ -101,6 +112,7 @@ async fn measure(server: &Server, bare: &Bare, stage: Stage, size: usize, span: 
         let begun = Instant::now();
         match stage {
             Stage::List => bare.list(&server.inbox)?,
+            Stage::Label => bare.labelled(&server.inbox)?,
             Stage::Get => bare.get(id)?,
             Stage::Rare => bare.search(&[&mail::reference(number)])?,
             Stage::Phrase => bare.search(&mail::PHRASE.split(' ').collect::<Vec<_>>())?,
@@ -108,12 +120,23 @@ async fn measure(server: &Server, bare: &Bare, stage: Stage, size: usize, span: 
             Stage::Send => bare.commit(&mail::message(number))?,
         }
         bares = (bares.0 + 1, bares.1 + begun.elapsed());
+        http.answers(&answer);
+        let begun = Instant::now();
+        http.request().await?;
+        alone = (alone.0 + 1, alone.1 + begun.elapsed());
     }
     let answer: Value = serde_json::from_slice(&answer)?;
     let hits = answer["data"].as_array().map_or(1, Vec::len);
-    let rate = |(count, time): (u32, Duration)| f64::from(count) / time.as_secs_f64();
-    let (requests, bares) = (rate(requests), rate(bares));
-    println!("| {size} | {stage:?} | {requests:.0} | {bares:.0} | {:.1} | {hits} |", bares / requests);
+    let seconds = |(count, time): (u32, Duration)| time.as_secs_f64() / f64::from(count);
+    let [request, bare, http] = [requests, bares, alone].map(seconds);
+    println!(
+        "| {size} | {stage:?} | {:.0} | {:.0} | {:.0} | {:.1} | {:.1} | {hits} |",
+        1.0 / request,
+        1.0 / bare,
+        1.0 / http,
+        request / bare,
+        (request - http) / bare
+    );
     Ok(())
 }
 
@@ -122,6 +145,7 @@ async fn request(server: &Server, stage: Stage, number: usize, id: &str) -> Resu
     let search = |q: &str| format!("emails/search?inbox={}&q={}", server.inbox, q.replace(' ', "%20"));
     match stage {
         Stage::List => server.fetch(&format!("emails?inbox={}", server.inbox)).await,
+        Stage::Label => server.fetch(&format!("emails?inbox={}&label={}", server.inbox, mail::LABEL)).await,
         Stage::Get => server.fetch(&format!("emails/{id}")).await,
         Stage::Rare => server.fetch(&search(&mail::reference(number))).await,
         Stage::Phrase => server.fetch(&search(&format!("\"{}\"", mail::PHRASE))).await,

@@ -81,6 +81,11 @@ impl Server {
         self.octets(self.client.post(format!("{}/{path}", self.base)).json(body)).await
     }
 
+    pub async fn change(&self, path: &str, body: &Value) -> Result<Value> {
+        let answer = self.octets(self.client.patch(format!("{}/{path}", self.base)).json(body)).await?;
+        Ok(serde_json::from_slice(&answer)?)
+    }
+
     async fn octets(&self, request: reqwest::RequestBuilder) -> Result<Vec<u8>> {
         let answer = request.bearer_auth(&self.token).send().await?;
         let (status, url, body) = (answer.status(), answer.url().clone(), answer.bytes().await?);

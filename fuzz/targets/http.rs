@@ -14,6 +14,7 @@ use crate::id::{ContentId, InboxId, MessageId};
 use crate::message::{self, ReadLimits};
 use crate::net::ranges::Networks;
 use crate::reading::Readable;
+use crate::store::StoredMessage;
 use crate::store::messages::{Flags, MessageSummary};
 use axum::body::HttpBody;
 use axum::extract::FromRequestParts;
@@ -128,8 +129,8 @@ pub(crate) fn shown(header: &[u8], body: &[u8]) -> serde_json::Value {
         size: 0,
         mail_from: String::new(),
         rcpt_to: String::new(),
-        header: header.to_vec(),
     };
+    let raw = StoredMessage { header: header.to_vec(), body: body.to_vec() };
     let readable = Readable { limits: ReadLimits::default(), is_set_aside: false };
-    serde_json::to_value(MessageJson::new(stored, body, readable)).unwrap()
+    serde_json::to_value(MessageJson::new(stored, &raw, readable)).unwrap()
 }

@@ -21,6 +21,7 @@
 //! | `searched` | what SEARCH looks into |
 //! | `grams` | the trigrams of that, for the index of searches |
 //! | `highlights` | where the words of a search are |
+//! | `overview` | the fields that lists show |
 //! | `threading` | which thread it belongs to |
 //! | `disclosed` | where it holds words of a known form, such as API tokens |
 //! | `automatic` | whether a program or a list sent it |
@@ -52,6 +53,7 @@ mod line_ends;
 mod markup;
 pub(crate) mod mime;
 pub(crate) mod octets_read;
+pub(crate) mod overview;
 pub(crate) mod parameters;
 mod received;
 mod rewrite;

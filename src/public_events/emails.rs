@@ -11,7 +11,7 @@ use crate::resources::spool::PATIENCE;
 use crate::resources::work::WorkError;
 use crate::resources::{Client, Owner};
 use crate::store::event_subjects::EmailSubject;
-use crate::store::messages::MessageSummary;
+use crate::store::messages::{Headed, ListedHeader};
 use crate::store::sent::SentEmail;
 use crate::store::{Store, StoredMessage};
 use crate::views::email::{EmailJson, WholeJson};
@@ -30,17 +30,17 @@ const SHOW_FACTOR: usize = 3;
 #[derive(Clone)]
 struct Wanted {
     at: usize,
-    message: MessageSummary,
+    row: Headed<ListedHeader>,
     sent: Option<SentEmail>,
 }
 
 impl Wanted {
     fn size(&self) -> usize {
-        usize::try_from(self.message.size).unwrap_or(usize::MAX)
+        usize::try_from(self.row.message.size).unwrap_or(usize::MAX)
     }
 
     fn key(&self) -> (InboxId, MessageId) {
-        (self.message.inbox.clone(), self.message.id.clone())
+        (self.row.message.inbox.clone(), self.row.message.id.clone())
     }
 }
 
@@ -56,7 +56,7 @@ impl PublicEvents {
     ) -> Result<Vec<Shown>, RenderError> {
         let wanted = emails.into_iter().filter_map(|(at, email)| {
             let EmailSubject { message, sent, .. } = *email;
-            Some(Wanted { at, message: message?, sent })
+            Some(Wanted { at, row: message?, sent })
         });
         let mut groups = groups(wanted);
         let mut shown = Vec::new();
@@ -67,7 +67,7 @@ impl PublicEvents {
                 shown.push(self.by_header(account, group).await?);
                 continue;
             }
-            let keys: Vec<_> = group.iter().map(|wanted| (wanted.at, wanted.message.id.clone())).collect();
+            let keys: Vec<_> = group.iter().map(|wanted| (wanted.at, wanted.row.message.id.clone())).collect();
             let singles = group.clone();
             match self.read_group(account, store, group).await {
                 Ok(read) => shown.extend(read),
@@ -120,13 +120,12 @@ impl PublicEvents {
     /// An email that is larger than the memory of the account: its header alone.
     async fn by_header(&self, account: &AccountId, group: Vec<Wanted>) -> Result<Shown, RenderError> {
         let owner = Owner::Account(account.clone());
-        let octets = group.iter().map(|wanted| wanted.message.header.len()).sum();
+        let octets = group.iter().map(|wanted| wanted.row.header.unparsed()).sum();
         let at = group.first().map_or(0, |wanted| wanted.at);
         let read = self.0.reading.read(&owner, octets, move |reader, _| {
-            let shown = group.into_iter().map(|Wanted { message, .. }| {
-                let readable = reader.begin(message.content);
-                let url = email_url(&message.id);
-                serde_json::to_value(EmailJson::new(message, readable)).map(|mut data| {
+            let shown = group.into_iter().map(|Wanted { row, .. }| {
+                let url = email_url(&row.message.id);
+                serde_json::to_value(EmailJson::new(row, reader)).map(|mut data| {
                     put(&mut data, "truncated", true.into());
                     put(&mut data, "url", url.into());
                     data
@@ -166,11 +165,10 @@ fn groups(wanted: impl Iterator<Item = Wanted>) -> VecDeque<Vec<Wanted>> {
 }
 
 fn whole(wanted: Wanted, raw: StoredMessage, reader: &Reader<'_>) -> Result<Value, serde_json::Error> {
-    let Wanted { mut message, sent, .. } = wanted;
+    let Wanted { row: Headed { message, .. }, sent, .. } = wanted;
     let readable = reader.begin(message.content);
     let url = email_url(&message.id);
-    message.header = raw.header;
-    let mut data = serde_json::to_value(WholeJson::new(message, &raw.body, readable).with(sent).cut_to(EVENT_TEXT))?;
+    let mut data = serde_json::to_value(WholeJson::new(message, &raw, readable).with(sent).cut_to(EVENT_TEXT))?;
     if let Some(members) = data.as_object_mut() {
         members.remove("headers");
     }

@@ -108,9 +108,13 @@ impl ReadingLog {
 }
 
 impl Parser<'_> {
+    pub fn sets_aside(&self, content: ContentId) -> bool {
+        self.log.aside.contains(&content)
+    }
+
     /// Records that it parses a content from now on. Fails if that is set aside.
     pub fn begin(&self, content: ContentId) -> Result<(), SetAside> {
-        if self.log.aside.contains(&content) {
+        if self.sets_aside(content) {
             return Err(SetAside);
         }
         if self.slot.get().is_none() {

@@ -78,7 +78,8 @@ async fn after_a_crash_the_index_goes_on_where_it_was() {
     assert_eq!(search.runner.work().claim(claim(), false).await.unwrap().len(), 0, "leased");
     let late = RunnerId::new();
     let (message, _) = store.search_unindexed(&account, None, 1).await.unwrap();
-    let batch = message.into_iter().map(|message| Indexed { message, outcome: Outcome::LeftOut }).collect();
+    let batch =
+        message.into_iter().map(|message| Indexed { message, outcome: Outcome::LeftOut, overview: None }).collect();
     store.search_index(&account, Some(late), batch).await.unwrap();
     assert_eq!(store.search_tail_size().await.unwrap(), 100 - u64::from(BATCH), "another's lease");
     clock.advance_to(clock.now().after(LEASE));

@@ -70,9 +70,10 @@ const TABLES: &[&str] = &[
     "submission",
     "delivery",
 ];
-/// Tables that are not copied: metadata of a database, the counters of hourly limits, and the search index, which is built again.
+/// Tables that are not copied: metadata of a database, the counters of hourly limits, and the search index and the overviews, which
+/// are built again.
 const NOT_COPIED: &[&str] =
-    &["incomplete_copy", "rate", "schema_version", "search_account", "search_document", "search_tail"];
+    &["incomplete_copy", "overview", "rate", "schema_version", "search_account", "search_document", "search_tail"];
 /// Prefix of the tables of SQLite's search index.
 const SEARCH_INDEX: &str = "search_gram";
 /// Tables with rows in a new database, which the source's rows replace.

@@ -5,15 +5,17 @@
 
 use super::{Store, StoreError, Transaction, messages};
 use crate::id::{AccountId, InboxId, MessageId, ThreadId};
-use crate::store::engine::{Row, params};
+use crate::store::engine::{Row, ToValue, params};
 use crate::store::mailboxes::MailboxKind;
-use crate::store::messages::{Flags, MessageSummary};
+use crate::store::messages::{Flags, Headed, HeaderBlock, HeaderColumns, ListedHeader};
 use std::collections::BTreeSet;
 
 /// Messages scanned by one call.
 pub const SCANNED: usize = 10_000;
 /// The minimum of messages scanned per inbox, with many inboxes.
 const MIN_SCANNED: usize = 20;
+/// A filtered page scans this many times as many messages as it wants, then each time this many times more.
+const WINDOW: usize = 4;
 
 /// Conditions on messages; empty ones match all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,17 +41,16 @@ impl EmailFilter {
 
 /// A page of matching messages.
 #[derive(Debug)]
-pub struct EmailPage {
+pub struct EmailPage<H> {
     /// The newest first.
-    pub rows: Vec<MessageSummary>,
+    pub rows: Vec<Headed<H>>,
     /// If set, there may be more matches with lower IDs.
     pub rest: Option<MessageId>,
 }
 
-impl EmailPage {
-    pub(super) fn read(c: &Transaction<'_>, found: Found) -> Result<Self, StoreError> {
-        Ok(Self { rows: messages::newest_first(c, &found.ids)?, rest: found.rest })
-    }
+/// The page of messages that were found.
+pub(super) fn page<H: HeaderColumns>(c: &Transaction<'_>, found: &Found) -> Result<EmailPage<H>, StoreError> {
+    Ok(EmailPage { rows: messages::newest_first(c, &found.ids)?, rest: found.rest.clone() })
 }
 
 /// The same, as IDs.
@@ -66,14 +67,33 @@ impl Store {
         inboxes: Vec<InboxId>,
         filter: EmailFilter,
         limit: usize,
-    ) -> Result<EmailPage, StoreError> {
+    ) -> Result<EmailPage<ListedHeader>, StoreError> {
+        self.page_of(inboxes, filter, limit).await
+    }
+
+    /// The same with their headers as they are.
+    pub async fn emails_with_headers(
+        &self,
+        inboxes: Vec<InboxId>,
+        filter: EmailFilter,
+        limit: usize,
+    ) -> Result<EmailPage<HeaderBlock>, StoreError> {
+        self.page_of(inboxes, filter, limit).await
+    }
+
+    async fn page_of<H: HeaderColumns + Send + 'static>(
+        &self,
+        inboxes: Vec<InboxId>,
+        filter: EmailFilter,
+        limit: usize,
+    ) -> Result<EmailPage<H>, StoreError> {
         self.read(move |connection| {
             let scanned = (SCANNED / inboxes.len().max(1)).max(MIN_SCANNED);
             let mut found = Vec::with_capacity(inboxes.len());
             for inbox in &inboxes {
                 found.push(of_inbox(connection, inbox, &filter, limit, scanned)?);
             }
-            EmailPage::read(connection, merged(found, limit))
+            page(connection, &merged(found, limit))
         })
         .await
     }
@@ -102,47 +122,90 @@ pub(super) fn merged(found: Vec<Found>, limit: usize) -> Found {
 }
 
 fn of_inbox(
-    connection: &Transaction<'_>,
+    c: &Transaction<'_>,
     inbox: &InboxId,
     filter: &EmailFilter,
     limit: usize,
     scanned: usize,
 ) -> Result<Found, StoreError> {
-    let from = filter.from.as_ref().map_or("", MessageId::as_str);
-    // `~` sorts after every id.
-    let below = filter.below.as_ref().map_or("~", MessageId::as_str);
-    let scanned = if filter.matches_all() { limit.saturating_add(1) } else { scanned };
-    let scanned = i64::try_from(scanned).unwrap_or(i64::MAX);
-    // There is an index by thread.
-    let thread = if filter.thread.is_some() { "AND thread_id = ?5" } else { "AND CAST(?5 AS TEXT) IS NULL" };
-    let range = format!(
-        "SELECT id, mailbox_id, flags, keywords FROM message
-         WHERE inbox_id = ?1 AND id >= ?2 AND id < ?3 {thread} ORDER BY id DESC LIMIT ?4"
-    );
-    let sql = format!("SELECT count(*), min(id) FROM ({range}) AS scanned");
-    let row = |row: &Row<'_>| Ok((row.get::<i64>(0)?, row.get::<Option<MessageId>>(1)?));
-    let (count, last) = connection.query_row(&sql, params![inbox, from, below, scanned, filter.thread], row)?;
-    let rest = last.filter(|_| count == scanned);
-    let sql = format!(
-        "SELECT m.id FROM ({range}) AS m JOIN mailbox p ON p.id = m.mailbox_id
-             JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
-         WHERE m.flags & ?6 = ?6 AND m.flags & ?7 = 0 {} {} ORDER BY m.id DESC LIMIT ?8",
-        mailboxes(&filter.mailboxes),
-        keywords(&filter.keywords, 9),
-    );
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-    let values = params![inbox, from, below, scanned, filter.thread, filter.set, filter.unset, limit];
-    let all: Vec<&dyn super::engine::ToValue> = values
-        .iter()
-        .copied()
-        .chain(filter.keywords.iter().map(|keyword| keyword as &dyn super::engine::ToValue))
-        .collect();
-    let mut ids: Vec<MessageId> = connection.query(&sql, &all, |row| row.get(0))?;
-    if i64::try_from(ids.len()).unwrap_or(i64::MAX) == limit {
-        ids.pop();
-        return Ok(Found { rest: ids.last().cloned(), ids });
+    // One more than asked for, to see whether there are more.
+    let wanted = limit.saturating_add(1);
+    let mut left = if filter.matches_all() { wanted } else { scanned };
+    let mut window = if filter.matches_all() { wanted } else { wanted.saturating_mul(WINDOW) };
+    let (mut ids, mut below) = (Vec::new(), filter.below.clone());
+    loop {
+        window = window.min(left);
+        let range = Range { inbox, filter, below: below.as_ref(), window };
+        ids.extend(range.matching(c, wanted.saturating_sub(ids.len()))?);
+        if ids.len() >= wanted {
+            ids.truncate(limit);
+            return Ok(Found { rest: ids.last().cloned(), ids });
+        }
+        below = range.end(c)?;
+        left = left.saturating_sub(window);
+        if below.is_none() || left == 0 {
+            return Ok(Found { ids, rest: below });
+        }
+        window = window.saturating_mul(WINDOW);
     }
-    Ok(Found { ids, rest })
+}
+
+/// The newest messages of an inbox below an ID, whether they match or not.
+struct Range<'a> {
+    inbox: &'a InboxId,
+    filter: &'a EmailFilter,
+    below: Option<&'a MessageId>,
+    /// Their number at most.
+    window: usize,
+}
+
+impl Range<'_> {
+    /// The parameters of [`Self::ids`], and more.
+    fn query<T>(
+        &self,
+        c: &Transaction<'_>,
+        sql: &str,
+        more: &[&dyn ToValue],
+        read: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let from = self.filter.from.as_ref().map_or("", MessageId::as_str);
+        // `~` sorts after every id.
+        let below = self.below.map_or("~", MessageId::as_str);
+        let values: [&dyn ToValue; 4] = [self.inbox, &from, &below, &self.filter.thread];
+        let all: Vec<&dyn ToValue> = values.into_iter().chain(more.iter().copied()).collect();
+        c.query(sql, &all, read)
+    }
+
+    fn ids(&self, columns: &str) -> String {
+        // There is an index by thread.
+        let thread = if self.filter.thread.is_some() { "AND thread_id = ?4" } else { "AND CAST(?4 AS TEXT) IS NULL" };
+        format!("SELECT {columns} FROM message WHERE inbox_id = ?1 AND id >= ?2 AND id < ?3 {thread} ORDER BY id DESC")
+    }
+
+    /// The last of them, if there are as many as the window has.
+    fn end(&self, c: &Transaction<'_>) -> Result<Option<MessageId>, StoreError> {
+        let sql = format!("{} LIMIT 1 OFFSET ?5", self.ids("id"));
+        let before = i64::try_from(self.window.saturating_sub(1)).unwrap_or(i64::MAX);
+        Ok(self.query(c, &sql, &[&before], |row| row.get(0))?.pop())
+    }
+
+    /// The first that match.
+    fn matching(&self, c: &Transaction<'_>, limit: usize) -> Result<Vec<MessageId>, StoreError> {
+        let filter = self.filter;
+        let sql = format!(
+            "SELECT m.id FROM ({} LIMIT ?5) AS m JOIN mailbox p ON p.id = m.mailbox_id
+                 JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
+             WHERE m.flags & ?6 = ?6 AND m.flags & ?7 = 0 {} {} ORDER BY m.id DESC LIMIT ?8",
+            self.ids("id, mailbox_id, flags, keywords"),
+            mailboxes(&filter.mailboxes),
+            keywords(&filter.keywords, 9),
+        );
+        let [window, limit] = [self.window, limit].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+        let values: [&dyn ToValue; 4] = [&window, &filter.set, &filter.unset, &limit];
+        let keywords = filter.keywords.iter().map(|keyword| keyword as &dyn ToValue);
+        let more: Vec<&dyn ToValue> = values.into_iter().chain(keywords).collect();
+        self.query(c, &sql, &more, |row| row.get(0))
+    }
 }
 
 /// Conditions on the mailbox: its special use, or its name if it has none.
@@ -163,4 +226,46 @@ pub(super) fn keywords(keywords: &[String], first: usize) -> String {
         )
     };
     keywords.iter().enumerate().map(of).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::deliver::inbox_mailbox;
+    use crate::store::testing::{fill, inbox, put, store_with_account};
+
+    #[tokio::test]
+    async fn pages_of_rare_messages_are_complete_and_in_order() {
+        let (_dir, store, account) = store_with_account().await;
+        let inbox = inbox(&store, &account, "one").await;
+        put(&store, &inbox, b"Subject: x\r\n\r\n").await;
+        let of = inbox.clone();
+        let mailbox = store.read(move |c| inbox_mailbox(c, &of)).await.unwrap();
+        for (count, flags) in
+            [(1, Flags::FLAGGED), (70, Flags::SEEN), (2, Flags::FLAGGED), (300, Flags::SEEN), (1, Flags::FLAGGED)]
+        {
+            fill(&store, &inbox, mailbox, count, flags).await;
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        let all = async |filter: &EmailFilter, limit| {
+            let (mut found, mut filter) = (Vec::new(), filter.clone());
+            loop {
+                let page = store.emails(vec![inbox.clone()], filter.clone(), limit).await.unwrap();
+                assert!(page.rows.len() <= limit);
+                found.extend(page.rows.into_iter().map(|row| row.message.id));
+                filter.below = page.rest;
+                if filter.below.is_none() {
+                    return found;
+                }
+            }
+        };
+        for filter in [EmailFilter::default(), EmailFilter { set: Flags::FLAGGED, ..EmailFilter::default() }] {
+            let whole = all(&filter, 1000).await;
+            assert_eq!(whole.len(), if filter.set.is_empty() { 375 } else { 4 });
+            assert!(whole.is_sorted_by(|newer, older| newer > older));
+            for limit in [1, 2, 3, 100] {
+                assert_eq!(all(&filter, limit).await, whole, "{limit}");
+            }
+        }
+    }
 }

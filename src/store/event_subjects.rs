@@ -4,7 +4,7 @@
 
 use super::domains::{self, DomainRow};
 use super::inboxes::{self, Inbox};
-use super::messages::{self, MessageSummary};
+use super::messages::{self, Headed, ListedHeader, MessageSummary};
 use super::sent::{self, SentEmail};
 use super::{Store, StoreError, Transaction, parts};
 use crate::clock::Timestamp;
@@ -39,7 +39,7 @@ pub struct EmailSubject {
     pub id: MessageId,
     pub inbox: InboxId,
     /// `None`: it is in no mailbox.
-    pub message: Option<MessageSummary>,
+    pub message: Option<Headed<ListedHeader>>,
     /// What has become of it, if it was sent from here.
     pub sent: Option<SentEmail>,
 }

@@ -5,12 +5,13 @@
 use super::{Store, StoreError, StoredMessage, Transaction, content};
 use crate::clock::Timestamp;
 use crate::id::{ContentId, InboxId, MailboxId, MessageId, ThreadId};
+use crate::message::overview::Overview;
 use crate::store::engine::{FromValue, List, Row, ToValue, Unexpected, Value, params};
 use serde_json::json;
 use std::ops::Range;
 
-/// The maximum of header octets in a summary.
-const SUMMARY_HEADER: i64 = 64 * 1024;
+/// Octets of a [`HeaderBlock`] at most.
+pub(crate) const LONGEST_BLOCK: usize = 64 * 1024;
 
 bitflags::bitflags! {
     /// The system flags of a message (RFC 3501 §2.3.2), except `\Recent`, which depends on the session.
@@ -55,7 +56,7 @@ impl FromValue for Flags {
     }
 }
 
-/// A message without its body.
+/// A message without its octets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageSummary {
     /// Kept when the message moves to another mailbox.
@@ -84,8 +85,79 @@ pub struct MessageSummary {
     pub mail_from: String,
     /// The envelope recipient; empty for messages not received by SMTP.
     pub rcpt_to: String,
-    /// The first [`SUMMARY_HEADER`] octets of the header block, usually all of it.
-    pub header: Vec<u8>,
+}
+
+/// A message with its header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Headed<H> {
+    pub message: MessageSummary,
+    pub header: H,
+}
+
+/// The first [`LONGEST_BLOCK`] octets of the header block, usually all of it.
+pub type HeaderBlock = Vec<u8>;
+
+/// What lists show of a header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListedHeader {
+    /// It has no overview, and is still to be parsed.
+    Block(HeaderBlock),
+    Overview(Box<Overview>),
+}
+
+impl ListedHeader {
+    /// Octets to be parsed.
+    pub fn unparsed(&self) -> usize {
+        match self {
+            Self::Block(block) => block.len(),
+            Self::Overview(_) => 0,
+        }
+    }
+}
+
+impl From<Headed<HeaderBlock>> for Headed<ListedHeader> {
+    fn from(Headed { message, header }: Headed<HeaderBlock>) -> Self {
+        Self { message, header: ListedHeader::Block(header) }
+    }
+}
+
+/// A header in the columns of a row.
+pub(super) trait HeaderColumns: Sized {
+    /// From [`HEADER`] on.
+    const COLUMNS: &'static str;
+    const JOIN: &'static str;
+
+    fn of(row: &Row<'_>) -> Result<Self, StoreError>;
+}
+
+impl HeaderColumns for () {
+    const COLUMNS: &'static str = "NULL";
+    const JOIN: &'static str = "";
+
+    fn of(_: &Row<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+impl HeaderColumns for HeaderBlock {
+    const COLUMNS: &'static str = "substr(c.header, 1, 65536)";
+    const JOIN: &'static str = "";
+
+    fn of(row: &Row<'_>) -> Result<Self, StoreError> {
+        row.get(HEADER)
+    }
+}
+
+impl HeaderColumns for ListedHeader {
+    const COLUMNS: &'static str = "CASE WHEN o.content_id IS NULL THEN substr(c.header, 1, 65536) END, o.fields";
+    const JOIN: &'static str = "LEFT JOIN overview o ON o.content_id = c.id";
+
+    fn of(row: &Row<'_>) -> Result<Self, StoreError> {
+        let Some(written) = row.get::<Option<String>>(HEADER + 1)? else { return Ok(Self::Block(row.get(HEADER)?)) };
+        let read = Overview::from_written(&written);
+        let read = read.map_err(|error| StoreError::Corrupt(format!("overview.fields: {error}")))?;
+        Ok(Self::Overview(Box::new(read)))
+    }
 }
 
 impl MessageSummary {
@@ -95,11 +167,23 @@ impl MessageSummary {
     }
 }
 
-const SUMMARY: &str = "SELECT m.id, coalesce(m.email_id, m.id), m.inbox_id, b.name, b.special_use, m.uid + p.uid_offset,
-        m.flags, m.keywords, m.internal_date, m.changed_at, c.size, m.mail_from, m.rcpt_to, substr(c.header, 1, ?1), c.id, m.thread_id
-    FROM message m JOIN mailbox p ON p.id = m.mailbox_id
-        JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
-        JOIN content c ON c.id = m.content_id";
+/// The column after those of a summary.
+const HEADER: usize = 15;
+
+fn select<H: HeaderColumns>() -> String {
+    let (header, join) = (H::COLUMNS, H::JOIN);
+    format!(
+        "SELECT m.id, coalesce(m.email_id, m.id), m.inbox_id, b.name, b.special_use, m.uid + p.uid_offset, m.flags,
+             m.keywords, m.internal_date, m.changed_at, c.size, m.mail_from, m.rcpt_to, c.id, m.thread_id, {header}
+         FROM message m JOIN mailbox p ON p.id = m.mailbox_id
+             JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
+             JOIN content c ON c.id = m.content_id {join}"
+    )
+}
+
+fn headed<H: HeaderColumns>(row: &Row<'_>) -> Result<Headed<H>, StoreError> {
+    Ok(Headed { message: summary(row)?, header: H::of(row)? })
+}
 
 fn summary(row: &Row<'_>) -> Result<MessageSummary, StoreError> {
     let changed_at: Timestamp = row.get(9)?;
@@ -117,34 +201,41 @@ fn summary(row: &Row<'_>) -> Result<MessageSummary, StoreError> {
         size: row.get::<i64>(10)?.unsigned_abs(),
         mail_from: row.get(11)?,
         rcpt_to: row.get(12)?,
-        header: row.get(13)?,
-        content: row.get(14)?,
-        thread: row.get(15)?,
+        content: row.get(13)?,
+        thread: row.get(14)?,
     })
 }
 
 /// A message of the inbox.
-pub(super) fn find(c: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Option<MessageSummary>, StoreError> {
-    let sql = format!("{SUMMARY} WHERE m.inbox_id = ?2 AND m.id = ?3");
-    c.query_opt(&sql, params![SUMMARY_HEADER, inbox, id], summary)
+pub(super) fn find<H: HeaderColumns>(
+    c: &Transaction<'_>,
+    inbox: &InboxId,
+    id: &MessageId,
+) -> Result<Option<Headed<H>>, StoreError> {
+    let sql = format!("{} WHERE m.inbox_id = ?1 AND m.id = ?2", select::<H>());
+    c.query_opt(&sql, params![inbox, id], headed)
 }
 
-/// Up to `limit` messages of a row of `mailbox` with this mod-sequence, without their headers.
+/// Up to `limit` messages of a row of `mailbox` with this mod-sequence.
 pub(super) fn changed_at(
     c: &Transaction<'_>,
     row: MailboxId,
     modseq: i64,
     limit: usize,
 ) -> Result<Vec<MessageSummary>, StoreError> {
-    let sql = format!("{SUMMARY} WHERE m.mailbox_id = ?2 AND m.modseq = ?3 ORDER BY m.uid LIMIT ?4");
-    c.query(&sql, params![0_i64, row, modseq, i64::try_from(limit).unwrap_or(i64::MAX)], summary)
+    let sql = format!("{} WHERE m.mailbox_id = ?1 AND m.modseq = ?2 ORDER BY m.uid LIMIT ?3", select::<()>());
+    c.query(&sql, params![row, modseq, i64::try_from(limit).unwrap_or(i64::MAX)], summary)
 }
 
 /// Those of the messages that exist, the newest first.
-pub(super) fn newest_first(c: &Transaction<'_>, ids: &[MessageId]) -> Result<Vec<MessageSummary>, StoreError> {
-    let sql = format!("{SUMMARY} WHERE m.id IN (SELECT value ->> 0 FROM {}) ORDER BY m.id DESC", c.items(2));
+pub(super) fn newest_first<H: HeaderColumns>(
+    c: &Transaction<'_>,
+    ids: &[MessageId],
+) -> Result<Vec<Headed<H>>, StoreError> {
+    let select = select::<H>();
+    let sql = format!("{select} WHERE m.id IN (SELECT value ->> 0 FROM {}) ORDER BY m.id DESC", c.items(1));
     let ids: List = ids.iter().map(|id| json!([id])).collect();
-    c.query(&sql, params![SUMMARY_HEADER, ids], summary)
+    c.query(&sql, params![ids], headed)
 }
 
 fn content_of(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Option<ContentId>, StoreError> {
@@ -165,7 +256,25 @@ impl Store {
 
     pub async fn message(&self, inbox: &InboxId, id: &MessageId) -> Result<Option<MessageSummary>, StoreError> {
         let (inbox, id) = (inbox.clone(), id.clone());
-        self.read(move |connection| find(connection, &inbox, &id)).await
+        self.read(move |c| Ok(find::<()>(c, &inbox, &id)?.map(|found| found.message))).await
+    }
+
+    pub async fn message_listed(
+        &self,
+        inbox: &InboxId,
+        id: &MessageId,
+    ) -> Result<Option<Headed<ListedHeader>>, StoreError> {
+        let (inbox, id) = (inbox.clone(), id.clone());
+        self.read(move |c| find(c, &inbox, &id)).await
+    }
+
+    pub async fn message_with_header(
+        &self,
+        inbox: &InboxId,
+        id: &MessageId,
+    ) -> Result<Option<Headed<HeaderBlock>>, StoreError> {
+        let (inbox, id) = (inbox.clone(), id.clone());
+        self.read(move |c| find(c, &inbox, &id)).await
     }
 
     /// The total length of a message, and the octets of `range`, clipped to it.
@@ -223,6 +332,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use super::{Headed, ListedHeader};
     use crate::store::emails::EmailFilter;
     use crate::store::testing::{inbox, put, store_with_account};
 
@@ -239,11 +349,12 @@ mod tests {
         ids.reverse();
         let page = store.emails(vec![ours.clone()], EmailFilter::default(), 10).await.unwrap();
         let first = page.rows;
-        assert_eq!(first.iter().map(|m| m.id.clone()).collect::<Vec<_>>(), ids);
-        assert_eq!(first[0].header, b"Subject: 4\r\n\r\n");
-        assert_eq!((first[0].mailbox.as_str(), first[0].uid, first[0].size), ("INBOX", 5, 22));
+        assert_eq!(first.iter().map(|m| m.message.id.clone()).collect::<Vec<_>>(), ids);
+        let Headed { message, header } = &first[0];
+        assert_eq!(*header, ListedHeader::Block(b"Subject: 4\r\n\r\n".to_vec()));
+        assert_eq!((message.mailbox.as_str(), message.uid, message.size), ("INBOX", 5, 22));
 
-        assert_eq!(store.message(&ours, &ids[0]).await.unwrap().as_ref(), first.first());
+        assert_eq!(store.message(&ours, &ids[0]).await.unwrap().as_ref(), Some(message));
         let raw = store.message_raw(&ours, &ids[0]).await.unwrap().unwrap().into_bytes();
         assert_eq!(raw, b"Subject: 4\r\n\r\nbody 4\r\n");
         for range in [0..0, 0..5, 3..14, 14..18, 10..20, 13..15, 20..22, 21..99, 22..30, 30..40] {

@@ -46,6 +46,7 @@ pub mod names;
 pub(crate) mod notification_tokens;
 pub(crate) mod object_ids;
 pub(crate) mod open_mailbox;
+mod overviews;
 pub mod ownership;
 mod parts;
 pub(crate) mod permissions;

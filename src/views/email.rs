@@ -4,17 +4,17 @@ use super::labels;
 use crate::address::{Address, DomainName};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MessageId, ThreadId};
-use crate::message::addresses::{self, Mailbox};
-use crate::message::date::date;
 use crate::message::extraction::{self, Code, Link};
 use crate::message::fields::Header;
 use crate::message::hidden::HiddenText;
 use crate::message::highlights::Highlight;
 use crate::message::mime::Tree;
-use crate::message::text::{Attachment, content, message_ids};
+use crate::message::overview::{Overview, ShownMailbox};
+use crate::message::text::{Attachment, content};
 use crate::message::words::{decoded_words, without_controls};
-use crate::reading::Readable;
-use crate::store::messages::MessageSummary;
+use crate::reading::{Readable, Reader};
+use crate::store::StoredMessage;
+use crate::store::messages::{Headed, ListedHeader, MessageSummary};
 use crate::store::sent::{SentEmail, SentRecipient, Status};
 use serde::Serialize;
 use serde_json::Value;
@@ -24,14 +24,6 @@ use utoipa::ToSchema;
 const SHOWN_TEXT: usize = 2 * 1024 * 1024;
 /// Header fields in a response at most.
 const SHOWN_FIELDS: usize = 500;
-
-/// A mailbox of a header field.
-#[derive(Serialize, ToSchema)]
-#[schema(as = EmailMailbox)]
-pub(crate) struct MailboxJson {
-    name: Option<String>,
-    address: Option<String>,
-}
 
 /// An email without its content.
 #[derive(Serialize, ToSchema)]
@@ -49,11 +41,11 @@ pub(crate) struct EmailJson {
     labels: Vec<String>,
     created_at: Timestamp,
     updated_at: Timestamp,
-    from: Vec<MailboxJson>,
-    to: Vec<MailboxJson>,
-    cc: Vec<MailboxJson>,
-    bcc: Vec<MailboxJson>,
-    reply_to: Vec<MailboxJson>,
+    from: Vec<ShownMailbox>,
+    to: Vec<ShownMailbox>,
+    cc: Vec<ShownMailbox>,
+    bcc: Vec<ShownMailbox>,
+    reply_to: Vec<ShownMailbox>,
     date: Option<Timestamp>,
     message_id: Option<String>,
     in_reply_to: Vec<String>,
@@ -162,39 +154,48 @@ struct AttachmentJson {
 }
 
 impl EmailJson {
-    pub(crate) fn new(stored: MessageSummary, readable: Readable) -> Self {
-        let header = Header::read(&stored.header, &readable.limits);
-        let mailboxes = |name| mailboxes(&header, name);
-        let ids = |name| header.find(name).map(message_ids).unwrap_or_default();
+    pub(crate) fn new(Headed { message, header }: Headed<ListedHeader>, reader: &Reader<'_>) -> Self {
+        let overview = match header {
+            ListedHeader::Overview(overview) => *overview,
+            ListedHeader::Block(block) => {
+                let readable = reader.begin(message.content);
+                Overview::read(&Header::read(&block, &readable.limits))
+            }
+        };
+        let is_set_aside = reader.sets_aside(message.content);
+        Self::with(message, overview, is_set_aside)
+    }
+
+    fn with(stored: MessageSummary, overview: Overview, is_set_aside: bool) -> Self {
         let some = |text: String| (!text.is_empty()).then_some(text);
         let keywords = stored.keywords.split_ascii_whitespace();
-        let date = header.find("Date").and_then(date);
-        let (from, to) = (mailboxes("From"), mailboxes("To"));
-        let addresses = |list: &[MailboxJson]| list.iter().filter_map(|m| m.address.clone()).collect::<Vec<_>>();
+        let addresses = |list: &[ShownMailbox]| list.iter().filter_map(|m| m.address.clone()).collect::<Vec<_>>();
         let created_at = stored.id.made_at();
+        let Overview { from, to, cc, bcc, reply_to, author, subject, date, message_id, in_reply_to, references } =
+            overview;
         Self {
             labels: labels::of(&stored),
             raw: path(&stored.id, "raw"),
             from_address: addresses(&from).into_iter().next().unwrap_or_default(),
             to_address: addresses(&to).join(", "),
-            subject: header.find("Subject").map(decoded_words).unwrap_or_default(),
+            subject,
             flags: stored.flags.names().map(str::to_owned).chain(keywords.map(str::to_owned)).collect(),
             from,
             to,
-            cc: mailboxes("Cc"),
-            bcc: mailboxes("Bcc"),
-            reply_to: mailboxes("Reply-To"),
-            date: date.map(|date| Timestamp::from_millis(date.seconds().saturating_mul(1000))),
-            message_id: ids("Message-ID").into_iter().next(),
-            in_reply_to: ids("In-Reply-To"),
-            references: ids("References"),
+            cc,
+            bcc,
+            reply_to,
+            date,
+            message_id,
+            in_reply_to,
+            references,
             id: stored.id,
             email_id: stored.email_id,
             thread_id: stored.thread,
             inbox_id: stored.inbox,
             mailbox: stored.mailbox,
             envelope_from: some(stored.mail_from.clone()),
-            header_from: header_from(&header),
+            header_from: author,
             verified_domain: None,
             authentication: None,
             mail_from: some(stored.mail_from),
@@ -206,7 +207,7 @@ impl EmailJson {
             preview: None,
             has_attachments: None,
             highlights: Vec::new(),
-            unreadable: readable.is_set_aside,
+            unreadable: is_set_aside,
         }
     }
 }
@@ -214,18 +215,6 @@ impl EmailJson {
 /// The path of something that belongs to an email.
 pub(crate) fn path(id: &MessageId, what: &str) -> String {
     format!("/api/v1/emails/{id}/{what}")
-}
-
-fn mailboxes(header: &Header<'_>, name: &str) -> Vec<MailboxJson> {
-    let show = |mailbox: Mailbox<'_>| MailboxJson { name: mailbox.display_name(), address: mailbox.shown_address() };
-    addresses::mailboxes(header, name).map(show).collect()
-}
-
-/// The author, if there is exactly one.
-fn header_from(header: &Header<'_>) -> Option<Address> {
-    let mut authors = addresses::mailboxes(header, "From");
-    let author = authors.next()?;
-    authors.next().is_none().then(|| author.address()).flatten()
 }
 
 impl AttachmentJson {
@@ -237,10 +226,10 @@ impl AttachmentJson {
 }
 
 impl WholeJson {
-    pub(crate) fn new(stored: MessageSummary, body: &[u8], readable: Readable) -> Self {
-        let tree = Tree::parse(&stored.header, body, &readable.limits);
+    pub(crate) fn new(stored: MessageSummary, raw: &StoredMessage, readable: Readable) -> Self {
+        let tree = Tree::parse(&raw.header, &raw.body, &readable.limits);
         let content = content(&tree, SHOWN_TEXT);
-        let header = Header::read(&stored.header, &readable.limits);
+        let header = Header::read(&raw.header, &readable.limits);
         let fields = header.fields().iter().filter(|field| !field.name.is_empty()).take(SHOWN_FIELDS);
         let field = |name: &[u8]| without_controls(String::from_utf8_lossy(name).into_owned());
         let headers = fields.map(|f| FieldJson { name: field(f.name), value: decoded_words(f.value) }).collect();
@@ -256,7 +245,7 @@ impl WholeJson {
             truncated: content.truncated,
             headers,
             attachments: attachments.map(|(number, part)| AttachmentJson::new(&stored.id, number, part)).collect(),
-            email: EmailJson::new(stored, readable),
+            email: EmailJson::with(stored, Overview::read(&header), readable.is_set_aside),
             sent: SentJson::default(),
         }
     }

@@ -33,7 +33,7 @@ use crate::store::email_changes::Replaced;
 use crate::store::emails::{EmailFilter, EmailPage};
 use crate::store::inboxes::Inbox;
 use crate::store::mailboxes::MailboxKind;
-use crate::store::messages::{Flags, MessageSummary};
+use crate::store::messages::{Flags, Headed, HeaderBlock, MessageSummary};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -197,8 +197,8 @@ fn mailboxes(header: &Header<'_>, name: &str) -> Vec<Mailbox> {
 }
 
 impl DraftJson {
-    fn new(stored: MessageSummary, readable: Readable) -> Self {
-        let header = Header::read(&stored.header, &readable.limits);
+    fn new(stored: MessageSummary, block: &[u8], readable: Readable) -> Self {
+        let header = Header::read(block, &readable.limits);
         let list = |name| mailboxes(&header, name).into_iter().map(|one| one.address.to_string()).collect::<Vec<_>>();
         let (to, created_at) = (list("To"), stored.id.made_at());
         Self {
@@ -243,13 +243,13 @@ pub(in crate::http) async fn list(
     };
     let filter =
         EmailFilter { mailboxes: vec![MailboxKind::Drafts], set: Flags::DRAFT, below, ..EmailFilter::default() };
-    let EmailPage { rows, rest } = store.emails(inboxes, filter, per_page).await?;
+    let EmailPage { rows, rest } = store.emails_with_headers(inboxes, filter, per_page).await?;
     let octets = rows.iter().map(|row| row.header.len()).sum();
     let owner = caller.owner();
     let shown = context.reading.read(&owner, octets, move |reader, _| {
-        let show = |message: MessageSummary| {
+        let show = |Headed { message, header }: Headed<HeaderBlock>| {
             let readable = reader.begin(message.content);
-            DraftJson::new(message, readable)
+            DraftJson::new(message, &header, readable)
         };
         Ok(rows.into_iter().map(show).collect::<Vec<_>>())
     });
@@ -371,7 +371,7 @@ async fn shown(
         let tree = Tree::parse(&raw.header, &raw.body, &readable.limits);
         let shown = content(&tree, usize::MAX);
         let attachments = shown.attachments.into_iter().filter_map(|part| part.filename).collect();
-        let draft = DraftJson::new(stored, readable);
+        let draft = DraftJson::new(stored, &raw.header, readable);
         WholeJson { draft, text_body: shown.text, html_body: shown.html, attachments }
     });
     Ok(Versioned { body: body.await?, version })

@@ -30,7 +30,7 @@ use crate::resources::memory::Claim;
 use crate::resources::spool::PATIENCE;
 use crate::store::emails::{EmailFilter, EmailPage};
 use crate::store::inboxes::Inbox;
-use crate::store::messages::{Flags, MessageSummary};
+use crate::store::messages::{Flags, Headed, ListedHeader, MessageSummary};
 use crate::store::search::candidates::SearchIn;
 use crate::store::{Store, StoreError};
 pub(super) use crate::views::email::EmailJson;
@@ -132,9 +132,9 @@ async fn shown(
     inbox: &Inbox,
     id: &MessageId,
 ) -> Result<Versioned<EmailJson>, Problem> {
-    let message = caller.store(context).message(&inbox.id, id).await?.ok_or_else(Problem::not_found)?;
-    let version = message.version();
-    let mut shown = show_all(caller, context, Owner::Account(inbox.account.clone()), vec![message]).await?;
+    let found = caller.store(context).message_listed(&inbox.id, id).await?.ok_or_else(Problem::not_found)?;
+    let version = found.message.version();
+    let mut shown = show_all(caller, context, Owner::Account(inbox.account.clone()), vec![found]).await?;
     let body = shown.pop().ok_or_else(Problem::not_found)?;
     Ok(Versioned { body, version })
 }
@@ -144,19 +144,15 @@ pub(super) async fn show_all(
     caller: &Caller,
     context: &HttpContext,
     owner: Owner,
-    rows: Vec<MessageSummary>,
+    rows: Vec<Headed<ListedHeader>>,
 ) -> Result<Vec<EmailJson>, Problem> {
     let mut work = caller.spool.claim();
-    let octets: usize = rows.iter().map(|row| row.header.len()).sum();
+    let octets: usize = rows.iter().map(|row| row.header.unparsed()).sum();
     work.grow_to(octets.saturating_mul(LIST_FACTOR)).map_err(no_room)?;
     let shown = context.reading.read(&owner, octets, move |reader, _| {
         // Charged until the work is done.
         let _work = work;
-        let show = |message: MessageSummary| {
-            let readable = reader.begin(message.content);
-            EmailJson::new(message, readable)
-        };
-        Ok(rows.into_iter().map(show).collect())
+        Ok(rows.into_iter().map(|row| EmailJson::new(row, reader)).collect())
     });
     Ok(shown.await?)
 }
@@ -186,7 +182,7 @@ pub(super) async fn list(
             let terms = Terms { from: vec![lower(sender)], ..Terms::default() };
             let of = SearchIn { account: inbox.account.clone(), inboxes: Some(vec![inbox.id.clone()]) };
             let (found, rest) = search::scan(&caller, &context, of, page.filter, terms, page.per_page).await?;
-            (found.into_iter().map(|found| found.row).collect(), rest)
+            (found.into_iter().map(|found| found.row.into()).collect(), rest)
         }
         None => {
             let store = caller.store(&context);
@@ -260,7 +256,7 @@ async fn whole(
     caller: &Caller,
     context: &HttpContext,
     inbox: &Inbox,
-    mut stored: MessageSummary,
+    stored: MessageSummary,
     damaged: Damaged,
 ) -> Result<Option<WholeJson>, Problem> {
     let mut work = caller.spool.claim();
@@ -278,9 +274,8 @@ async fn whole(
     let shown = context.reading.read(&owner, size, move |reader, budget| {
         let _work = work;
         budget.check()?;
-        stored.header = raw.header;
         let readable = reader.begin(stored.content);
-        Ok(WholeJson::new(stored, &raw.body, readable).with(sent))
+        Ok(WholeJson::new(stored, &raw, readable).with(sent))
     });
     Ok(Some(shown.await?))
 }

@@ -11,7 +11,7 @@ use crate::message::split;
 use crate::message::text::content;
 use crate::resources::Owner;
 use crate::resources::spool::PATIENCE;
-use crate::store::messages::MessageSummary;
+use crate::store::messages::{Headed, ListedHeader};
 use crate::views::email::EmailJson;
 
 /// Octets of an email that are read.
@@ -28,10 +28,11 @@ pub(super) async fn show_all(
     caller: &Caller,
     context: &HttpContext,
     owner: Owner,
-    rows: Vec<MessageSummary>,
+    rows: Vec<Headed<ListedHeader>>,
     with_previews: bool,
 ) -> Result<Vec<EmailJson>, Problem> {
-    let places: Vec<_> = rows.iter().map(|row| (row.inbox.clone(), row.id.clone(), row.content)).collect();
+    let places: Vec<_> =
+        rows.iter().map(|Headed { message: m, .. }| (m.inbox.clone(), m.id.clone(), m.content)).collect();
     let mut emails = super::show_all(caller, context, owner.clone(), rows).await?;
     if !with_previews {
         return Ok(emails);

@@ -17,7 +17,7 @@ use crate::id::{AccountId, MessageId};
 use crate::message::highlights::Highlight;
 use crate::resources::spool::PATIENCE;
 use crate::store::emails::EmailFilter;
-use crate::store::messages::MessageSummary;
+use crate::store::messages::{Headed, HeaderBlock};
 use crate::store::search::candidates::SearchIn;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -67,7 +67,8 @@ pub(in crate::http) async fn search(
         (None, _) => SearchIn { account: caller.account(account)?, inboxes: None },
     };
     let (found, rest) = scan(&caller, &context, of, filter, terms, per_page).await?;
-    let (rows, highlights): (Vec<_>, Vec<_>) = found.into_iter().map(|found| (found.row, found.highlights)).unzip();
+    let (rows, highlights): (Vec<_>, Vec<_>) =
+        found.into_iter().map(|found| (found.row.into(), found.highlights)).unzip();
     let mut emails = previews::show_all(&caller, &context, caller.owner(), rows, with_previews).await?;
     emails.iter_mut().zip(highlights).for_each(|(email, highlights)| email.highlights = highlights);
     page_of(&emails, rest.as_ref(), &target)
@@ -75,7 +76,7 @@ pub(in crate::http) async fn search(
 
 /// An email that fits.
 pub(super) struct FoundEmail {
-    pub(super) row: MessageSummary,
+    pub(super) row: Headed<HeaderBlock>,
     pub(super) highlights: Vec<Highlight>,
 }
 
@@ -96,9 +97,9 @@ pub(super) async fn scan(
         looked_at += batch;
         batch = (2 * batch).min(BATCH);
         for found in by_header(caller, context, page.rows, &terms).await? {
-            let id = found.row.id.clone();
+            let id = found.row.message.id.clone();
             if terms.needs_body() {
-                octets = octets.saturating_add(found.row.size);
+                octets = octets.saturating_add(found.row.message.size);
                 fitting.extend(by_body(caller, context, found, &terms).await?);
             } else {
                 fitting.push(found);
@@ -119,7 +120,7 @@ pub(super) async fn scan(
 pub(super) async fn by_header(
     caller: &Caller,
     context: &HttpContext,
-    rows: Vec<MessageSummary>,
+    rows: Vec<Headed<HeaderBlock>>,
     terms: &Arc<Terms>,
 ) -> Result<Vec<FoundEmail>, Problem> {
     let (octets, terms) = (rows.iter().map(|row| row.header.len()).sum(), Arc::clone(terms));
@@ -131,7 +132,7 @@ pub(super) async fn by_header(
         let mut kept = Vec::new();
         for row in rows {
             budget.check()?;
-            let readable = reader.begin(row.content);
+            let readable = reader.begin(row.message.content);
             if terms.fit_header(&row.header, &readable.limits) {
                 let is_whole = !terms.needs_body();
                 let found = || terms.highlights(&row.header, None, &readable.limits);
@@ -151,14 +152,15 @@ pub(super) async fn by_body(
     found: FoundEmail,
     terms: &Arc<Terms>,
 ) -> Result<Option<FoundEmail>, Problem> {
-    let row = found.row;
-    let size = usize::try_from(row.size).unwrap_or(usize::MAX);
+    let FoundEmail { row, .. } = found;
+    let message = &row.message;
+    let size = usize::try_from(message.size).unwrap_or(usize::MAX);
     let mut work = caller.spool.claim();
     work.wait_to_grow(size.saturating_mul(FACTOR), PATIENCE).await.map_err(no_room)?;
-    let raw = caller.store(context).message_raw(&row.inbox, &row.id).await;
+    let raw = caller.store(context).message_raw(&message.inbox, &message.id).await;
     // Deleted since it was found, or damaged.
-    let Some(raw) = unless_damaged(raw, &row.id)? else { return Ok(None) };
-    let (terms, content) = (Arc::clone(terms), row.content);
+    let Some(raw) = unless_damaged(raw, &message.id)? else { return Ok(None) };
+    let (terms, content) = (Arc::clone(terms), message.content);
     let owner = caller.owner();
     let fits = context.reading.read(&owner, size, move |reader, budget| {
         let _work = work;

@@ -154,11 +154,12 @@ async fn fitting(
     wanted: &Wanted,
 ) -> Result<Option<WholeJson>, Problem> {
     let Event::MessageReceived { message_id, .. } = &logged.event else { return Ok(None) };
-    let Some(message) = caller.store(context).message(&inbox.id, message_id).await? else { return Ok(None) };
-    let Some(found) = by_header(caller, context, vec![message], &wanted.terms).await?.pop() else { return Ok(None) };
+    let found = caller.store(context).message_with_header(&inbox.id, message_id).await?;
+    let Some(found) = found else { return Ok(None) };
+    let Some(found) = by_header(caller, context, vec![found], &wanted.terms).await?.pop() else { return Ok(None) };
     let found =
         if wanted.terms.needs_body() { by_body(caller, context, found, &wanted.terms).await? } else { Some(found) };
     let Some(FoundEmail { row, .. }) = found else { return Ok(None) };
-    let email = whole(caller, context, inbox, row, Damaged::IsSkipped).await?;
+    let email = whole(caller, context, inbox, row.message, Damaged::IsSkipped).await?;
     Ok(email.filter(|email| !wanted.has_code || email.has_codes()))
 }

@@ -6,6 +6,7 @@ use crate::reading::Reading;
 use crate::resources::reading::ReadingLog;
 use crate::resources::work::WorkPool;
 use crate::search::SearchIndex;
+use crate::store::params;
 use crate::store::testing::put;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -236,4 +237,41 @@ async fn a_search_shows_where_its_words_are() {
         json!([{"field": "from", "text": "André <a@x.org>", "hits": [{"start": 0, "end": 5}]}])
     );
     assert_eq!(highlights("is:unread").await, Value::Null);
+}
+
+#[tokio::test]
+async fn lists_show_overviews_as_they_show_headers() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let one = inbox(&world, token, "one").await;
+    let strange = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/messages/strange");
+    let files = std::fs::read_dir(strange).unwrap().map(|entry| entry.unwrap().path());
+    let is_message = |file: &std::path::PathBuf| file.extension().is_some_and(|extension| extension == "eml");
+    for file in files.filter(is_message).take(100) {
+        put(&world.context.store, &one.parse().unwrap(), &std::fs::read(&file).unwrap()).await;
+    }
+    let list = async || {
+        let answer = world.get(token, &format!("/api/v1/emails?inbox={one}&per_page=100")).await;
+        answer.json()["data"].as_array().unwrap().clone()
+    };
+    let overviews = async || {
+        let sql = "SELECT count(*) FROM overview";
+        let count = world.context.store.read(move |c| c.query_row(sql, params![], |row| row.get::<i64>(0)));
+        usize::try_from(count.await.unwrap()).unwrap()
+    };
+    let parsed = list().await;
+    assert!(parsed.len() > 50 && overviews().await == 0, "{}", parsed.len());
+    index(&world).rebuild(|_, _| {}).await.unwrap();
+    assert!(overviews().await > parsed.len() - 5, "all but those with very long headers: {}", overviews().await);
+    for (shown, parsed) in list().await.iter().zip(&parsed) {
+        assert_eq!(shown, parsed);
+    }
+    for _ in ["to Trash", "from there"] {
+        for email in &parsed {
+            assert!(
+                world.delete(token, &format!("/api/v1/emails/{}", email["id"].as_str().unwrap())).await.status < 300
+            );
+        }
+    }
+    assert_eq!(overviews().await, 0);
 }

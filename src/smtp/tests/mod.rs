@@ -161,8 +161,8 @@ impl World {
     async fn mail(&self, inbox: &InboxId) -> Vec<String> {
         let mut all = Vec::new();
         let page = self.store.emails(vec![inbox.clone()], EmailFilter::default(), 100).await.unwrap();
-        for message in page.rows {
-            let raw = self.store.message_raw(inbox, &message.id).await.unwrap().unwrap().into_bytes();
+        for row in page.rows {
+            let raw = self.store.message_raw(inbox, &row.message.id).await.unwrap().unwrap().into_bytes();
             all.push(String::from_utf8(raw).unwrap());
         }
         all

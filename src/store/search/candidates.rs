@@ -8,6 +8,7 @@ use crate::id::{AccountId, InboxId, MessageId};
 use crate::message::grams::Grams;
 use crate::store::emails::{self, EmailFilter, EmailPage, Found, SCANNED};
 use crate::store::engine::{List, ToValue, params};
+use crate::store::messages::HeaderBlock;
 use crate::store::{Store, StoreError, Transaction};
 use serde_json::json;
 
@@ -41,13 +42,13 @@ impl Store {
         grams: Grams,
         filter: EmailFilter,
         limit: usize,
-    ) -> Result<EmailPage, StoreError> {
+    ) -> Result<EmailPage<HeaderBlock>, StoreError> {
         if grams.is_empty() {
             let inboxes = match of.inboxes {
                 Some(inboxes) => inboxes,
                 None => self.inbox_ids(&of.account).await?,
             };
-            return self.emails(inboxes, filter, limit).await;
+            return self.emails_with_headers(inboxes, filter, limit).await;
         }
         self.read(move |c| {
             let mut wanted: Vec<u32> = grams.iter().collect();
@@ -60,7 +61,7 @@ impl Store {
                 let next = |below: Option<&MessageId>, chunk| indexed(c, &known, &wanted, &filter, below, chunk);
                 found.push(gather(c, &of, &filter, limit, next)?);
             }
-            EmailPage::read(c, emails::merged(found, limit))
+            emails::page(c, &emails::merged(found, limit))
         })
         .await
     }

@@ -9,7 +9,7 @@ use crate::resources::places::{Line, Places, Waiting};
 use crate::store::engine::search::Document;
 use crate::store::engine::{Params, Row, params};
 use crate::store::jobs::{self, Claim, JobKey, Lease};
-use crate::store::{Store, StoreError, Transaction};
+use crate::store::{Store, StoreError, Transaction, overviews};
 use std::collections::VecDeque;
 
 /// Accounts with a tail considered per claim.
@@ -32,6 +32,8 @@ pub struct Unindexed {
 pub struct Indexed {
     pub message: Unindexed,
     pub outcome: Outcome,
+    /// Written; `None` if it is not kept.
+    pub overview: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -249,14 +251,17 @@ fn index(
     c: &Transaction<'_>,
     account: &AccountId,
     known: &mut Indexing,
-    Indexed { message, outcome }: &Indexed,
+    Indexed { message, outcome, overview }: &Indexed,
 ) -> Result<(), StoreError> {
-    let Unindexed { id, inbox, mailbox, uid, .. } = message;
+    let Unindexed { id, inbox, mailbox, uid, content, .. } = message;
     // A draft that is replaced keeps its id and gets a new UID.
     let unchanged = "SELECT 1 FROM message m JOIN search_tail t ON t.message_id = m.id
                      WHERE t.is_left_out = 0 AND t.account_id = ?1 AND t.message_id = ?2 AND m.mailbox_id = ?3 AND m.uid = ?4";
     if !c.exists(unchanged, params![account, id, mailbox, uid])? {
         return Ok(());
+    }
+    if let Some(overview) = overview {
+        overviews::add(c, *content, overview)?;
     }
     match outcome {
         Outcome::Grams(grams) if known.last_id.as_ref().is_none_or(|last| last < id) => {

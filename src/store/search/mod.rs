@@ -16,7 +16,7 @@ pub use indexing::{Indexed, Outcome, Unindexed};
 pub(super) use indexing::{end_leases, renew};
 
 use super::inboxes::DELETED;
-use super::{StoreError, Transaction};
+use super::{StoreError, Transaction, overviews};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, InboxId, MessageId};
 use crate::store::engine::{List, params};
@@ -95,9 +95,10 @@ pub(super) fn removed(c: &Transaction<'_>, inbox: &InboxId, messages: &[MessageI
     Ok(())
 }
 
-/// Empties the index and puts all messages into the tail.
+/// Empties the index, without overviews too, and puts all messages into the tail.
 pub(super) fn clear(c: &Transaction<'_>) -> Result<(), StoreError> {
     c.index_clear()?;
+    overviews::clear(c)?;
     c.execute("DELETE FROM search_account", params![])?;
     c.execute("DELETE FROM search_tail", params![])?;
     let sql = "INSERT INTO search_tail (is_left_out, account_id, message_id)

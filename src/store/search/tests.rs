@@ -20,7 +20,7 @@ async fn index_all(store: &Store, account: &AccountId) {
         for message in messages {
             let raw = store.message_raw(&message.inbox, &message.id).await.unwrap().unwrap();
             let grams = Grams::of_message(&raw.header, &raw.body, &crate::message::ReadLimits::default()).unwrap();
-            batch.push(Indexed { message, outcome: Outcome::Grams(grams) });
+            batch.push(Indexed { message, outcome: Outcome::Grams(grams), overview: None });
         }
         store.search_index(account, None, batch).await.unwrap();
         if !has_more {
@@ -45,7 +45,7 @@ async fn pages(store: &Store, of: &SearchIn, word: &str, per_page: usize) -> Vec
     loop {
         let page = store.candidates(of.clone(), wanted(word), filter.clone(), per_page).await.unwrap();
         assert!(page.rows.len() <= per_page);
-        all.extend(page.rows.into_iter().map(|row| row.id));
+        all.extend(page.rows.into_iter().map(|row| row.message.id));
         filter.below = page.rest;
         if filter.below.is_none() {
             return all;
@@ -127,7 +127,7 @@ async fn bounds_of_ids_are_kept() {
         let filter = EmailFilter { from, below, ..EmailFilter::default() };
         let page = store.candidates(all_of(&ours), wanted_word(), filter, 100).await.unwrap();
         let wanted: Vec<MessageId> = ids[wanted].iter().rev().cloned().collect();
-        let found: Vec<MessageId> = page.rows.into_iter().map(|row| row.id).collect();
+        let found: Vec<MessageId> = page.rows.into_iter().map(|row| row.message.id).collect();
         assert_eq!((found, page.rest), (wanted, None));
     }
 }
@@ -158,7 +158,8 @@ async fn what_has_changed_since_it_was_read_is_not_indexed_and_what_is_late_is_l
     let sql = "UPDATE search_tail SET message_id = ?1";
     let id = draft.clone();
     store.write(move |c| c.execute(&format!("{sql} WHERE message_id > ?1"), params![id])).await.unwrap();
-    let batch = read.into_iter().map(|message| Indexed { message, outcome: Outcome::Grams(wanted("needle")) });
+    let batch =
+        read.into_iter().map(|message| Indexed { message, outcome: Outcome::Grams(wanted("needle")), overview: None });
     store.search_index(&ours, None, batch.collect()).await.unwrap();
     assert_eq!(left_in_tail(&store).await, [(0, draft.clone())]);
     assert_eq!(candidates(&store, &all_of(&ours), "needle").await, [draft.clone(), first.clone()]);
