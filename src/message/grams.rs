@@ -5,7 +5,7 @@
 
 use super::fields::{Header, ReadLimits};
 use super::mime::Tree;
-use super::searched::{lower, searched_field, searched_texts, searched_value};
+use super::searched::{SearchedHeader, lower, searched_texts, searched_value};
 use super::text::content;
 
 /// Different trigrams of a message that are indexed at most. A message with more is compared by every search.
@@ -64,19 +64,19 @@ impl Grams {
     /// All of a message's. None where there are more than [`DISTINCT`].
     pub fn of_message(header: &[u8], body: &[u8], limits: &ReadLimits) -> Option<Self> {
         let mut found = Found::default();
-        for field in Header::read(header, limits).fields() {
+        let fields = Header::read(header, limits);
+        for text in SearchedHeader::of(&fields).texts() {
+            found.add(Place::Anywhere, text)?;
+        }
+        for field in fields.fields() {
             let name = lower(String::from_utf8_lossy(field.name).into_owned());
-            let value = searched_value(&name, field.value);
-            found.add(Place::Anywhere, &searched_field(field))?;
-            found.add(Place::Anywhere, &value)?;
-            found.add(Place::Anywhere, &lower(String::from_utf8_lossy(field.whole).into_owned()))?;
             let place = match name.as_str() {
                 "from" => Place::From,
                 "to" | "cc" | "bcc" => Place::To,
                 "subject" => Place::Subject,
                 _ => continue,
             };
-            found.add(place, &value)?;
+            found.add(place, &searched_value(&name, field.value))?;
         }
         let tree = Tree::parse(header, body, limits);
         for text in searched_texts(&tree) {

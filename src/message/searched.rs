@@ -3,7 +3,7 @@
 //! names.
 
 use super::addresses::{Addresses, LISTED, Listed};
-use super::fields::Field;
+use super::fields::{Field, Header};
 use super::mime::{Kind, Part, Tree};
 use super::text::{filename, text_of};
 use super::words::decoded_words;
@@ -64,7 +64,65 @@ pub(crate) fn searched_value(name: &str, value: &[u8]) -> String {
     lower(text)
 }
 
-/// A field as searched: decoded, in lower case, with its name.
+/// A field as TEXT, HEADER and the like examine it, all in lower case.
+#[derive(Debug)]
+struct Searched {
+    name: String,
+    /// The name and [`searched_value`].
+    decoded: String,
+    /// Undecoded, with its name.
+    whole: String,
+}
+
+impl Searched {
+    fn of(field: &Field<'_>) -> Self {
+        let name = lower(String::from_utf8_lossy(field.name).into_owned());
+        let decoded = format!("{name}: {}", searched_value(&name, field.value));
+        Self { decoded, whole: lower(String::from_utf8_lossy(field.whole).into_owned()), name }
+    }
+
+    fn value(&self) -> &str {
+        self.decoded.get(self.name.len() + 2..).unwrap_or_default()
+    }
+}
+
+/// The fields of a header, for searches of every protocol. Names and texts that are looked for are in lower case.
+#[derive(Debug)]
+pub(crate) struct SearchedHeader(Vec<Searched>);
+
+impl SearchedHeader {
+    pub fn of(header: &Header<'_>) -> Self {
+        Self(header.fields().iter().map(Searched::of).collect())
+    }
+
+    /// Without fields of other names.
+    pub fn of_names(header: &Header<'_>, names: &[&str]) -> Self {
+        let is_one = |field: &&Field<'_>| names.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
+        Self(header.fields().iter().filter(is_one).map(Searched::of).collect())
+    }
+
+    /// In the value of a field with one of the names.
+    pub fn has(&self, names: &[&str], text: &str) -> bool {
+        self.0.iter().any(|field| names.contains(&field.name.as_str()) && field.value().contains(text))
+    }
+
+    /// In the subject that is shown: the first such field.
+    pub fn has_subject(&self, text: &str) -> bool {
+        self.0.iter().find(|field| field.name == "subject").is_some_and(|field| field.value().contains(text))
+    }
+
+    /// In any field: decoded or as it is written, with its name.
+    pub fn has_anywhere(&self, text: &str) -> bool {
+        self.0.iter().any(|field| field.decoded.contains(text) || field.whole.contains(text))
+    }
+
+    /// The texts of [`Self::has_anywhere`].
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|field| [field.decoded.as_str(), &field.whole])
+    }
+}
+
+/// A field of a part as searched: decoded, in lower case, with its name.
 pub(crate) fn searched_field(field: &Field<'_>) -> String {
     lower(format!("{}: {}", String::from_utf8_lossy(field.name), decoded_words(field.value)))
 }
@@ -106,6 +164,24 @@ mod tests {
         {
             assert!(lower(text.to_owned()).contains(&lower(part.to_owned())), "{part} in {text}");
         }
+    }
+
+    #[test]
+    fn a_header_is_searched_decoded_and_as_it_is_written() {
+        let block = b"From: \"Lee, Ann\" (home) <ann @x.org>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nSubject: second\r\n\r\n";
+        let header = SearchedHeader::of(&Header::read(block, &ReadLimits::default()));
+        for found in
+            ["lee, ann <ann@x.org>", "(home)", "ann @x", "grüße", "subject: grüße", "=?utf-8?q?gr=c3", "second"]
+        {
+            assert!(header.has_anywhere(found), "{found}");
+        }
+        assert!(!header.has_anywhere("Grüße") && !header.has_anywhere("grüßesubject"));
+        assert!(
+            header.has(&["from"], "ann@x.org") && header.has(&["to", "from"], "lee") && !header.has(&["to"], "ann")
+        );
+        assert!(header.has_subject("grüße") && !header.has_subject("second") && header.has(&["subject"], "second"));
+        let subject = SearchedHeader::of_names(&Header::read(block, &ReadLimits::default()), &["subject"]);
+        assert!(subject.has_anywhere("second") && !subject.has_anywhere("ann"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::message::fields::{Header, ReadLimits};
 use crate::message::grams::{Grams, Place};
 use crate::message::highlights::{Highlight, highlights};
 use crate::message::mime::Tree;
-use crate::message::searched::{lower, searched_field, searched_texts, searched_value};
+use crate::message::searched::{SearchedHeader, lower, searched_texts};
 use crate::message::text::content;
 use crate::store::emails::EmailFilter;
 use crate::store::messages::Flags;
@@ -130,13 +130,11 @@ impl Terms {
 
     /// What the header block alone decides.
     pub(super) fn fit_header(&self, block: &[u8], limits: &ReadLimits) -> bool {
-        let header = Header::read(block, limits);
-        let has = |names: &[&str], word: &String| {
-            names.iter().any(|name| header.all(name).any(|field| searched_value(name, field.value).contains(word)))
-        };
-        self.from.iter().all(|word| has(&["from"], word))
-            && self.to.iter().all(|word| has(&["to", "cc", "bcc"], word))
-            && self.subject.iter().all(|word| has(&["subject"], word))
+        let (header, to) = (Header::read(block, limits), &["to", "cc", "bcc"]);
+        let header = SearchedHeader::of_names(&header, &["from", "subject", "to", "cc", "bcc"]);
+        self.from.iter().all(|word| header.has(&["from"], word))
+            && self.to.iter().all(|word| header.has(to, word))
+            && self.subject.iter().all(|word| header.has_subject(word))
     }
 
     /// The rest.
@@ -145,13 +143,16 @@ impl Terms {
         if self.has_attachment && content(&tree, 0).attachments.is_empty() {
             return false;
         }
-        let mut missing: Vec<&String> = self.words.iter().collect();
-        let mut drop_found = |text: &str| missing.retain(|word| !text.contains(word.as_str()));
-        Header::read(block, limits).fields().iter().for_each(|field| drop_found(&searched_field(field)));
-        if !self.words.is_empty() {
-            searched_texts(&tree).iter().for_each(|text| drop_found(text));
+        if self.words.is_empty() {
+            return true;
         }
-        missing.is_empty()
+        let header = SearchedHeader::of(&Header::read(block, limits));
+        let mut missing = self.words.iter().filter(|word| !header.has_anywhere(word)).peekable();
+        if missing.peek().is_none() {
+            return true;
+        }
+        let texts = searched_texts(&tree);
+        missing.all(|word| texts.iter().any(|text| text.contains(word.as_str())))
     }
 }
 
@@ -189,7 +190,7 @@ mod tests {
 
     #[test]
     fn terms_fit_decoded_text() {
-        let header = b"From: =?utf-8?q?Andr=C3=A9?= <a@x.org>\r\nCc: b@x.org\r\nSubject: Lunch today\r\nContent-Type: text/html; charset=iso-8859-1\r\n\r\n";
+        let header = b"From: =?utf-8?q?Andr=C3=A9?= <a@x.org>\r\nCc: \"B, C\" (home) <b @x.org>\r\nSubject: Lunch today\r\nSubject: Dinner\r\nContent-Type: text/html; charset=iso-8859-1\r\n\r\n";
         let body = b"<p>Gr\xfc\xdfe aus <b>K\xf6ln</b></p>";
         for (query, fits) in [
             ("from:andré to:b@x.org", true),
@@ -200,6 +201,12 @@ mod tests {
             ("subject:köln", false),
             ("has:attachment", false),
             ("to:a@x.org", false),
+            ("\"b, c <b@x.org>\"", true),
+            ("\"(home) <b @x\"", true),
+            ("=?utf-8?q?andr=c3", true),
+            ("\"from: andré\"", true),
+            ("dinner", true),
+            ("subject:dinner", false),
         ] {
             let terms = parse(query, 9, &mut EmailFilter::default()).unwrap();
             let limits = ReadLimits::default();

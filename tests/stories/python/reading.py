@@ -271,6 +271,11 @@ def searches(shown):
             yield "BODY " + name
 
 
+def search_from(email, q):
+    """The path of a search for emails that are not older."""
+    return "/search?" + urllib.parse.urlencode({"inbox": email["inbox_id"], "q": f"{q} after:{email['created_at']}"})
+
+
 def expected(path):
     found = {}
     for line in path.read_text().splitlines():
@@ -279,19 +284,26 @@ def expected(path):
     return found
 
 
-def compare(name, wanted, rest, fetched, searched, wrong):
+def quotable(search):
+    """The text of `TEXT text`, if a search over REST can have it between quotes."""
+    key, _, text = search.partition(" ")
+    return text if key == "TEXT" and '"' not in text and text.strip() == text else None
+
+
+def compare(name, wanted, rest, fetched, searched, found, wrong):
     for field in rest:
         right = wanted.get(field, [] if field == "attachment" else [""])
         if right != ["*"] and rest[field] != right:
             wrong.append(f"{name}: REST has {field} {rest[field]}, not {right}")
         if field in fetched and fetched[field] != [None] and fetched[field] != rest[field]:
             wrong.append(f"{name}: FETCH has {field} {fetched[field]}, REST {rest[field]}")
-    for search in [*wanted.get("find", []), *searches(rest)]:
-        if not searched(search):
-            wrong.append(f"{name}: SEARCH {search} does not find it")
-    for search in [*wanted.get("miss", []), "TEXT nowhere-in-it"]:
-        if searched(search):
-            wrong.append(f"{name}: SEARCH {search} finds it")
+    finding = [(search, True) for search in [*wanted.get("find", []), *searches(rest)]]
+    for search, is_found in finding + [(search, False) for search in [*wanted.get("miss", []), "TEXT nowhere-in-it"]]:
+        if searched(search) != is_found:
+            wrong.append(f"{name}: SEARCH {search} {'does not find' if is_found else 'finds'} it")
+        text = quotable(search)
+        if text and found(f'"{text}"') != is_found:
+            wrong.append(f"{name}: REST's search for {text} {'does not find' if is_found else 'finds'} it")
 
 
 def main():
@@ -316,7 +328,8 @@ def main():
         rest = by_rest(api(f"/{newest['id']}"))
         try:
             fetched = by_fetch(imap, uid)
-            compare(name, wanted, rest, fetched, lambda search: finds(imap, uid, search), wrong)
+            in_rest = lambda q: newest["id"] in {email["id"] for email in api(search_from(newest, q))["data"]}
+            compare(name, wanted, rest, fetched, lambda search: finds(imap, uid, search), in_rest, wrong)
         except Exception as error:
             raise AssertionError(f"{name}: {error!r}") from error
         stored = fetch(imap, uid, "BODY.PEEK[]")

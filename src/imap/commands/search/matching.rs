@@ -7,9 +7,9 @@ use crate::id::ContentId;
 use crate::imap::selected::SelectedMailbox;
 use crate::message::ReadLimits;
 use crate::message::date::date;
-use crate::message::fields::{Field, Header};
+use crate::message::fields::Header;
 use crate::message::mime::Tree;
-use crate::message::searched::{lower, searched_texts, searched_value};
+use crate::message::searched::{SearchedHeader, lower, searched_texts};
 use crate::reading::Reader;
 use crate::store::open_mailbox::{Depth, Fetched, MessageFlags};
 use std::sync::OnceLock;
@@ -41,19 +41,9 @@ pub(super) struct Candidate {
     body: Vec<u8>,
     content: Option<ContentId>,
     limits: ReadLimits,
-    /// The decoded fields of the header.
-    fields: OnceLock<Vec<DecodedField>>,
+    fields: OnceLock<SearchedHeader>,
     /// The decoded text of the body.
     texts: OnceLock<Vec<String>>,
-}
-
-/// A field, all in lower case.
-#[derive(Debug)]
-struct DecodedField {
-    name: String,
-    value: String,
-    /// Undecoded, with its name.
-    whole: String,
 }
 
 impl Candidate {
@@ -128,35 +118,24 @@ impl Candidate {
             .map(|known| Header::read(&known.header, &known.limits).find("Date").and_then(date).map(|date| date.day()))
     }
 
-    fn fields(&self) -> &[DecodedField] {
-        self.fields.get_or_init(|| {
-            let decoded = |field: &Field<'_>| {
-                let name = lower(String::from_utf8_lossy(field.name).into_owned());
-                DecodedField {
-                    value: searched_value(&name, field.value),
-                    whole: lower(String::from_utf8_lossy(field.whole).into_owned()),
-                    name,
-                }
-            };
-            Header::read(&self.header, &self.limits).fields().iter().map(decoded).collect()
-        })
+    fn fields(&self) -> &SearchedHeader {
+        self.fields.get_or_init(|| SearchedHeader::of(&Header::read(&self.header, &self.limits)))
     }
 
     /// `name` is in lower case.
     pub fn header_contains(&self, name: &str, text: &Text) -> Option<bool> {
         let known = self.at(Depth::Header)?;
-        Some(known.fields().iter().any(|field| field.name == name && text.is_in(&field.value)))
+        Some(known.fields().has(&[name], &text.0))
     }
 
-    /// In the subject that ENVELOPE shows: the first such field.
     pub fn subject_contains(&self, text: &Text) -> Option<bool> {
         let known = self.at(Depth::Header)?;
-        Some(known.fields().iter().find(|field| field.name == "subject").is_some_and(|field| text.is_in(&field.value)))
+        Some(known.fields().has_subject(&text.0))
     }
 
     pub fn any_field_contains(&self, text: &Text) -> Option<bool> {
         let known = self.at(Depth::Header)?;
-        Some(known.fields().iter().any(|field| text.is_in(&field.whole) || text.is_in(&field.value)))
+        Some(known.fields().has_anywhere(&text.0))
     }
 
     pub fn body_contains(&self, text: &Text) -> Option<bool> {
