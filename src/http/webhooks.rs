@@ -8,13 +8,14 @@ use super::permission::suffice;
 use super::problem::Problem;
 use super::query::{Linked, Parameters};
 use super::reply::{Created, CreatedSecret, Secretive};
+use super::version::{IfMatch, Versioned, changed_since};
 use super::{Context, HttpContext, Id};
 use crate::auth::login::Permissions;
 use crate::clock::Timestamp;
 use crate::events::PublicType;
 use crate::id::{AccountId, WebhookId};
 use crate::public_events::needed;
-use crate::store::webhooks::{Webhook, WebhookPatch};
+use crate::store::webhooks::{ChangeWebhookError, Webhook, WebhookPatch};
 use crate::webhooks::{PAUSE, Tested, WebhookError, WithSecret};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -42,6 +43,10 @@ pub(super) struct WebhookJson {
 }
 
 impl WebhookJson {
+    fn versioned(webhook: Webhook, now: Timestamp) -> Versioned<Self> {
+        Versioned { version: webhook.updated_at, body: Self::of(webhook, now) }
+    }
+
     fn of(webhook: Webhook, now: Timestamp) -> Self {
         let (disabled_at, disabled_reason) = webhook.disabled.map(|disabled| (disabled.at, disabled.reason)).unzip();
         Self {
@@ -229,10 +234,14 @@ pub(super) async fn subscription(
     get, path = "/api/v1/webhook_subscriptions/{id}", tag = "Webhooks", params(("id" = WebhookId, Path)),
     responses((status = 200, body = WebhookJson))
 )]
-pub(super) async fn show(caller: Caller, State(context): Context, Path(id): Id) -> Result<Json<WebhookJson>, Problem> {
+pub(super) async fn show(
+    caller: Caller,
+    State(context): Context,
+    Path(id): Id,
+) -> Result<Versioned<WebhookJson>, Problem> {
     let (account, id) = subscription(&caller, &context, &id).await?;
     let found = caller.store(&context).webhook_get(&account, &id).await?;
-    found.map(|webhook| Json(WebhookJson::of(webhook, context.clock.now()))).ok_or_else(Problem::not_found)
+    found.map(|webhook| WebhookJson::versioned(webhook, context.clock.now())).ok_or_else(Problem::not_found)
 }
 
 /// Changes what is given
@@ -241,14 +250,16 @@ pub(super) async fn show(caller: Caller, State(context): Context, Path(id): Id) 
 /// that was disabled.
 #[utoipa::path(
     method(patch, put), path = "/api/v1/webhook_subscriptions/{id}", tag = "Webhooks",
-    params(("id" = WebhookId, Path)), request_body = WebhookUpdate, responses((status = 200, body = WebhookJson))
+    params(("id" = WebhookId, Path)), request_body = WebhookUpdate,
+    responses((status = 200, body = WebhookJson), (status = 412))
 )]
 pub(super) async fn change(
     caller: Caller,
     State(context): Context,
     Path(id): Id,
+    IfMatch(versions): IfMatch,
     body: JsonBody,
-) -> Result<Json<WebhookJson>, Problem> {
+) -> Result<Versioned<WebhookJson>, Problem> {
     let (account, id) = subscription(&caller, &context, &id).await?;
     let store = caller.store(&context);
     let current = store.webhook_get(&account, &id).await?.ok_or_else(Problem::not_found)?;
@@ -260,10 +271,15 @@ pub(super) async fn change(
     let of: Vec<PublicType> = current.events.iter().chain(events.iter().flatten()).copied().collect();
     may_read(&caller, &of)?;
     let now = context.clock.now();
-    let changed = store.webhook_change(&account, &id, WebhookPatch { url, events, is_active }, now).await?;
-    let webhook = changed.ok_or_else(Problem::not_found)?;
+    let patch = WebhookPatch { url, events, is_active, versions };
+    let changed = store.webhook_change(&account, &id, patch, now).await;
+    let webhook = changed.map_err(|error| match error {
+        ChangeWebhookError::NotFound => Problem::not_found(),
+        ChangeWebhookError::Changed => changed_since(),
+        ChangeWebhookError::Store(error) => error.into(),
+    })?;
     context.webhooks.follow(&webhook);
-    Ok(Json(WebhookJson::of(webhook, now)))
+    Ok(WebhookJson::versioned(webhook, now))
 }
 
 /// Deletes a subscription

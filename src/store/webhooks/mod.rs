@@ -16,6 +16,7 @@ pub(crate) mod listing;
 mod tests;
 
 use super::hot_rows::HotRow;
+use super::version::{self, Versions};
 use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
 use crate::events::{Cursor, Event, PublicType};
@@ -63,6 +64,8 @@ pub struct WebhookPatch {
     pub url: Option<String>,
     pub events: Option<Vec<PublicType>>,
     pub is_active: Option<bool>,
+    /// The versions (`updated_at`) that the change applies to.
+    pub versions: Versions,
 }
 
 /// The sealed secrets of a subscription.
@@ -77,6 +80,17 @@ pub struct SealedSecrets {
 pub enum CreateWebhookError {
     #[error("the account has reached its limit of {0} webhook subscriptions")]
     LimitReached(u32),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeWebhookError {
+    #[error("the account has no such webhook subscription")]
+    NotFound,
+    /// Its version is not one of [`WebhookPatch::versions`].
+    #[error("the webhook subscription has changed")]
+    Changed,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -115,6 +129,17 @@ fn get(c: &Transaction<'_>, account: &AccountId, id: &WebhookId) -> Result<Optio
     let sql =
         format!("SELECT {COLUMNS} FROM webhook_subscription WHERE account_id = ?1 AND id = ?2 AND deleted_at IS NULL");
     c.query_opt(&sql, params![account, id], webhook)
+}
+
+/// The subscription, if it has one of the versions.
+fn to_change(
+    c: &Transaction<'_>,
+    account: &AccountId,
+    id: &WebhookId,
+    versions: &Versions,
+) -> Result<Webhook, ChangeWebhookError> {
+    let found = get(c, account, id)?.ok_or(ChangeWebhookError::NotFound)?;
+    if versions.has(found.updated_at) { Ok(found) } else { Err(ChangeWebhookError::Changed) }
 }
 
 /// The place in the log after which events are later than this transaction, and earlier places that are, too, separated by spaces.
@@ -213,14 +238,16 @@ impl Store {
         .await
     }
 
-    /// Changes a subscription. One that is activated gets events from now on. `None` if there is none with this ID.
+    /// Changes a subscription. One that is activated gets events from now on.
     pub async fn webhook_change(
         &self,
         account: &AccountId,
         id: &WebhookId,
         patch: WebhookPatch,
         now: Timestamp,
-    ) -> Result<Option<Webhook>, StoreError> {
+    ) -> Result<Webhook, ChangeWebhookError> {
+        let (of, webhook, versions) = (account.clone(), id.clone(), patch.versions.clone());
+        self.read(move |c| to_change(c, &of, &webhook, &versions).map(|_| ())).await?;
         if patch.is_active == Some(true) {
             // What it left when it was deactivated is not sent.
             self.webhook_end_waiting(account, id, now).await?;
@@ -229,13 +256,13 @@ impl Store {
         let hot_rows = [HotRow::Webhooks(account.clone())];
         let changed = self.write_serialized(&hot_rows, move |c| {
             let (account, id) = (&of, &webhook);
-            let Some(before) = get(c, account, id)? else { return Ok::<_, StoreError>(None) };
+            let before = to_change(c, account, id, &patch.versions)?;
             let url = patch.url.as_ref().unwrap_or(&before.url);
             let events = types_text(patch.events.as_ref().unwrap_or(&before.events));
             let is_active = patch.is_active.unwrap_or(before.is_active);
             let sql =
                 "UPDATE webhook_subscription SET url = ?2, events = ?3, is_active = ?4, updated_at = ?5 WHERE id = ?1";
-            c.execute(sql, params![id, url, events, is_active, now])?;
+            c.execute(sql, params![id, url, events, is_active, version::next(before.updated_at, now)])?;
             if is_active && !before.is_active {
                 let (Cursor { position, number }, open) = seen(c)?;
                 let sql = "UPDATE webhook_subscription SET since_position = ?2, since_number = ?3, since_open = ?4,
@@ -243,7 +270,7 @@ impl Store {
                 c.execute(sql, params![id, position, number, open])?;
             }
             update_feed(c, account)?;
-            get(c, account, id)
+            get(c, account, id)?.ok_or(ChangeWebhookError::NotFound)
         });
         let changed = changed.await?;
         self.webhook_end_waiting(account, id, now).await?;
@@ -286,10 +313,29 @@ impl Store {
     ) -> Result<Option<Webhook>, StoreError> {
         let (account, id) = (account.clone(), id.clone());
         self.write(move |c| {
-            let sql = "UPDATE webhook_subscription SET previous_secret = secret, secret = ?3, previous_until = ?4, updated_at = ?5
-                       WHERE account_id = ?1 AND id = ?2 AND deleted_at IS NULL";
-            c.execute(sql, params![account, id, sealed, previous_until, now])?;
+            let Some(before) = get(c, &account, &id)? else { return Ok(None) };
+            let sql = "UPDATE webhook_subscription SET previous_secret = secret, secret = ?2, previous_until = ?3, updated_at = ?4
+                       WHERE id = ?1";
+            c.execute(sql, params![id, sealed, previous_until, version::next(before.updated_at, now)])?;
             get(c, &account, &id)
+        })
+        .await
+    }
+
+    /// The secrets of the account's subscriptions that sign at `now`.
+    pub async fn webhook_secrets_of(
+        &self,
+        account: &AccountId,
+        now: Timestamp,
+    ) -> Result<Vec<(WebhookId, SealedSecrets)>, StoreError> {
+        let account = account.clone();
+        self.read(move |c| {
+            let sql =
+                "SELECT id, secret, CASE WHEN previous_until > ?2 THEN previous_secret END FROM webhook_subscription
+                       WHERE account_id = ?1 AND deleted_at IS NULL";
+            c.query(sql, params![account, now], |row| {
+                Ok((row.get(0)?, SealedSecrets { current: row.get(1)?, previous: row.get(2)? }))
+            })
         })
         .await
     }

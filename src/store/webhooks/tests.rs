@@ -124,7 +124,7 @@ async fn events_from_the_subscription_on_are_recorded_once_and_numbered_by_inbox
 
     // Without an active subscription the log is not read.
     let patch = WebhookPatch { is_active: Some(false), ..WebhookPatch::default() };
-    store.webhook_change(&account, &first.id, patch, START).await.unwrap().unwrap();
+    store.webhook_change(&account, &first.id, patch, START).await.unwrap();
     assert!(store.webhook_delete(&account, &second.id, START).await.unwrap());
     assert_due(&store).await;
     assert_eq!(store.webhook_feeds().await.unwrap(), []);
@@ -236,7 +236,7 @@ async fn an_endpoint_is_disabled_when_it_is_gone_or_fails_for_days() {
     assert_eq!(store.webhook_feeds().await.unwrap(), []);
 
     let patch = || WebhookPatch { is_active: Some(true), ..WebhookPatch::default() };
-    let active = store.webhook_change(&account, &webhook.id, patch(), day(12)).await.unwrap().unwrap();
+    let active = store.webhook_change(&account, &webhook.id, patch(), day(12)).await.unwrap();
     assert_eq!((active.is_active, active.disabled, active.failing_since), (true, None, None));
     log(&store, &account, &InboxId::new()).await;
     attempt(day(12), Next::Gone).await;
@@ -294,7 +294,8 @@ async fn another_account_sees_none_of_it() {
     assert_eq!(store.webhook_list(&theirs, None, 10).await.unwrap(), []);
     assert_eq!(store.webhook_secrets(&theirs, &webhook.id, START).await.unwrap(), None);
     assert!(store.webhook_deliveries(&theirs, &webhook.id, None, None, 10).await.unwrap().is_empty());
-    assert!(store.webhook_change(&theirs, &webhook.id, WebhookPatch::default(), START).await.unwrap().is_none());
+    let refused = store.webhook_change(&theirs, &webhook.id, WebhookPatch::default(), START).await;
+    assert!(matches!(refused, Err(ChangeWebhookError::NotFound)), "{refused:?}");
     assert!(!store.webhook_delete(&theirs, &webhook.id, START).await.unwrap());
     let lost = store.webhook_rotate_secret(&theirs, &webhook.id, vec![2], START, START).await.unwrap();
     assert_eq!(lost, None);
@@ -337,7 +338,7 @@ async fn what_a_subscription_no_longer_has_is_not_sent_nor_sent_again() {
     assert!(settle(&store, &due[1], START, Next::Retry(START.after(HOUR))).await);
     let change = async |events: &[PublicType]| {
         let patch = WebhookPatch { events: Some(events.to_vec()), ..WebhookPatch::default() };
-        store.webhook_change(&account, &webhook, patch, START).await.unwrap().unwrap();
+        store.webhook_change(&account, &webhook, patch, START).await.unwrap();
         assert_due(&store).await;
     };
     let redeliver = async |which| store.webhook_redeliver(&account, &webhook, which, LIMIT, START).await.unwrap();

@@ -69,7 +69,7 @@ async fn what_is_sent_again_does_not_hold_back_first_attempts() {
     // Ended without an attempt.
     for is_active in [false, true] {
         let patch = WebhookPatch { is_active: Some(is_active), ..WebhookPatch::default() };
-        store.webhook_change(&account, &webhook, patch, START).await.unwrap().unwrap();
+        store.webhook_change(&account, &webhook, patch, START).await.unwrap();
     }
     let which = Which::Since(Timestamp::from_millis(0));
     assert_eq!(store.webhook_redeliver(&account, &webhook, which, LIMIT, START).await.unwrap(), (20, false));
