@@ -123,7 +123,11 @@ bodies! {
     }
 
     /// What a draft begins as.
-    DraftOf { kind: DraftKind, }
+    DraftOf {
+        kind: DraftKind,
+        /// A reply also to an automatic email, to a list, or to the inbox itself.
+        force: Option<bool>,
+    }
 
     DraftSending {
         /// At most 7 days from now.

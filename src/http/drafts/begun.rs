@@ -19,10 +19,11 @@ use axum::extract::{Path, State};
 
 /// Begins a reply or a forward as a draft
 ///
-/// It is addressed, and quotes the email or has it below with its attachments. It is sent like any other draft.
+/// It is addressed, and quotes the email or has it below with its attachments. It is sent like any other draft. A reply to an automatic
+/// email, to a list or to the inbox itself is 409, unless `force` is true: a person will send it.
 #[utoipa::path(
     post, path = "/api/v1/emails/{id}/drafts", tag = "Drafts", params(("id" = MessageId, Path)),
-    request_body = DraftOf, responses((status = 201, body = WholeJson), (status = 507))
+    request_body = DraftOf, responses((status = 201, body = WholeJson), (status = 409), (status = 507))
 )]
 pub(in crate::http) async fn begin(
     caller: Caller,
@@ -33,10 +34,11 @@ pub(in crate::http) async fn begin(
     let (inbox, message) = find(&caller, &context, &id).await?;
     let mut fields = body.object(&caller.spool).await?;
     let kind = fields.required::<DraftKind>("kind");
+    let force = fields.flag("force").unwrap_or(false);
     fields.finish()?;
     // `finish` has already returned the error of a missing or invalid one.
     let Some(kind) = kind else { return Err(Problem::invalid_field("kind", "is required")) };
-    let (mut addressed, content) = begun(&caller, &context, &inbox, &message, kind).await?;
+    let (mut addressed, content) = begun(&caller, &context, &inbox, &message, kind, force).await?;
     // It leaves under the address that the email came for, if that is still one of the inbox.
     if let Ok(address) = message.rcpt_to.parse()
         && let Ok(login) = login_of(&context, &caller, &inbox, Some(address)).await

@@ -1,8 +1,8 @@
 //! `POST …/emails/{id}/reply` and `…/forward`: what the message answers is taken from it.
 //!
 //! Invariant: an answer names the message that it answers, so that it is in its thread wherever it is read; it goes to addresses of the
-//! message only where the request names none. A reply to a program, a list or the inbox itself is refused unless it is forced: two
-//! programs that answer each other, or one that answers itself, do not end.
+//! message only where the request names none. A reply to a program, a list or the inbox itself is refused unless it is forced, at once or
+//! begun as a draft: two programs that answer each other, or one that answers itself, do not end.
 
 use super::find;
 use crate::address::Address;
@@ -262,6 +262,7 @@ pub(in crate::http) async fn begun(
     inbox: &Inbox,
     message: &MessageSummary,
     kind: DraftKind,
+    force: bool,
 ) -> Result<(Addressed, Content), Problem> {
     let answer = if kind == DraftKind::Forward { Kind::Forward } else { Kind::Reply };
     let mut work = caller.spool.claim();
@@ -271,6 +272,10 @@ pub(in crate::http) async fn begun(
     let mut addressed = Addressed::default();
     if answer == Kind::Reply {
         address(context, inbox, message, &original, kind == DraftKind::ReplyAll, &mut addressed).await?;
+        if !force {
+            let to: Vec<Address> = addressed.to.iter().chain(&addressed.cc).map(|to| to.address.clone()).collect();
+            check_reply(context, inbox, original.automatic.as_ref(), &to).await?;
+        }
     }
     let mut written = Content {
         subject: Some(subject(&original.subject, answer)),

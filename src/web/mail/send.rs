@@ -208,9 +208,9 @@ pub(super) async fn discard(Path(inbox): Path<String>, upload: Upload) -> Result
     Ok(Redirect::to(&format!("/mail/{inbox}?done=discarded")))
 }
 
-/// Begins a reply or a forward as a draft.
+/// Begins a reply or a forward as a draft. A person answers here, so a reply may be to a program.
 pub(super) async fn answer(Path((inbox, email)): Path<(String, String)>, form: Form) -> Result<Redirect, Refusal> {
-    let body = json!({"kind": form.fields.text("kind")});
+    let body = json!({"kind": form.fields.text("kind"), "force": true});
     let draft: Made = form.session.api.post(to(["emails", &email, "drafts"]), body).await?;
     Ok(Redirect::to(&format!("/mail/{inbox}/compose?draft={}&above=1", draft.id)))
 }
