@@ -292,7 +292,7 @@ pub(in crate::http) async fn create(
     };
     let mut parts = Parts::default();
     parts.change(&mut fields);
-    fields.finish().map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))?;
+    fields.finish_as_bad_request()?;
     let id = write(&caller, &context, &inbox, None, parts).await?;
     Ok(draft_of(shown(&caller, &context, &inbox, &id).await?.body, &id))
 }
@@ -426,7 +426,7 @@ pub(in crate::http) async fn change(
     }
     let mut parts = read(&caller, &context, &inbox, &message, |raw, readable| Parts::read(&raw, readable)).await?;
     parts.change(&mut fields);
-    fields.finish().map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))?;
+    fields.finish()?;
     let replaced = Replaced { id: message.id, versions };
     let id = write(&caller, &context, &inbox, Some(replaced), parts).await?;
     shown(&caller, &context, &inbox, &id).await

@@ -69,7 +69,7 @@ pub(in crate::http) async fn act(
             fields.fault("move_to", error);
         }
     }
-    fields.finish().map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))?;
+    fields.finish_as_bad_request()?;
     apply(&caller, &context, &inbox, &message, change).await
 }
 

@@ -10,7 +10,7 @@ const LETTER: &str = "From: Ann <ann@x.org>\r\nTo: ben@inboxlayer.dev, Eve <eve@
     --b\r\nContent-Type: text/plain; name=menu.txt\r\nContent-Disposition: attachment; filename=menu.txt\r\n\r\nsoup\r\n--b--\r\n";
 
 async fn begin(world: &World, email: &str, kind: &str) -> Value {
-    let body = json!({"kind": kind});
+    let body = json!({"kind": kind, "force": false});
     let answer = world.post(&world.ours.token, &format!("/api/v1/emails/{email}/drafts"), body).await;
     assert_eq!(answer.status, 201, "{}", answer.json());
     answer.json()
@@ -51,6 +51,28 @@ async fn an_answer_begins_as_a_draft_that_is_addressed_and_quotes() {
 }
 
 #[tokio::test]
+async fn a_reply_to_a_program_or_to_itself_begins_only_if_it_is_forced() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let ben = world.post(token, "/api/v1/inboxes", json!({"name": "ben"})).await.text("id");
+    for (fields, code) in [
+        ("From: ann@x.org\r\nAuto-Submitted: auto-replied", "automatic_email"),
+        ("From: ann@x.org\r\nList-Id: <all.x.org>", "automatic_email"),
+        ("From: ben@inboxlayer.dev", "reply_to_self"),
+    ] {
+        let raw = format!("{fields}\r\nSubject: x\r\n\r\nx\r\n");
+        let email = put(&world.context.store, &ben.parse().unwrap(), raw.as_bytes()).await.id;
+        let path = format!("/api/v1/emails/{email}/drafts");
+        for kind in ["reply", "reply_all"] {
+            let refused = world.post(token, &path, json!({"kind": kind})).await;
+            assert_eq!((refused.status, refused.code()), (409, code), "{fields}");
+            assert_eq!(world.post(token, &path, json!({"kind": kind, "force": true})).await.status, 201);
+        }
+        assert_eq!(world.post(token, &path, json!({"kind": "forward"})).await.status, 201);
+    }
+}
+
+#[tokio::test]
 async fn attachments_of_a_draft_stay_one_by_one() {
     let world = World::new().await;
     let token = &world.ours.token;
@@ -70,7 +92,7 @@ async fn attachments_of_a_draft_stay_one_by_one() {
         assert_eq!((changed.status, &changed.json()["attachments"]), (200, &wanted), "{change}");
     }
     let wrong = world.patch(token, &path, json!({"keep_attachments": ["1"]})).await;
-    assert_eq!((wrong.status, wrong.fields()), (400, vec!["keep_attachments[0]".to_owned()]));
+    assert_eq!((wrong.status, wrong.fields()), (422, vec!["keep_attachments[0]".to_owned()]));
 }
 
 #[tokio::test]

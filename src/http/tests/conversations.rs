@@ -255,8 +255,16 @@ async fn a_draft_keeps_its_id_until_it_is_sent() {
     // What is no draft is none.
     let id = received(&world, &ann, "Subject: x\n\nx\n").await;
     assert_eq!(world.get(token, &format!("/api/v1/drafts/{id}")).await.status, 404);
-    for body in [json!({"to": "x"}), json!({"subject": 1}), json!({"what": 1})] {
-        assert_eq!(post(&world, "drafts", body.clone()).await.status, 400, "{body}");
+    let path = post(&world, "drafts", json!({"subject": "x"})).await.text("id");
+    let path = format!("/api/v1/drafts/{path}");
+    for (body, status) in [
+        (json!({"to": "x"}), 400),
+        (json!({"subject": 1}), 400),
+        (json!({"what": 1}), 422),
+        (json!({"subject": 1, "attachments": [{"filename": "a", "content": "", "what": 1}]}), 422),
+    ] {
+        assert_eq!(post(&world, "drafts", body.clone()).await.status, status, "{body}");
+        assert_eq!(world.patch(token, &path, body.clone()).await.status, 422, "{body}");
     }
 }
 

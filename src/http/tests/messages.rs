@@ -287,7 +287,7 @@ async fn labels_are_keywords_flags_and_mailboxes() {
         (&path, json!({"labels": ["x"], "add_labels": ["y"]}), 422),
         (&actions, json!({"move_to": "nowhere"}), 400),
         (&actions, json!({"mark_read": "yes"}), 400),
-        (&actions, json!({"explode": true}), 400),
+        (&actions, json!({"explode": true}), 422),
     ] {
         let answer = world.patch(token, path, body.clone()).await;
         assert_eq!(answer.status, status, "{body} {}", answer.json());
