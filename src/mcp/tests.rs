@@ -173,3 +173,47 @@ async fn pages_of_other_origins_are_refused_unless_they_are_configured() {
         assert_eq!(allowed.is_some(), status == 200, "{origin}: {allowed:?}");
     }
 }
+
+#[tokio::test]
+async fn a_malformed_call_is_an_error_with_its_id() {
+    let world = World::serving(served).await;
+    for (id, params) in [
+        (json!(7), json!(5)),
+        (json!("a"), json!(["list_inboxes"])),
+        (json!(8), json!({})),
+        (json!(9), json!({"name": 5})),
+        (json!(10), json!({"name": {"name": "list_inboxes"}, "arguments": {}})),
+        (json!(11), json!({"name": "list_inboxes", "arguments": [1]})),
+        (json!(12), json!({"name": "list_inboxes", "arguments": "x"})),
+        (json!(13), json!({"name": "no_such_tool"})),
+    ] {
+        let call = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params});
+        let answer = post(&world, &world.ours.token, &call).await;
+        let error = answer.json();
+        assert_eq!(
+            (answer.status, &error["id"], &error["error"]["code"]),
+            (200, &id, &json!(-32602)),
+            "{call}: {error}"
+        );
+        assert!(error["error"]["message"].as_str().is_some_and(|message| message.ends_with('.')), "{error}");
+    }
+    let without = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call"});
+    assert_eq!(post(&world, &world.ours.token, &without).await.json()["error"]["code"], -32602);
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "list_inboxes", "arguments": null}});
+    assert!(post(&world, &world.ours.token, &call).await.json()["result"].is_object());
+}
+
+#[tokio::test]
+async fn an_email_that_is_read_says_who_it_is_from_and_what_was_checked() {
+    let world = World::serving(served).await;
+    let token = &world.ours.token;
+    let inbox = call(&world, token, "create_inbox", json!({"name": "desk"})).await;
+    let inbox = inbox["structuredContent"]["id"].as_str().unwrap().to_owned();
+    let raw = "From: Ann <ann@x.org>\r\nSubject: x\r\n\r\nx\r\n";
+    let email = world.post(token, "/api/v1/emails", json!({"inbox_id": inbox, "raw": raw})).await.text("id");
+    let read = call(&world, token, "read_email", json!({"email_id": email})).await["structuredContent"].clone();
+    assert_eq!((&read["header_from"], &read["envelope_from"]), (&json!("ann@x.org"), &json!("ann@x.org")), "{read}");
+    for name in ["authentication", "verified_domain"] {
+        assert_eq!(read.get(name), Some(&Value::Null), "{read}");
+    }
+}
