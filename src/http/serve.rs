@@ -4,9 +4,10 @@
 
 mod http2;
 
-use super::exchange::exchange;
+use super::exchange::{REQUEST_ID, exchange};
 use super::forwarded::client_of;
 use crate::config::Config;
+use crate::id::RequestId;
 use crate::net::connections::{Activity, Capacity};
 use crate::net::listener::{self, Proxies, Shutdown};
 use crate::net::ranges::Networks;
@@ -20,6 +21,7 @@ use axum::middleware::from_fn;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -48,8 +50,15 @@ const HEAD_OCTETS: usize = 32 * 1024;
 /// Response octets buffered per connection, not counting the last piece.
 const WRITE_BUFFER: usize = 64 * 1024;
 /// The response to a connection over the limit.
-const TOO_MANY: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+fn too_many() -> Cow<'static, [u8]> {
+    let id = RequestId::new();
+    tracing::debug!(listener = "http", %id, "503: too many connections");
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\n{REQUEST_ID}: {id}\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
+    .into()
+}
 
 /// Serves the router until shutdown; requests in progress are completed.
 pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>, config: &Config, shutdown: Shutdown) {
@@ -73,7 +82,7 @@ pub(super) async fn serve_with(
     let in_requests = Proxies::NamedInRequests(proxies.clone());
     let proxies = Arc::new(proxies);
     let ending = shutdown.clone();
-    listener::serve("http", listener, capacity, TOO_MANY, in_requests, shutdown, move |stream, peer, activity| {
+    listener::serve("http", listener, capacity, too_many, in_requests, shutdown, move |stream, peer, activity| {
         let (router, tls, ending) = (router.clone(), tls.clone(), ending.clone());
         let peer = Peer { address: peer, activity, proxies: Arc::clone(&proxies) };
         async move {

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 pub async fn serve(listener: TcpListener, server: Arc<ImapServer>, implicit_tls: bool, shutdown: Shutdown) {
     let capacity = server.config.limits.capacity();
     let name = if implicit_tls { "imaps" } else { "imap" };
-    let refuse = b"* BYE [UNAVAILABLE] too many connections, try again later\r\n";
+    let refuse = || b"* BYE [UNAVAILABLE] too many connections, try again later\r\n".into();
     let proxies = Proxies::WithHeader(server.config.trusted_proxies.clone());
     let ending = shutdown.clone();
     crate::net::listener::serve(name, listener, capacity, refuse, proxies, shutdown, move |stream, peer, activity| {

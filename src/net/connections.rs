@@ -1,13 +1,14 @@
 //! The connections of one listener, and which of them is closed to make room. Invariant: no address and no network
 //! exceeds its share; while some connection is waiting for a client that has not logged in, a new connection is
 //! admitted. The connection to close is the longest-waiting one of the network with the most waiting connections, so
-//! that opening many closes only one's own.
+//! that opening many closes only one's own. A full listener looks through its connections once for many new ones: the next ones to close
+//! are kept in order for a moment, and while none is waiting a count says so.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -57,6 +58,13 @@ const CLOSING_PAUSE: Duration = Duration::from_millis(200);
 /// Minimum microseconds between sweeps for idle connections.
 const SWEEP_PAUSE: u64 = 1_000_000;
 
+/// How long the connections to close next are kept in order, in microseconds.
+const ORDER_KEPT: u64 = 100_000;
+/// Of how many connections one is put in order: a look through all is paid for by so many new connections.
+const ORDERED: usize = 64;
+/// As many are put in order at least.
+const FEWEST_ORDERED: usize = 16;
+
 /// Microseconds since the first call.
 fn now() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -71,21 +79,28 @@ pub struct Activity {
     /// It has to close; its slot has been given to another.
     closing: AtomicBool,
     close: Notify,
+    /// How many of the listener are waiting, closing ones too.
+    waiting: Arc<AtomicI64>,
 }
 
 impl Activity {
-    fn new() -> Self {
-        Self { since: AtomicU64::new(now()), closing: AtomicBool::new(false), close: Notify::new() }
+    fn new(waiting: Arc<AtomicI64>) -> Self {
+        waiting.fetch_add(1, Ordering::Relaxed);
+        Self { since: AtomicU64::new(now()), closing: AtomicBool::new(false), close: Notify::new(), waiting }
     }
 
     /// Marks it as waiting for the client from now on.
     pub fn waits(&self) {
-        self.since.store(now(), Ordering::Relaxed);
+        if self.since.swap(now(), Ordering::Relaxed) == NOT_WAITING {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Marks it as not waiting: the server is working, or the client has logged in.
     pub fn works(&self) {
-        self.since.store(NOT_WAITING, Ordering::Relaxed);
+        if self.since.swap(NOT_WAITING, Ordering::Relaxed) != NOT_WAITING {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// The client read part of a response: restarts the wait, if it is waiting.
@@ -127,6 +142,12 @@ struct Open {
     by_network: HashMap<IpAddr, HashMap<u64, Arc<Activity>>>,
     /// How many there are, by [`network_of`] their address.
     by_address: HashMap<IpAddr, usize>,
+    /// How many are waiting, closing ones too.
+    waiting: Arc<AtomicI64>,
+    /// The next ones to close, with since when they have been waiting.
+    order: VecDeque<(u64, Arc<Activity>)>,
+    /// When they were put in order.
+    ordered: u64,
     /// The key of the last one.
     last: u64,
     /// When the last sweep for idle connections took place.
@@ -193,7 +214,7 @@ impl Connections {
         }
         open.total += 1;
         open.last += 1;
-        let (key, activity) = (open.last, Arc::new(Activity::new()));
+        let (key, activity) = (open.last, Arc::new(Activity::new(Arc::clone(&open.waiting))));
         *open.by_address.entry(network_of(address)).or_default() += 1;
         open.by_network.entry(subnet_of(address)).or_default().insert(key, Arc::clone(&activity));
         Ok(Place { connections: Arc::clone(self), address, key, activity })
@@ -222,17 +243,52 @@ impl Open {
         if self.closing > capacity.total / 8 {
             return Err(Refused::ManyAreClosing);
         }
-        // For each network: how many are waiting, and which has waited longest.
-        let of_network = |same_network: &HashMap<u64, Arc<Activity>>| {
-            let waiting = same_network.values().filter_map(|activity| Some((activity.waiting_since()?, activity)));
-            let (since, longest) = waiting.clone().min_by_key(|(since, _)| *since)?;
-            Some((waiting.count(), Reverse(since), Arc::clone(longest)))
-        };
-        let networks = self.by_network.values().filter_map(of_network);
-        let first = networks.max_by_key(|(count, since, _)| (*count, *since)).map(|(.., longest)| longest);
-        let first = first.ok_or(Refused::ListenerFull)?;
-        self.close(&first);
+        if self.waiting.load(Ordering::Relaxed) <= 0 {
+            return Err(Refused::ListenerFull);
+        }
+        if now().saturating_sub(self.ordered) >= ORDER_KEPT {
+            self.order.clear();
+        }
+        let next = self.next_in_order().or_else(|| {
+            self.put_in_order((capacity.total / ORDERED).max(FEWEST_ORDERED));
+            self.next_in_order()
+        });
+        let next = next.ok_or(Refused::ListenerFull)?;
+        self.close(&next);
         Ok(())
+    }
+
+    /// The first that has been waiting all the time since they were put in order.
+    fn next_in_order(&mut self) -> Option<Arc<Activity>> {
+        while let Some((since, activity)) = self.order.pop_front() {
+            if activity.waiting_since() == Some(since) {
+                return Some(activity);
+            }
+        }
+        None
+    }
+
+    /// Finds the next `count` to close: each the longest-waiting one of the network that has the most waiting, without those before it.
+    fn put_in_order(&mut self, count: usize) {
+        let waiting = |all: &HashMap<u64, Arc<Activity>>| {
+            let waiting = all.iter().filter_map(|(key, one)| Some(Reverse((one.waiting_since()?, *key))));
+            waiting.collect::<BinaryHeap<Reverse<(u64, u64)>>>()
+        };
+        let rank = |at: usize, waiting: &BinaryHeap<Reverse<(u64, u64)>>| {
+            waiting.peek().map(|Reverse((since, _))| (waiting.len(), Reverse(*since), at))
+        };
+        let mut networks: Vec<_> = self.by_network.values().map(|all| (all, waiting(all))).collect();
+        let ranks = networks.iter().enumerate().filter_map(|(at, (_, waiting))| rank(at, waiting));
+        let (mut ranks, mut order) = (ranks.collect::<BinaryHeap<_>>(), VecDeque::new());
+        while order.len() < count
+            && let Some((_, _, at)) = ranks.pop()
+            && let Some((all, waiting)) = networks.get_mut(at)
+        {
+            let longest = waiting.pop().and_then(|Reverse((since, key))| Some((since, Arc::clone(all.get(&key)?))));
+            order.extend(longest);
+            ranks.extend(rank(at, waiting));
+        }
+        (self.order, self.ordered) = (order, now());
     }
 
     fn close(&mut self, activity: &Activity) {
@@ -245,6 +301,7 @@ impl Open {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.activity.works();
         let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
         if self.activity.closing.load(Ordering::Relaxed) {
             open.closing = open.closing.saturating_sub(1);
@@ -342,6 +399,44 @@ mod tests {
         crowd[2].activity.waits();
         drop(crowd.swap_remove(2));
         assert_eq!(connections.open.lock().unwrap().total, 5);
+    }
+
+    #[test]
+    fn connections_are_closed_in_order_and_those_that_went_on_meanwhile_are_not() {
+        let connections = connections(64, 64, 64, LONG);
+        let mut crowd = Vec::new();
+        for host in 0..64 {
+            crowd.push(admit(&connections, ip(&format!("192.0.2.{host}"))).unwrap());
+            while now() == crowd[host].activity.waiting_since().unwrap() {
+                std::hint::spin_loop();
+            }
+        }
+        let mut new = Vec::new();
+        for n in 0..30 {
+            let left = crowd.iter().filter(|place| place.activity.waiting_since().is_some());
+            let next = left.min_by_key(|place| place.activity.waiting_since()).unwrap();
+            match n % 5 {
+                1 => next.activity.works(),
+                2 => next.activity.waits(),
+                _ => {}
+            }
+            let before = crowd.iter().filter(|place| closing(place)).count();
+            new.push(admit(&connections, ip(&format!("198.51.{n}.1"))).unwrap());
+            let since = |place: &&Place| place.activity.waiting_since();
+            let first_left = crowd.iter().filter_map(|place| since(&place)).min().unwrap();
+            let closed = crowd.iter().filter(|place| closing(place));
+            let last_closed = closed.map(|place| place.activity.since.load(Ordering::Relaxed)).max().unwrap();
+            assert!(last_closed < first_left, "{n}");
+            assert_eq!(crowd.iter().filter(|place| closing(place)).count(), before + 1);
+            // Its session has ended.
+            connections.open.lock().unwrap().closing = 0;
+        }
+        let waiting = || connections.open.lock().unwrap().waiting.load(Ordering::Relaxed);
+        assert_eq!(waiting(), 64 + 30 - 6);
+        crowd.drain(..).for_each(drop);
+        new.iter().for_each(|place| place.activity.works());
+        assert_eq!(waiting(), 0);
+        assert!(matches!(admit(&connections, ip("203.0.113.1")), Ok(_) | Err(Refused::ListenerFull)));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::connections::{Activity, Capacity, Connections, Place, Refused};
 use super::proxy_protocol::{self, HeaderError};
 use super::ranges::Networks;
+use std::borrow::Cow;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -95,11 +96,14 @@ impl Proxies {
     }
 }
 
+/// What is written to a connection over the limit, in the protocol's form.
+pub type Refuse = fn() -> Cow<'static, [u8]>;
+
 /// Shared by the connections of a listener.
 struct Listener {
     name: &'static str,
     connections: Arc<Connections>,
-    refuse: &'static [u8],
+    refuse: Refuse,
     refusals: Mutex<Refusals>,
 }
 
@@ -111,7 +115,7 @@ pub async fn serve<F, S>(
     name: &'static str,
     socket: TcpListener,
     capacity: Capacity,
-    refuse: &'static [u8],
+    refuse: Refuse,
     proxies: Proxies,
     shutdown: Shutdown,
     session: F,
@@ -177,7 +181,7 @@ impl Listener {
             tracing::info!(listener = self.name, %client, unsaid, "refused: {refused}");
         }
         // Never blocks: what does not fit in the socket's buffer is dropped.
-        let _ = stream.try_write(self.refuse);
+        let _ = stream.try_write(&(self.refuse)());
     }
 
     /// Reads the PROXY header and returns the client's address and slot.

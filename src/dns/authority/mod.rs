@@ -113,7 +113,7 @@ impl Authority {
             "dns",
             self.tcp,
             TCP_CAPACITY,
-            b"",
+            || b"".into(),
             Proxies::None,
             shutdown.clone(),
             move |stream, _, activity| {

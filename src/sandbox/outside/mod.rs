@@ -146,7 +146,7 @@ impl Outside {
 
     /// Receives mail until shutdown, as the mail server of every foreign domain.
     pub(super) async fn serve(self, listener: TcpListener, tls: ServerTls, shutdown: Shutdown) {
-        let refuse = b"421 4.3.2 outside.test: too many connections\r\n";
+        let refuse = || b"421 4.3.2 outside.test: too many connections\r\n".into();
         let capacity = Capacity::of_one_address(CONNECTIONS);
         listener::serve("outside", listener, capacity, refuse, Proxies::None, shutdown, move |stream, _, activity| {
             // Only our own queue connects: no connection is closed for another.
