@@ -24,7 +24,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Maximum octets of a key.
 const LONGEST_KEY: usize = 255;
 /// Maximum octets of an answer that is kept.
-const LARGEST_ANSWER: usize = 8 * 1024;
+const LARGEST_ANSWER: usize = 64 * 1024;
 /// How much larger than a message the body of a request may be.
 const BODY_FACTOR: usize = 2;
 /// `Retry-After` while the first request runs.
@@ -110,24 +110,24 @@ async fn outcome(response: Response) -> (Option<Outcome>, Response) {
         return (Some(Outcome::Discarded { status, created }), response);
     }
     let (head, body) = response.into_parts();
+    let created = head.headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
+    let created = created.and_then(|location| location.rsplit('/').next()).map(str::to_owned);
     let length = hyper::body::Body::size_hint(&body).exact().and_then(|length| usize::try_from(length).ok());
     if length.is_none_or(|length| length > LARGEST_ANSWER) {
-        let created = head.headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
-        let created = created.and_then(|location| location.rsplit('/').next()).map(str::to_owned);
         return (Some(Outcome::Discarded { status, created }), Response::from_parts(head, body));
     }
     let octets = match to_bytes(body, LARGEST_ANSWER).await {
         Ok(octets) => octets,
         Err(error) => {
             tracing::error!(listener = "http", %error, "cannot read a response body");
-            return (Some(Outcome::Discarded { status, created: None }), Problem::unavailable().into_response());
+            return (Some(Outcome::Discarded { status, created }), Problem::unavailable().into_response());
         }
     };
     let fields: BTreeMap<&str, &str> =
         KEPT_FIELDS.iter().filter_map(|name| Some((name.as_str(), head.headers.get(name)?.to_str().ok()?))).collect();
     let fields = serde_json::to_string(&fields).unwrap_or_default();
-    let kept = StoredResponse { status, head: fields, body: octets.to_vec() };
-    (Some(Outcome::Stored(kept)), Response::from_parts(head, Body::from(octets)))
+    let response = StoredResponse { status, head: fields, body: octets.to_vec() };
+    (Some(Outcome::Stored { response, created }), Response::from_parts(head, Body::from(octets)))
 }
 
 /// The first answer once more.

@@ -14,6 +14,10 @@ pub const KEPT: Duration = Duration::from_secs(24 * 3600);
 const MAX_RUN_TIME: Duration = Duration::from_secs(15 * 60);
 /// Between two removals of expired keys.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(3600);
+/// A body with more octets is large.
+const SMALL: usize = 8 * 1024;
+/// Large bodies retained per owner.
+const LARGE_BODIES: u32 = 1000;
 /// Rows removed per transaction.
 const BATCH: u32 = 1000;
 
@@ -40,12 +44,10 @@ pub struct StoredResponse {
 /// The response to a request.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    Stored(StoredResponse),
+    /// If the owner has too many large ones, it is discarded.
+    Stored { response: StoredResponse, created: Option<String> },
     /// The response contains a secret, or is too large: only its status and the ID of the created object are stored.
-    Discarded {
-        status: u16,
-        created: Option<String>,
-    },
+    Discarded { status: u16, created: Option<String> },
 }
 
 /// Whether a request may run.
@@ -120,6 +122,14 @@ fn begin(c: &Transaction<'_>, keyed: &KeyedRequest, limit: u32, now: Timestamp) 
     Ok(Begun::New)
 }
 
+/// True if the owner has [`LARGE_BODIES`].
+fn has_many_large(c: &Transaction<'_>, owner: &str) -> Result<bool, StoreError> {
+    let sql =
+        "SELECT count(*) FROM (SELECT 1 FROM idempotency WHERE owner = ?1 AND length(body) > ?2 LIMIT ?3) AS large";
+    let small = i64::try_from(SMALL).unwrap_or(i64::MAX);
+    Ok(c.query_row(sql, params![owner, small, LARGE_BODIES], |row| row.get::<i64>(0))? >= i64::from(LARGE_BODIES))
+}
+
 impl Store {
     /// Begins a request. An owner may have up to `limit` keys.
     pub async fn idempotency_begin(
@@ -133,10 +143,17 @@ impl Store {
 
     /// Stores the outcome of a request.
     pub async fn idempotency_end(&self, keyed: &KeyedRequest, outcome: Outcome) -> Result<(), StoreError> {
-        let (token, key) = (keyed.token.clone(), keyed.key);
+        let (token, key, owner) = (keyed.token.clone(), keyed.key, keyed.owner.clone());
         self.write(move |c| {
             let (status, head, body, created) = match &outcome {
-                Outcome::Stored(StoredResponse { status, head, body }) => (*status, Some(head), Some(body), None),
+                Outcome::Stored { response: StoredResponse { status, body, .. }, created }
+                    if body.len() > SMALL && has_many_large(c, &owner)? =>
+                {
+                    (*status, None, None, created.as_ref())
+                }
+                Outcome::Stored { response: StoredResponse { status, head, body }, .. } => {
+                    (*status, Some(head), Some(body), None)
+                }
                 Outcome::Discarded { status, created } => (*status, None, None, created.as_ref()),
             };
             let sql = "UPDATE idempotency SET status = ?3, head = ?4, body = ?5, made = ?6
@@ -211,7 +228,8 @@ mod tests {
         assert_eq!(begin(keyed(1, 2), now).await.unwrap(), Begun::Mismatch);
         assert_eq!(begin(keyed(1, 1), now.after(hour)).await.unwrap(), Begun::Interrupted);
         let response = StoredResponse { status: 201, head: "{}".into(), body: b"created".to_vec() };
-        store.idempotency_end(&keyed(1, 1), Outcome::Stored(response.clone())).await.unwrap();
+        let stored = Outcome::Stored { response: response.clone(), created: None };
+        store.idempotency_end(&keyed(1, 1), stored).await.unwrap();
         assert_eq!(begin(keyed(1, 1), now.after(hour)).await.unwrap(), Begun::Completed(response));
         assert_eq!(begin(keyed(1, 2), now).await.unwrap(), Begun::Mismatch);
 
