@@ -174,6 +174,7 @@ impl Services {
             clock.clone(),
             mailboxes.clone(),
             keys.signer().in_pool(work.clone()),
+            keys.secrets(),
             queue.clone(),
         );
         let verifier = Verifier::signed_by(

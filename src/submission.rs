@@ -2,24 +2,25 @@
 //! disk, under an identity that was allowed when its status was read just before. If that changes before it leaves,
 //! the delivery attempt notices. RFC 6409 §8 (what a submission server fixes), RFC 5321 §6.3 (loops).
 
+mod own_secrets;
+
+pub use own_secrets::OwnSecret;
+
 use crate::access;
 use crate::address::{Address, ReversePath};
 use crate::auth::login::Login;
-use crate::auth::token::{self, Token};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
-use crate::dkim::Signer;
+use crate::dkim::{Secrets, Signer};
 use crate::envelope::Recipients;
-use crate::id::{AccountId, DomainId, InboxId, SubmissionId, TokenId};
+use crate::id::{AccountId, DomainId, InboxId, SubmissionId};
 use crate::identity::{Choice, Fallback, Unverified};
 use crate::mailbox::MailboxService;
-use crate::message::disclosed::disclosed;
 use crate::message::{self, ReadLimits, Submitted};
 use crate::queue::Queue;
 use crate::queue::outgoing::{self, Composed, Signed};
 use crate::rates::{Exceeded, Hourly, Limit, Quota};
 use crate::resources::Owner;
-use crate::secret::Secret;
 use crate::store::deliver::LocalDelivery;
 use crate::store::queue::{AcceptError, NewSubmission, SendLimits, SentCopy};
 use crate::store::routing::{Destination, LocalRecipient};
@@ -27,13 +28,11 @@ use crate::store::senders::Sender;
 use crate::store::sent::Note;
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
+use own_secrets::Words;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Words of the form of an API token in one message that are looked up, at most.
-const TOKENS: usize = 100;
 
 /// A message submitted by a client.
 #[derive(Debug)]
@@ -131,11 +130,9 @@ pub enum Refusal {
         "this inbox has sent {limit} messages in this thread within an hour, which is the limit: wait {} seconds before the next one", seconds(*.retry_after)
     )]
     ThreadFull { limit: u32, retry_after: Duration },
-    /// It holds a live API token: 550 5.7.1 / 422. `None`: an operator's.
-    #[error(
-        "this message contains {}, which gives access to this account: remove it from the message, and revoke it if others may know it", named(.0.as_ref())
-    )]
-    HoldsToken(Option<TokenId>),
+    /// It holds a secret of the account: 550 5.7.1 / 422.
+    #[error("this message contains {0}: remove it from the message, and revoke it if others may know it")]
+    HoldsSecret(OwnSecret),
     /// The account's queue is full: 452 4.3.1 / 429.
     #[error("this account's queued mail has reached its limit of {limit} octets: wait for deliveries, or remove some")]
     QueueFull {
@@ -182,6 +179,7 @@ pub struct Submission {
     clock: Clock,
     mailboxes: MailboxService,
     signer: Signer,
+    secrets: Secrets,
     queue: Queue,
     handed_in: Arc<Hourly<AccountId, 2>>,
 }
@@ -193,6 +191,7 @@ impl Submission {
         clock: Clock,
         mailboxes: MailboxService,
         signer: Signer,
+        secrets: Secrets,
         queue: Queue,
     ) -> Self {
         let limits = &config.limits;
@@ -203,7 +202,7 @@ impl Submission {
             ],
             &store,
         ));
-        Self { config, store, clock, mailboxes, signer, queue, handed_in }
+        Self { config, store, clock, mailboxes, signer, secrets, queue, handed_in }
     }
 
     /// Accepts a message: after `Ok` it is on disk.
@@ -272,16 +271,11 @@ impl Submission {
             (draft.raw.clone(), self.config.queue.hop_limit, ReadLimits::from(&self.config.limits));
         let parsed = signer.run(raw.len(), move || {
             let (header, body) = parse(&raw, hop_limit)?;
-            let tokens = tokens_in(&header, &body, &limits);
-            Ok::<_, Refusal>((header, body, tokens))
+            let words = Words::of(&header, &body, &limits);
+            Ok::<_, Refusal>((header, body, words))
         });
-        let (header, body, tokens) = parsed.await.map_err(temporary)??;
-        if !tokens.is_empty() {
-            let store = self.store.for_account(&login.account);
-            if let Some(token) = store.token_that_opens(&login.account, tokens, self.clock.now()).await? {
-                return Err(Refusal::HoldsToken(token.scope.account().is_some().then_some(token.id)));
-            }
-        }
+        let (header, body, words) = parsed.await.map_err(temporary)??;
+        self.check_words(&login.account, words).await?;
         self.handed_in
             .charge::<Refusal>(login.account.clone(), [1, draft.rcpt_to.as_slice().len()], self.clock.now())
             .await?;
@@ -398,17 +392,6 @@ fn not_accepted(error: AcceptError, login: &Login, here: Vec<LocalRecipient>, no
         AcceptError::Store(StoreError::DiskLow(_)) => Refusal::DiskLow,
         AcceptError::Store(error) => temporary(error),
     }
-}
-
-/// The hashes of what looks like an API token in a message.
-fn tokens_in(header: &[u8], body: &[u8], limits: &ReadLimits) -> Vec<[u8; 32]> {
-    let is_token = |word: &str| Token::parse(word).is_some();
-    let words = disclosed(header, body, limits, token::FORM, TOKENS, is_token);
-    words.into_iter().map(Secret::new).map(|word| token::hash_of(word.reveal())).collect()
-}
-
-fn named(token: Option<&TokenId>) -> String {
-    token.map_or_else(|| "an operator's API token".to_owned(), |id| format!("the API token {id}"))
 }
 
 /// Rounded up.

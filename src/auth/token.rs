@@ -14,7 +14,8 @@ pub const PREFIX: &str = "ilt_";
 const RANDOM: usize = 32;
 const CHECKSUM: usize = 6;
 /// What a token looks like.
-pub const FORM: Form = Form { prefix: PREFIX, length: PREFIX.len() + RANDOM + CHECKSUM };
+pub const FORM: Form =
+    Form { prefix: PREFIX, length: PREFIX.len() + RANDOM + CHECKSUM, is_valid: |word| Token::parse(word).is_some() };
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// A well-formed API token.

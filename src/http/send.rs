@@ -296,12 +296,12 @@ fn problem(refusal: Refusal) -> Problem {
         Refusal::Malformed(_) | Refusal::Loop => Problem::invalid_field("raw", text).with_code("malformed_message"),
         Refusal::RateLimited { retry_after, .. } => Problem::too_many(text, retry_after),
         Refusal::ThreadFull { retry_after, .. } => Problem::too_many(text, retry_after).with_code("thread_limit"),
-        Refusal::HoldsToken(_) => Problem::new(
+        Refusal::HoldsSecret(_) => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "token_in_message",
-            "The message contains an API token",
+            "The message contains a secret of the account",
             text,
-            "Remove the token from the text, the subject, the other fields and the attachments.",
+            "Remove the API token or webhook secret from the text, the subject, the other fields and the attachments.",
         ),
         Refusal::QueueFull { .. } => Problem::too_many(text, Duration::from_secs(60)).with_code("queue_full"),
         Refusal::RecipientFull(_) => inbox_full(text, "Leave these recipients out, or send to them later."),

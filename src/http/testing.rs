@@ -172,6 +172,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
         clock.clone(),
         mailboxes.clone(),
         keys.signer(),
+        keys.secrets(),
         queue.clone(),
     );
     let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver.clone());

@@ -15,21 +15,16 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug)]
 pub struct Form {
     pub prefix: &'static str,
-    /// Octets, the prefix included; letters and digits follow the prefix.
+    /// Octets, the prefix included.
     pub length: usize,
+    /// Of a word with the prefix and the length.
+    pub is_valid: fn(&str) -> bool,
 }
 
-/// At most `limit` different words of the form that are valid.
-pub fn disclosed(
-    header: &[u8],
-    body: &[u8],
-    limits: &ReadLimits,
-    form: Form,
-    limit: usize,
-    is_valid: impl Fn(&str) -> bool,
-) -> Vec<String> {
-    let finder = Finder::new(form.prefix.as_bytes());
-    let mut search = Search { form, finder, limit, is_valid, found: Vec::new() };
+/// At most `limit` different valid words of the forms, whose prefixes differ.
+pub fn disclosed(header: &[u8], body: &[u8], limits: &ReadLimits, forms: &[Form], limit: usize) -> Vec<String> {
+    let forms = forms.iter().map(|form| (*form, Finder::new(form.prefix.as_bytes()))).collect();
+    let mut search = Search { forms, limit, found: Vec::new() };
     search.look_at(header);
     search.look_at(body);
     let tree = Tree::parse(header, body, limits);
@@ -37,28 +32,25 @@ pub fn disclosed(
     search.found
 }
 
-struct Search<'a, F> {
-    form: Form,
-    finder: Finder<'a>,
+struct Search<'a> {
+    forms: Vec<(Form, Finder<'a>)>,
     limit: usize,
-    is_valid: F,
     found: Vec<String>,
 }
 
-impl<F: Fn(&str) -> bool> Search<'_, F> {
+impl Search<'_> {
     fn look_at(&mut self, octets: &[u8]) {
-        let mut at = 0;
-        while let Some(start) = self.finder.find(octets.get(at..).unwrap_or_default()).map(|found| at + found) {
-            if self.found.len() >= self.limit {
-                return;
+        for (form, finder) in &self.forms {
+            for start in finder.find_iter(octets) {
+                if self.found.len() >= self.limit {
+                    return;
+                }
+                let word = octets.get(start..start + form.length).and_then(|word| std::str::from_utf8(word).ok());
+                let is_new = |word: &&str| (form.is_valid)(word) && !self.found.iter().any(|known| known == word);
+                if let Some(word) = word.filter(is_new) {
+                    self.found.push(word.to_owned());
+                }
             }
-            let word = octets.get(start..start + self.form.length).and_then(|word| std::str::from_utf8(word).ok());
-            if let Some(word) =
-                word.filter(|word| (self.is_valid)(word) && !self.found.iter().any(|known| known == word))
-            {
-                self.found.push(word.to_owned());
-            }
-            at = start + self.form.prefix.len();
         }
     }
 
@@ -101,14 +93,17 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     const WORD: &str = "key_Abc123Xyz9";
-    const FORM: Form = Form { prefix: "key_", length: 14 };
+    const FORM: Form = Form {
+        prefix: "key_",
+        length: 14,
+        is_valid: |word| word.strip_prefix("key_").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphanumeric())),
+    };
+    const OTHER: Form = Form { prefix: "other_", length: 9, is_valid: |word| word.ends_with('=') };
 
     fn found(raw: &str) -> Vec<String> {
         let raw = raw.replace('\n', "\r\n").into_bytes();
         let (header, body) = raw.split_at(header_end(&raw));
-        let is_valid =
-            |word: &str| word.strip_prefix("key_").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphanumeric()));
-        disclosed(header, body, &ReadLimits::default(), FORM, 3, is_valid)
+        disclosed(header, body, &ReadLimits::default(), &[FORM, OTHER], 3)
     }
 
     #[test]
@@ -152,5 +147,7 @@ mod tests {
         }
         let many: String = (0..50).map(|n| format!("key_Abc123Xy{n:02} ")).collect();
         assert_eq!(found(&format!("Subject: x\n\n{many}{many}\n")).len(), 3);
+        let both = format!("Subject: other_x/=\n\n{WORD} other_xyz {WORD}\n");
+        assert_eq!(found(&both), ["other_x/=", WORD]);
     }
 }

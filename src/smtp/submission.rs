@@ -142,7 +142,7 @@ fn queued(accepted: &Accepted) -> Reply {
 fn refused(refusal: &Refusal) -> Reply {
     let (code, enhanced) = match refusal {
         Refusal::Unverified { .. } => (550, EnhancedCode(5, 7, 1)),
-        Refusal::HoldsToken(_) => (550, EnhancedCode(5, 7, 1)),
+        Refusal::HoldsSecret(_) => (550, EnhancedCode(5, 7, 1)),
         Refusal::ThreadFull { .. } => (450, EnhancedCode(4, 7, 1)),
         Refusal::Malformed(_) => (550, EnhancedCode(5, 6, 0)),
         Refusal::Loop => (554, EnhancedCode(5, 4, 6)),

@@ -12,7 +12,7 @@ pub mod endpoint;
 mod fan_out;
 mod outcome;
 mod paced;
-mod signature;
+pub(crate) mod signature;
 #[cfg(test)]
 mod tests;
 

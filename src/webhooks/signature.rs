@@ -5,6 +5,7 @@
 //! the secret encodes. RFC 2104.
 
 use crate::clock::Timestamp;
+use crate::message::disclosed::Form;
 use crate::secret::Secret;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +17,12 @@ use zeroize::Zeroizing;
 const PREFIX: &str = "whsec_";
 /// Octets of a new secret; Standard Webhooks asks for 24 to 64.
 const LENGTH: usize = 32;
+/// What a secret looks like.
+pub const FORM: Form = Form {
+    prefix: PREFIX,
+    length: PREFIX.len() + LENGTH.div_ceil(3) * 4,
+    is_valid: |word| WebhookSecret::parse(word).is_ok(),
+};
 
 /// `whsec_` and base64.
 #[derive(Clone, Debug)]

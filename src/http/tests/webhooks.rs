@@ -1,5 +1,6 @@
 //! Webhook subscriptions over the API: what is refused, and who may subscribe to what.
 
+use crate::auth::token::Token;
 use crate::config::Config;
 use crate::http::router;
 use crate::http::testing::World;
@@ -157,4 +158,33 @@ async fn webhooks_of_mail_for_a_dead_endpoint_take_about_as_much_room_as_the_mai
     let waiting = world.get(token, &format!("{PATH}/{webhook}/deliveries?state=waiting&per_page=100")).await;
     assert_eq!(waiting.json()["data"].as_array().unwrap().len(), 100);
     assert!(waiting.json()["meta"]["next_cursor"].is_string());
+}
+
+#[tokio::test]
+async fn a_message_with_a_secret_or_with_too_many_words_like_one_is_refused() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    world.post(token, "/api/v1/inboxes", json!({"name": "ann"})).await;
+    let send = async |text: &str| {
+        let email = json!({"to": "bo@elsewhere.org", "text_body": text});
+        world.post(token, "/api/v1/emails/send", email).await
+    };
+    let made = world.post(token, PATH, json!({"url": "https://app.example.com/hook"})).await;
+    let (id, first) = (made.text("id"), made.text("secret"));
+    let theirs = world.post(&world.theirs.token, PATH, json!({"url": "https://app.example.com/hook"})).await;
+    let second = world.post(token, &format!("{PATH}/{id}/rotate_secret"), json!({})).await.text("secret");
+    for secret in [&first, &second] {
+        let refused = send(&format!("The secret is {secret}.")).await;
+        assert_eq!((refused.status, refused.code()), (422, "token_in_message"), "{}", refused.json());
+        assert!(refused.text("detail").contains(&id), "{}", refused.json());
+    }
+    assert_eq!(send(&theirs.text("secret")).await.status, 201);
+    assert_eq!(world.delete(token, &format!("{PATH}/{id}")).await.status, 204);
+    assert_eq!(send(&first).await.status, 201);
+
+    let invented = || Token::generate().unwrap().secret().reveal().to_owned();
+    let many = |count| (0..count).map(|_| invented()).collect::<Vec<_>>().join(" ");
+    assert_eq!(send(&many(99)).await.status, 201);
+    let hidden = send(&format!("{} {token}", many(100))).await;
+    assert_eq!((hidden.status, hidden.code()), (422, "token_in_message"));
 }

@@ -133,8 +133,15 @@ impl World {
             times,
         );
         let queue = queue.unwrap();
-        let submission =
-            Submission::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes, keys.signer(), queue.clone());
+        let submission = Submission::new(
+            Arc::clone(&config),
+            store.clone(),
+            clock.clone(),
+            mailboxes,
+            keys.signer(),
+            keys.secrets(),
+            queue.clone(),
+        );
         let login = Login::for_test(template.account.clone(), template.hello.clone(), "hello");
         let acme = template.acme.clone();
         Self { _dir: dir, config, store, clock, queue, submission, login, acme, keys, play, mx, dns }

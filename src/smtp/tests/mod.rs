@@ -245,7 +245,7 @@ async fn outbound(config: &Arc<Config>, store: &Store, clock: &Clock, mailboxes:
         AttemptTimes::default(),
     )
     .unwrap();
-    Submission::new(config, store, clock, mailboxes, signer, queue)
+    Submission::new(config, store, clock, mailboxes, signer, keys.secrets(), queue)
 }
 
 trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
