@@ -48,6 +48,13 @@ pub enum IndexError {
     NoRoom(#[from] NoRoom),
 }
 
+impl IndexError {
+    /// The daemon is stopping, and the next one goes on.
+    fn is_of_stop(&self) -> bool {
+        matches!(self, Self::Work(WorkError::Cancelled(_)) | Self::Store(StoreError::Closed))
+    }
+}
+
 /// The service; clones share it.
 #[derive(Clone, Debug)]
 pub struct SearchIndex {
@@ -123,6 +130,10 @@ impl Work for Indexing {
 
     async fn run(&self, (account, now): Self::Job, runner: RunnerId) {
         if let Err(error) = self.batch(&account, Some(runner.clone()), Some(now)).await {
+            if error.is_of_stop() {
+                tracing::debug!(%error, %account, "stopped while indexing mail for searches");
+                return;
+            }
             tracing::warn!(%error, %account, "cannot index mail for searches; trying again later");
             // The lease keeps others from trying meanwhile.
             tokio::time::sleep(LATER).await;

@@ -24,7 +24,8 @@ pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     let allowed =
         if origins.iter().any(|origin| origin == "*") { AllowOrigin::any() } else { AllowOrigin::list(origins) };
     let of = |names: &[&'static str]| names.iter().map(|name| HeaderName::from_static(name)).collect::<Vec<_>>();
-    let mut sent = of(&["idempotency-key", "mcp-method", "mcp-name", "mcp-protocol-version", "prefer"]);
+    let mut sent =
+        of(&["idempotency-key", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version", "prefer"]);
     sent.extend([
         header::ACCEPT,
         header::AUTHORIZATION,
@@ -35,7 +36,9 @@ pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     ]);
     let mut shown = of(&["idempotency-replayed", "preference-applied", "ratelimit", "ratelimit-policy"]);
     shown.extend([
+        header::ACCEPT_RANGES,
         header::CONTENT_DISPOSITION,
+        header::CONTENT_RANGE,
         header::ETAG,
         header::LINK,
         header::LOCATION,

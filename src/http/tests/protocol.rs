@@ -53,6 +53,24 @@ async fn an_answer_with_a_secret_is_not_kept() {
 }
 
 #[tokio::test]
+async fn a_large_answer_is_kept_up_to_a_limit() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    world.post(token, "/api/v1/inboxes", json!({"name": "ann"})).await;
+    for (octets, is_kept) in [(30 * 1024, true), (70 * 1024, false)] {
+        let draft = json!({"text_body": "x".repeat(octets)});
+        let key = octets.to_string();
+        let made = keyed(&world, token, &key, "/api/v1/drafts", &draft).await;
+        assert_eq!(made.status, 201, "{octets}");
+        let again = keyed(&world, token, &key, "/api/v1/drafts", &draft).await;
+        match is_kept {
+            true => assert_eq!((again.status, again.body == made.body), (201, true)),
+            false => assert_eq!((again.status, again.text("existing_id")), (409, made.text("id"))),
+        }
+    }
+}
+
+#[tokio::test]
 async fn of_requests_with_one_key_at_a_time_one_runs() {
     let world = World::new().await;
     let body = json!({"domain": "acme.com"});
@@ -95,6 +113,8 @@ async fn a_change_may_name_the_version_that_it_is_meant_for() {
     let draft =
         world.post(token, "/api/v1/drafts", json!({"to": "bo@elsewhere.org", "text_body": "x"})).await.text("id");
     let label = world.post(token, "/api/v1/mailbox_labels", json!({"name": "Urgent"})).await.text("id");
+    let webhook = json!({"url": "https://app.example.com/hook"});
+    let webhook = world.post(token, "/api/v1/webhook_subscriptions", webhook).await.text("id");
     let email = put(&world.context.store, &inbox.parse().unwrap(), b"Subject: x\r\n\r\nx\r\n").await.id;
     for (path, method, body) in [
         (format!("/api/v1/drafts/{draft}"), "PATCH", json!({"subject": "Lunch"})),
@@ -107,6 +127,8 @@ async fn a_change_may_name_the_version_that_it_is_meant_for() {
         (format!("/api/v1/inboxes/{inbox}"), "PATCH", json!({"save_sent": false})),
         (format!("/api/v1/custom_domains/{domain}"), "PUT", json!({"is_default": true})),
         (format!("/api/v1/users/{user}"), "PATCH", json!({"first_name": "Ann"})),
+        (format!("/api/v1/webhook_subscriptions/{webhook}"), "PATCH", json!({"active": false})),
+        (format!("/api/v1/webhook_subscriptions/{webhook}"), "PUT", json!({"active": true})),
     ] {
         let etag = |answer: &Answer| answer.header("etag").unwrap().to_owned();
         let change = |tags: &str| World::send(world.request(method, token, &path).header("if-match", tags).json(&body));
@@ -251,12 +273,15 @@ async fn pages_of_configured_origins_may_call_the_api() {
     let allowed = preflight("https://app.example").await;
     assert_eq!(allowed.header("access-control-allow-origin"), Some("https://app.example"));
     let headers = allowed.header("access-control-allow-headers").unwrap();
+    assert!(headers.contains("last-event-id"), "{headers}");
     assert!(headers.contains("authorization") && headers.contains("idempotency-key"), "{headers}");
     assert!(allowed.header("access-control-allow-methods").unwrap().contains("POST"));
     assert_eq!(preflight("https://evil.example").await.header("access-control-allow-origin"), None);
     let request = world.request("GET", &world.ours.token, "/api/v1/inboxes").header("origin", "https://app.example");
     let answer = World::send(request).await;
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some("https://app.example")));
-    assert!(answer.header("access-control-expose-headers").unwrap().contains("x-request-id"));
+    for field in ["x-request-id", "content-range", "accept-ranges"] {
+        assert!(answer.header("access-control-expose-headers").unwrap().contains(field), "{field}");
+    }
     assert_eq!(answer.header("access-control-allow-credentials"), None);
 }

@@ -7,7 +7,7 @@ import ssl
 from published_contract import both, has
 
 OPERATIONS = ["/auth", "/me", "/password", "GET /api/v1/accounts", "/api/v1/inboxes", "/api/v1/custom_domains", "/notification_tokens"]
-# Still to come: removed from here as they are made.
+# Called by published_stream.py and published_mail.py.
 LATER = ["/stream", "/drafts"]
 
 
