@@ -52,6 +52,7 @@ targets! {
     forwarded: crate::http::fuzz::forwarded;
     from_domain: crate::message::fuzz::from_domain;
     imap_commands: crate::imap::fuzz::commands;
+    imap_parsers: crate::imap::fuzz::imap_parsers;
     json_compose: crate::http::fuzz::compose;
     mailbox_names: crate::imap::fuzz::mailbox_names;
     mailboxes: crate::message::fuzz::mailboxes;

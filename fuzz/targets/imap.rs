@@ -4,26 +4,32 @@ use super::content::envelope::{ADDRESSES, write_envelope};
 use super::content::section::section;
 use super::content::structure::write_structure;
 use super::names;
+use super::wire::command::{Body, read};
+use super::wire::differential;
+use super::wire::frame::Frame;
+use super::wire::parser::Mode;
 use super::wire::stream::Stream;
+use super::wire::syntax::fetch::Item;
+use super::wire::syntax::search_keys::{LEVELS, SearchKey};
+use super::wire::values::Mailbox;
 use super::wire::writer::Writer;
-use super::wire::{Input, Limits, Wire, search};
+use super::wire::{Input, Limits, Wire};
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, header_end};
 use crate::message::mime::{Kind, Part, Tree};
+use bytes::Bytes;
+use imap_codec::ResponseCodec;
 use imap_codec::decode::Decoder;
-use imap_codec::imap_types::command::{Command, CommandBody};
 use imap_codec::imap_types::core::NString;
-use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItem, MessageDataItemName};
-use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
+use imap_codec::imap_types::fetch::MessageDataItem;
 use imap_codec::imap_types::response::{Data, Response};
-use imap_codec::imap_types::search::SearchKey;
-use imap_codec::{CommandCodec, ResponseCodec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 
 /// Small, so that inputs reach them.
 const LIMITS: Limits = Limits { command: 512, message: Some(1024) };
+const MODE: Mode = Mode { is_authenticated: true, utf8: false };
 const MESSAGE: &[u8] = b"Subject: s\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\ntwo\r\n--b--\r\n";
 
 thread_local! {
@@ -39,17 +45,15 @@ pub fn commands(input: &[u8]) {
     assert_eq!(format!("{whole:?}"), format!("{cut:?}"), "in reads of {size} octets");
     assert!(whole.len() <= input.iter().filter(|b| **b == b'\n').count() + 1, "{} commands", whole.len());
     for input in whole {
-        match input {
-            Input::Command(command, message) => {
-                assert!(message.is_none_or(|message| message.len() <= 1024), "a message over the limit");
-                understood(&command);
-            }
-            Input::Unreadable(_) | Input::Refused(..) | Input::Lost(_) | Input::End => {}
+        if let (Input::Command(command, _), messages) = input {
+            assert!(messages.iter().all(|message| message.len() <= 1024), "a message over the limit");
+            understood(&command.body);
         }
     }
 }
 
-async fn received(input: &[u8], size: usize) -> Vec<Input> {
+/// What is received, and the messages in it.
+async fn received(input: &[u8], size: usize) -> Vec<(Input, Vec<Bytes>)> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
@@ -67,12 +71,16 @@ async fn received(input: &[u8], size: usize) -> Vec<Input> {
     };
     let read = async {
         let mut all = Vec::new();
-        while let Ok(input) = wire.command().await {
-            // A literal's octets may come with the line around them.
-            assert!(wire.command_octets() <= 2 * 512 + 64, "{} octets are kept", wire.command_octets());
-            let last = matches!(input, Input::Lost(_) | Input::End);
-            all.push(input);
-            if last {
+        while let Ok(mut input) = wire.command(MODE).await {
+            let is_last = matches!(input, Input::Lost(_) | Input::End);
+            let mut messages = Vec::new();
+            if let Input::Command(_, spooled) = &mut input {
+                for message in std::mem::take(spooled) {
+                    messages.push(message.into_bytes().await.unwrap());
+                }
+            }
+            all.push((input, messages));
+            if is_last {
                 break;
             }
         }
@@ -83,25 +91,23 @@ async fn received(input: &[u8], size: usize) -> Vec<Input> {
 }
 
 /// What a command leads to before the store is asked.
-fn understood(command: &Command<'_>) {
-    match &command.body {
-        CommandBody::Create { mailbox } | CommandBody::Select { mailbox, .. } | CommandBody::Append { mailbox, .. } => {
-            name(mailbox);
-        }
-        CommandBody::List { reference, mailbox_wildcard } => {
-            if let Some(pattern) = names::Pattern::read(reference, mailbox_wildcard) {
+fn understood(body: &Body) {
+    match body {
+        Body::Select(select) => drop(name(&select.mailbox)),
+        Body::Create(create) => drop(name(&create.mailbox)),
+        Body::Append(append) => drop(name(&append.mailbox)),
+        Body::List(list) => {
+            for pattern in list.patterns.iter().filter_map(|one| names::Pattern::read(&list.reference, one, false)) {
                 let _ = pattern.matches("INBOX") || pattern.matches("a/b/c");
             }
         }
-        CommandBody::Fetch {
-            macro_or_item_names: MacroOrMessageDataItemNames::MessageDataItemNames(items), ..
-        } => {
+        Body::Fetch(fetch) => {
             let (header, body) = MESSAGE.split_at(header_end(MESSAGE));
             let limits = ReadLimits::default();
             let tree = Tree::parse(header, body, &limits);
-            for item in items {
-                let MessageDataItemName::BodyExt { section: wanted, .. } = item else { continue };
-                if let Some(octets) = section(header, (body, body.len()), Some(&tree), wanted.as_ref(), &limits) {
+            for item in &fetch.items {
+                let Item::Section { section: wanted, .. } = item else { continue };
+                if let Some(octets) = section(header, (body, body.len()), Some(&tree), wanted, &limits) {
                     assert!(octets.pieces(header, body).concat().len() <= MESSAGE.len() + 2);
                 }
             }
@@ -111,10 +117,10 @@ fn understood(command: &Command<'_>) {
 }
 
 /// The name of a mailbox as it is stored.
-fn name(mailbox: &Mailbox<'_>) -> Option<String> {
-    let name = names::read(mailbox)?;
-    let written = Mailbox::try_from(names::write(&name, false).into_owned()).unwrap();
-    assert_eq!(names::read(&written).as_ref(), Some(&name), "a name with two spellings");
+fn name(mailbox: &Mailbox) -> Option<String> {
+    let name = names::read(mailbox, false)?;
+    let written = Mailbox(names::write(&name, false).into_owned().into_bytes());
+    assert_eq!(names::read(&written, false).as_ref(), Some(&name), "a name with two spellings");
     assert!(!name.chars().any(char::is_control) && names::parents(&name).count() < 50, "{name:?}");
     assert!(name.split('/').all(|level| !level.is_empty()), "{name:?}");
     Some(name)
@@ -123,16 +129,12 @@ fn name(mailbox: &Mailbox<'_>) -> Option<String> {
 /// Mailbox names in modified UTF-7, one of them as a pattern too: one spelling for each name, and a name without wildcards
 /// is a pattern for itself alone.
 pub fn mailbox_names(input: &[u8]) {
-    let mut mailboxes = input.split(|b| *b == b'\n').take(20).filter_map(|line| Mailbox::try_from(line).ok());
+    let mut mailboxes = input.split(|b| *b == b'\n').take(20).map(|line| Mailbox(line.to_vec()));
     let Some(first) = mailboxes.next() else { return };
     let own_name = name(&first);
     let names: Vec<_> = mailboxes.filter_map(|mailbox| name(&mailbox)).collect();
-    let text = match &first {
-        Mailbox::Inbox => "INBOX".to_owned(),
-        Mailbox::Other(other) => String::from_utf8_lossy(other.as_ref()).into_owned(),
-    };
-    let (Ok(reference), Ok(pattern)) = (Mailbox::try_from(""), ListMailbox::try_from(text.clone())) else { return };
-    let Some(pattern) = names::Pattern::read(&reference, &pattern) else { return };
+    let text = String::from_utf8_lossy(&first.0).into_owned();
+    let Some(pattern) = names::Pattern::read(&Mailbox(Vec::new()), &first.0, false) else { return };
     let found: Vec<_> = names.iter().filter(|name| pattern.matches(name)).collect();
     if let Some(own_name) = own_name.filter(|_| !text.contains(['*', '%']) && !text.ends_with('/')) {
         assert!(pattern.matches(&own_name), "{text:?} does not match itself");
@@ -140,51 +142,24 @@ pub fn mailbox_names(input: &[u8]) {
     }
 }
 
-/// A SEARCH that is read here and not by the codec: whatever both read is the same, but for how ORs are nested, and no walk
-/// of it goes deep.
+/// A command: what the codec reads of it as well is the same.
+pub fn imap_parsers(input: &[u8]) {
+    assert_eq!(differential::compare(input), Ok(()));
+}
+
+/// The keys of a SEARCH: the same as the codec reads, but for how ORs are nested, and no walk of them goes deep.
 pub fn search_keys(input: &[u8]) {
     let line = [b"a SEARCH ", input, b"\r\n"].concat();
-    let ours = match search::parse(&line) {
-        Some(CommandBody::Search { criteria, .. }) => Some(criteria),
-        _ => None,
-    };
-    if let Ok(([], codec)) = CommandCodec::new().decode(&line)
-        && let CommandBody::Search { criteria: theirs, .. } = codec.body
-    {
-        let shown = |keys: &[SearchKey<'_>]| keys.iter().map(without_nested_ors).collect::<Vec<_>>();
-        let ours = ours.as_ref().map(|keys| shown(keys.as_ref()));
-        assert_eq!(ours, Some(shown(theirs.as_ref())), "{:?}", String::from_utf8_lossy(&line));
-    }
-    let deepest = ours.and_then(|keys| keys.as_ref().iter().map(depth).max());
-    assert!(deepest <= Some(1000), "{deepest:?} levels");
+    assert_eq!(differential::compare(&line), Ok(()));
+    let Some(frame) = Frame::of(&line) else { return };
+    let Ok(command) = read(&frame, MODE) else { return };
+    let Body::Search(search) = command.body else { return };
+    assert!(depth(&search.key) <= LEVELS, "{} levels", depth(&search.key));
 }
 
-/// A key as text, with all alternatives of an OR in one list.
-fn without_nested_ors(key: &SearchKey<'_>) -> String {
-    fn alternatives(key: &SearchKey<'_>, all: &mut Vec<String>) {
-        if let SearchKey::Or(left, right) = key {
-            alternatives(left, all);
-            alternatives(right, all);
-        } else {
-            all.push(without_nested_ors(key));
-        }
-    }
-    match key {
-        SearchKey::And(keys) => format!("And{:?}", keys.as_ref().iter().map(without_nested_ors).collect::<Vec<_>>()),
-        SearchKey::Not(key) => format!("Not({})", without_nested_ors(key)),
-        SearchKey::Or(..) => {
-            let mut all = Vec::new();
-            alternatives(key, &mut all);
-            format!("Or{all:?}")
-        }
-        other => format!("{other:?}"),
-    }
-}
-
-fn depth(key: &SearchKey<'_>) -> usize {
+fn depth(key: &SearchKey) -> usize {
     1 + match key {
-        SearchKey::And(keys) => keys.as_ref().iter().map(depth).max().unwrap_or(0),
-        SearchKey::Or(left, right) => depth(left).max(depth(right)),
+        SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().map(depth).max().unwrap_or(0),
         SearchKey::Not(key) => depth(key),
         _ => 0,
     }

@@ -6,11 +6,12 @@ use super::commands;
 use super::context::{CommandError, Context, End};
 use super::updates::{push_changes, push_expunged};
 use super::wire::code::Code;
-use super::wire::response::{NO_STORAGE, Reply, SYNTAX_ERROR};
+use super::wire::command::{Body, Command};
+use super::wire::frame::Tag;
+use super::wire::parser::Mode;
+use super::wire::response::{NO_STORAGE, Reply};
 use super::wire::{Input, NO_MEMORY, Wire};
 use crate::store::StoreError;
-use imap_codec::imap_types::command::{Command, CommandBody};
-use imap_codec::imap_types::core::Tag;
 use std::io;
 use tokio::time::timeout;
 
@@ -22,12 +23,14 @@ const IDLE: &str = "idle timeout, closing connection";
 pub async fn serve(context: &mut Context<'_>, wire: &mut Wire) -> End {
     let mut errors = 0;
     loop {
-        let input = match timeout(context.server.config.limits.imap_timeout.0, wire.command()).await {
+        let mode = Mode { is_authenticated: true, utf8: context.enabled.takes_utf8() };
+        let input = match timeout(context.server.config.limits.imap_timeout.0, wire.command(mode)).await {
             Err(_) => return End::bye(IDLE),
             Ok(Err(_)) => return End::Gone,
             Ok(Ok(input)) => input,
         };
-        let asks_to_compress = matches!(&input, Input::Command(command, _) if is_compress(&command.body));
+        let asks_to_compress =
+            matches!(&input, Input::Command(command, _) if matches!(command.body, Body::Compress(_)));
         // Boxed: an idle session does not pay for the largest command.
         let (tag, reply) = match Box::pin(run(context, wire, input)).await {
             Ok(done) => done,
@@ -37,7 +40,7 @@ pub async fn serve(context: &mut Context<'_>, wire: &mut Wire) -> End {
         if let Some(text) = reply.refusal() {
             tracing::info!(listener = "imap", inbox = %context.login.inbox, reply = text, "refused");
         }
-        wire.reply(tag.as_ref().map(Tag::inner), &reply);
+        wire.reply(tag.as_ref().map(Tag::as_str), &reply);
         if let Err(error) = wire.flush().await {
             return connection_failed(context, &error);
         }
@@ -51,33 +54,32 @@ pub async fn serve(context: &mut Context<'_>, wire: &mut Wire) -> End {
 }
 
 /// Runs one command: its tagged response, or the end of the session.
-async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result<(Option<Tag<'static>>, Reply), End> {
-    let (tag, body, message) = match input {
-        Input::Command(command, message) => {
-            let Command { tag, body } = *command;
-            (Some(tag), body, message)
+async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result<(Option<Tag>, Reply), End> {
+    let (tag, row, body, messages) = match input {
+        Input::Command(command, messages) => {
+            let Command { tag, row, body } = *command;
+            (Some(tag), row, body, messages)
         }
-        Input::Unreadable(tag) => return Ok((tag, Reply::bad(SYNTAX_ERROR))),
+        Input::Unreadable(tag, error) => return Ok((tag, Reply::bad(error.to_string()))),
         Input::Refused(tag, refusal) => return Ok((tag, refusal.into())),
         Input::Lost(text) => return Err(End::bye(text)),
         Input::End => return Err(End::Gone),
     };
-    if matches!(body, CommandBody::Logout) {
+    if matches!(body, Body::Logout) {
         wire.writer().bye("logging out");
-        wire.reply(tag.as_ref().map(Tag::inner), &Reply::completed());
+        wire.reply(tag.as_ref().map(Tag::as_str), &Reply::completed());
         return Err(End::LoggedOut);
     }
-    let may_expunge = !is_by_sequence_number(&body);
-    let always = matches!(body, CommandBody::Noop | CommandBody::Check);
-    let name = body.name();
+    let (name, may_expunge) = (row.name, row.may_expunge);
+    let always = matches!(body, Body::Noop | Body::Check);
     // Another daemon may have changed the mailbox a moment ago: its event may come later.
-    let is_behind = context.server.store.is_shared() && reads_messages(&body);
+    let is_behind = context.server.store.is_shared() && row.reads_messages;
     let caught_up = match is_behind {
         true => push_changes(context, wire, false).await,
         false => Ok(()),
     };
     let done = match caught_up {
-        Ok(()) => commands::dispatch(context, wire, body, message).await,
+        Ok(()) => commands::dispatch(context, wire, row, body, messages).await,
         Err(error) => Err(error),
     };
     let done = match done {
@@ -124,30 +126,4 @@ fn connection_failed(context: &Context<'_>, error: &io::Error) -> End {
         _ => {}
     }
     End::Gone
-}
-
-fn is_compress(body: &CommandBody<'_>) -> bool {
-    matches!(body, CommandBody::Compress { .. })
-}
-
-/// Commands whose answer depends on which messages are in the selected mailbox.
-fn reads_messages(body: &CommandBody<'_>) -> bool {
-    matches!(
-        body,
-        CommandBody::Fetch { .. }
-            | CommandBody::Store { .. }
-            | CommandBody::Search { .. }
-            | CommandBody::Copy { .. }
-            | CommandBody::Move { .. }
-    )
-}
-
-/// Commands that name messages by sequence number, during which RFC 3501 §7.4.1 forbids EXPUNGE responses.
-fn is_by_sequence_number(body: &CommandBody<'_>) -> bool {
-    matches!(
-        body,
-        CommandBody::Fetch { uid: false, .. }
-            | CommandBody::Store { uid: false, .. }
-            | CommandBody::Search { uid: false, .. }
-    )
 }

@@ -1,8 +1,10 @@
 //! What a command after log-in runs with: who logged in, what the client has enabled, and which mailbox is selected.
 
+use super::names;
 use super::selected::SelectedMailbox;
 use super::server::ImapServer;
 use super::watch::Changed;
+use super::wire::values::Mailbox;
 use crate::auth::login::Login;
 use crate::id::MailboxId;
 use crate::resources::Owner;
@@ -117,6 +119,11 @@ impl<'a> Context<'a> {
     pub fn new(server: &'a ImapServer, login: &'a Login, changed: &'a Changed) -> Self {
         let owner = Owner::Account(login.account.clone());
         Self { server, login, owner, changed, enabled: Enabled::empty(), selected: None }
+    }
+
+    /// The name of a mailbox, as it is stored; `None` if it is invalid.
+    pub fn mailbox_name(&self, mailbox: &Mailbox) -> Option<String> {
+        names::read(mailbox, self.enabled.takes_utf8())
     }
 
     /// This session has changed a mailbox: its own response must show that, and the event may come later.

@@ -2,11 +2,11 @@
 //!
 //! Invariant: a decoded name has non-empty levels separated by single `/`, and no control characters; INBOX is in capitals. RFC 3501 §5.1 and §6.3.8.
 
+use super::wire::values::Mailbox;
 use crate::store::mailboxes::{INBOX, NAME_OCTETS};
 use base64::Engine;
 use base64::alphabet::IMAP_MUTF7;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
-use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
 use std::borrow::Cow;
 
 pub(super) const DELIMITER: char = '/';
@@ -15,13 +15,14 @@ const LEVELS: usize = 50;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(&IMAP_MUTF7, NO_PAD);
 
-/// Decodes a name; `None` if it is invalid, or not the canonical encoding (RFC 3501 §5.1.3).
-pub(super) fn read(mailbox: &Mailbox<'_>) -> Option<String> {
-    let bytes = match mailbox {
-        Mailbox::Inbox => return Some(INBOX.into()),
-        Mailbox::Other(other) => other.as_ref(),
+/// Decodes a name, in UTF-8 from clients that have enabled that (RFC 6855 §3), else in modified UTF-7; `None` if it is invalid, or
+/// not the canonical encoding (RFC 3501 §5.1.3).
+pub(super) fn read(mailbox: &Mailbox, utf8: bool) -> Option<String> {
+    let Mailbox(octets) = mailbox;
+    let name = match utf8 {
+        true => String::from_utf8(octets.clone()).ok()?,
+        false => decode(octets).filter(|name| encode(name).as_bytes() == octets)?,
     };
-    let name = decode(bytes).filter(|name| encode(name).as_bytes() == bytes)?;
     // RFC 3501 §6.3.3: a delimiter at the end only says that children will follow.
     let name = name.strip_suffix(DELIMITER).unwrap_or(&name);
     let good = |level: &str| !level.is_empty() && !level.chars().any(|c| c.is_control() || matches!(c, '%' | '*'));
@@ -99,14 +100,11 @@ fn encode(name: &str) -> String {
 pub(super) struct Pattern(Vec<char>);
 
 impl Pattern {
-    /// Joins reference and pattern; `None` if they are no modified UTF-7, or longer than any name.
-    pub fn read(reference: &Mailbox<'_>, pattern: &ListMailbox<'_>) -> Option<Self> {
-        let mut bytes = match reference {
-            Mailbox::Inbox => INBOX.as_bytes().to_vec(),
-            Mailbox::Other(other) => other.as_ref().to_vec(),
-        };
-        bytes.extend_from_slice(pattern_bytes(pattern));
-        let text = decode(&bytes).filter(|text| text.len() <= NAME_OCTETS)?;
+    /// Joins reference and pattern; `None` if they are not encoded as a name is, or longer than any name.
+    pub fn read(reference: &Mailbox, pattern: &[u8], utf8: bool) -> Option<Self> {
+        let octets = [&reference.0, pattern].concat();
+        let text = if utf8 { String::from_utf8(octets).ok() } else { decode(&octets) };
+        let text = text.filter(|text| text.len() <= NAME_OCTETS)?;
         let mut pattern: Vec<char> = Vec::new();
         for c in with_inbox_in_capitals(&text).chars() {
             // A run of wildcards is one: `*` where there is one among them.
@@ -150,30 +148,17 @@ impl Pattern {
     }
 }
 
-/// True for `LIST "" ""`, which only asks for the delimiter.
-pub(super) fn is_empty_pattern(pattern: &ListMailbox<'_>) -> bool {
-    pattern_bytes(pattern).is_empty()
-}
-
-fn pattern_bytes<'a>(pattern: &'a ListMailbox<'_>) -> &'a [u8] {
-    match pattern {
-        ListMailbox::Token(token) => token.as_ref(),
-        ListMailbox::String(string) => string.as_ref(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn name(text: &str) -> Option<String> {
-        read(&Mailbox::try_from(text).unwrap())
+        read(&Mailbox(text.as_bytes().to_vec()), false)
     }
 
     fn matches(pattern: &str, name: &str) -> bool {
-        let reference = Mailbox::try_from("").unwrap();
-        Pattern::read(&reference, &ListMailbox::try_from(pattern).unwrap()).unwrap().matches(name)
+        Pattern::read(&Mailbox(Vec::new()), pattern.as_bytes(), false).unwrap().matches(name)
     }
 
     #[test]
@@ -232,6 +217,7 @@ mod tests {
             prop_assume!(!text.to_ascii_lowercase().starts_with("inbox"));
             prop_assert_eq!(name(&write(&text, false)), Some(text.clone()));
             prop_assert_eq!(&write(&text, true), &text);
+            prop_assert_eq!(read(&Mailbox(text.clone().into_bytes()), true), Some(text));
         }
     }
 }

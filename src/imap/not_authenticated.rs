@@ -7,15 +7,16 @@ use super::context::End;
 use super::server::ImapServer;
 use super::wire::capability::Phase;
 use super::wire::code::Code;
-use super::wire::response::{Reply, SYNTAX_ERROR};
+use super::wire::command::Body;
+use super::wire::frame::Tag;
+use super::wire::parser::Mode;
+use super::wire::response::Reply;
 use super::wire::{Input, Wire};
 use crate::auth::login::{LoginError, Permissions};
 use crate::auth::sasl::{self, Credentials, Mechanism, SaslError};
 use crate::auth::session::{AuthSession, OpenError};
 use crate::secret::Secret;
 use imap_codec::imap_types::auth::AuthMechanism;
-use imap_codec::imap_types::command::{Command, CommandBody};
-use imap_codec::imap_types::core::Tag;
 use std::io;
 use std::net::IpAddr;
 
@@ -66,13 +67,13 @@ async fn try_step(
     errors: &mut Errors,
 ) -> io::Result<Step> {
     wire.flush().await?;
-    let (tag, reply, step) = match wire.command().await? {
+    let mode = Mode { is_authenticated: false, utf8: false };
+    let (tag, reply, step) = match wire.command(mode).await? {
         Input::Command(command, _) => {
-            let Command { tag, body } = *command;
-            let (reply, step) = dispatch(server, wire, peer, is_tls, body).await?;
-            (Some(tag), reply, step)
+            let (reply, step) = dispatch(server, wire, peer, is_tls, command.body).await?;
+            (Some(command.tag), reply, step)
         }
-        Input::Unreadable(tag) => (tag, Reply::bad(SYNTAX_ERROR), Step::Continue),
+        Input::Unreadable(tag, error) => (tag, Reply::bad(error.to_string()), Step::Continue),
         Input::Refused(tag, refusal) => (tag, refusal.into(), Step::Continue),
         Input::Lost(text) => return Ok(Step::End(End::bye(text))),
         Input::End => return Ok(Step::End(End::Gone)),
@@ -86,7 +87,7 @@ async fn try_step(
             return Ok(Step::End(End::bye("too many errors, closing connection")));
         }
     }
-    wire.reply(tag.as_ref().map(Tag::inner), &reply);
+    wire.reply(tag.as_ref().map(Tag::as_str), &reply);
     wire.flush().await?;
     if matches!(step, Step::LoginFailed) {
         errors.failed_logins += 1;
@@ -102,33 +103,33 @@ async fn dispatch(
     wire: &mut Wire,
     peer: IpAddr,
     is_tls: bool,
-    body: CommandBody<'static>,
+    body: Body,
 ) -> io::Result<(Reply, Step)> {
     let stay = |reply| Ok((reply, Step::Continue));
     match body {
-        CommandBody::Capability => {
+        Body::Capability => {
             wire.writer().capability(if is_tls { Phase::NotAuthenticated } else { Phase::Plaintext });
             stay(Reply::completed())
         }
-        CommandBody::Noop => stay(Reply::completed()),
-        CommandBody::Id { .. } => {
+        Body::Noop => stay(Reply::completed()),
+        Body::Id => {
             wire.writer().id();
             stay(Reply::completed())
         }
-        CommandBody::Logout => {
+        Body::Logout => {
             wire.writer().bye("logging out");
             Ok((Reply::completed(), Step::End(End::LoggedOut)))
         }
-        CommandBody::StartTLS if is_tls => stay(Reply::bad("TLS already active")),
-        CommandBody::StartTLS => Ok((Reply::ok("begin TLS negotiation now"), Step::StartTls)),
-        CommandBody::Login { .. } | CommandBody::Authenticate { .. } if !is_tls => {
+        Body::StartTls if is_tls => stay(Reply::bad("TLS already active")),
+        Body::StartTls => Ok((Reply::ok("begin TLS negotiation now"), Step::StartTls)),
+        Body::Login { .. } | Body::Authenticate { .. } if !is_tls => {
             stay(Reply::no("TLS required to log in, use STARTTLS first").code(Code::PrivacyRequired))
         }
-        CommandBody::Login { username, password } => {
+        Body::Login { user, password } => {
             let password = Secret::new(lossy(password.declassify().as_ref()));
-            Ok(log_in(server, wire, peer, Credentials { user: lossy(username.as_ref()), password }).await)
+            Ok(log_in(server, wire, peer, Credentials { user: lossy(user.as_ref()), password }).await)
         }
-        CommandBody::Authenticate { mechanism, initial_response } => {
+        Body::Authenticate { mechanism, initial } => {
             let mechanism = match mechanism {
                 AuthMechanism::Plain => Mechanism::Plain,
                 AuthMechanism::Login => Mechanism::Login,
@@ -139,9 +140,10 @@ async fn dispatch(
                     return stay(Reply::no(text).code(Code::Cannot));
                 }
             };
-            let initial = initial_response.as_ref().map(|response| response.declassify().as_ref());
+            let initial = initial.as_ref().map(|response| response.declassify().as_ref());
             authenticate(server, wire, peer, mechanism, initial).await
         }
+        // The table of commands allows no others here.
         _ => stay(Reply::bad("not authenticated, log in first")),
     }
 }
@@ -189,7 +191,7 @@ async fn authenticate(
     loop {
         step = match step {
             sasl::Step::Challenge(exchange, challenge) => {
-                wire.push_continuation(&challenge);
+                wire.push_continuation(challenge);
                 wire.flush().await?;
                 let Some(line) = wire.line().await? else {
                     return Ok((Reply::bad("SASL response too long"), Step::Continue));

@@ -3,12 +3,12 @@
 //! Invariant: sequence numbers change only by responses to the client. Expunged messages keep theirs until
 //! [`SelectedMailbox::take_expunged`]; new ones have none before EXISTS. RFC 3501 §2.3.1.2, §5.5, §7.4.1.
 
+use super::wire::values::{MessageNumber, SequenceSet};
 use crate::id::MailboxId;
 use crate::message::mime::Part;
 use crate::store::flag_list::{FlagList, KeywordTable};
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Changes, MessageFlags, OpenMailbox, Seen};
-use imap_codec::imap_types::sequence::{SeqOrUid, Sequence, SequenceSet};
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -131,15 +131,12 @@ impl SelectedMailbox {
     /// The UIDs of a set, ascending, each once. UIDs that do not exist are left out; a sequence number that does not exist is
     /// an error (RFC 3501 §6.4.8, §9).
     pub fn select(&self, set: &SequenceSet, by_uid: bool) -> Result<Vec<u32>, NoSuchMessage> {
-        let exists = |value: &SeqOrUid| match value {
-            SeqOrUid::Value(value) => value.get() <= self.exists(),
-            SeqOrUid::Asterisk => !self.uids.is_empty(),
+        let exists = |number: MessageNumber| match number {
+            MessageNumber::Value(value) => value.get() <= self.exists(),
+            MessageNumber::Last => !self.uids.is_empty(),
         };
-        let exist = |sequence: &Sequence| match sequence {
-            Sequence::Single(one) => exists(one),
-            Sequence::Range(a, b) => exists(a) && exists(b),
-        };
-        if by_uid || set.0.as_ref().iter().all(exist) { Ok(self.clip(set, by_uid)) } else { Err(NoSuchMessage) }
+        let all_exist = set.ranges().iter().all(|(first, last)| exists(*first) && exists(*last));
+        if by_uid || all_exist { Ok(self.clip(set, by_uid)) } else { Err(NoSuchMessage) }
     }
 
     /// The same, but sequence numbers that do not exist are left out too.
@@ -160,16 +157,13 @@ impl SelectedMailbox {
     /// The indexes of the messages of a set: ascending, non-empty, disjoint.
     fn spans(&self, set: &SequenceSet, by_uid: bool) -> Vec<Range<usize>> {
         let last = if by_uid { self.uids.last().copied().unwrap_or(0) } else { self.exists() };
-        let number = |value: &SeqOrUid| match value {
-            SeqOrUid::Value(value) => value.get(),
-            SeqOrUid::Asterisk => last,
+        let number = |number: MessageNumber| match number {
+            MessageNumber::Value(value) => value.get(),
+            MessageNumber::Last => last,
         };
-        let mut ranges = Vec::with_capacity(set.0.as_ref().len());
-        for sequence in set.0.as_ref() {
-            let (a, b) = match sequence {
-                Sequence::Single(one) => (number(one), number(one)),
-                Sequence::Range(a, b) => (number(a), number(b)),
-            };
+        let mut ranges = Vec::with_capacity(set.ranges().len());
+        for (first, last) in set.ranges() {
+            let (a, b) = (number(*first), number(*last));
             let (low, high) = (a.min(b), a.max(b));
             ranges.push(if by_uid {
                 (self.uids.partition_point(|uid| *uid < low), self.uids.partition_point(|uid| *uid <= high))
@@ -272,6 +266,10 @@ fn index(number: u32) -> usize {
 mod tests {
     use super::*;
 
+    fn set_of(text: &str) -> SequenceSet {
+        crate::imap::wire::parser::tests::read(text, false, |parser| parser.sequence_set()).unwrap()
+    }
+
     fn flags(uid: u32, flags: Flags) -> MessageFlags {
         MessageFlags { uid, flags, keywords: "".into() }
     }
@@ -286,19 +284,19 @@ mod tests {
     #[test]
     fn sets_contain_only_messages_that_exist() {
         let selected = selected(&[2, 4, 6, 8]);
-        let uid = |set: &str| selected.select(&set.parse().unwrap(), true).unwrap();
+        let uid = |set: &str| selected.select(&set_of(set), true).unwrap();
         assert_eq!(uid("1:5,4,7:8,8"), [2, 4, 8]);
         assert_eq!(uid("559:*"), [8]);
         assert_eq!(uid("4294967295"), [0; 0]);
         assert_eq!(uid("4294967295:1"), [2, 4, 6, 8]);
-        assert_eq!(selected.clip_to_runs(&"1,8,2:4,3:5,9".parse().unwrap(), true), [(2, 4), (8, 8)]);
-        assert_eq!(selected.clip_to_runs(&"1:*,1:*,2".parse().unwrap(), false), [(2, 8)]);
-        let sequence = |set: &str| selected.select(&set.parse().unwrap(), false);
+        assert_eq!(selected.clip_to_runs(&set_of("1,8,2:4,3:5,9"), true), [(2, 4), (8, 8)]);
+        assert_eq!(selected.clip_to_runs(&set_of("1:*,1:*,2"), false), [(2, 8)]);
+        let sequence = |set: &str| selected.select(&set_of(set), false);
         assert_eq!(sequence("*,1").unwrap(), [2, 8]);
         assert_eq!(sequence("2:*").unwrap(), [4, 6, 8]);
         assert_eq!(sequence("5"), Err(NoSuchMessage));
-        assert_eq!(super::tests::selected(&[]).select(&"*".parse().unwrap(), false), Err(NoSuchMessage));
-        assert!(super::tests::selected(&[]).select(&"1:*".parse().unwrap(), true).unwrap().is_empty());
+        assert_eq!(super::tests::selected(&[]).select(&set_of("*"), false), Err(NoSuchMessage));
+        assert!(super::tests::selected(&[]).select(&set_of("1:*"), true).unwrap().is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod damaged;
 mod dialogues;
 mod log_in;
 mod sessions;
+mod syntax;
 mod watching;
 
 use super::{ImapServer, serve};

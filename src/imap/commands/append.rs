@@ -4,33 +4,33 @@ use super::store::{flags_failed, read_flags};
 use super::{BAD_NAME, NO_SUCH_MAILBOX};
 use crate::clock::Timestamp;
 use crate::imap::context::{CommandError, Context};
-use crate::imap::names;
 use crate::imap::wire::Refusal;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
+use crate::imap::wire::values::{Flag, Mailbox};
 use crate::message::fields::header_end;
 use crate::message::{NUL_REFUSED, has_nul, with_crlf};
+use crate::resources::spool::Incoming;
 use crate::store::append::Append;
 use crate::store::keywords::KeywordLimits;
-use bytes::Bytes;
-use imap_codec::imap_types::datetime::DateTime;
-use imap_codec::imap_types::flag::Flag;
-use imap_codec::imap_types::mailbox::Mailbox;
 
 /// APPEND.
 pub async fn append(
     context: &mut Context<'_>,
-    mailbox: &Mailbox<'_>,
-    flags: &[Flag<'_>],
-    date: Option<&DateTime>,
-    message: Option<Bytes>,
+    mailbox: &Mailbox,
+    flags: &[Flag],
+    date: Option<jiff::Timestamp>,
+    message: Incoming,
 ) -> Result<Reply, CommandError> {
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
-    let Some(message) = message else { return Ok(Reply::bad("APPEND needs a literal")) };
+    let Some(name) = context.mailbox_name(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let limits = KeywordLimits::from(&context.server.config.limits);
     let (flags, keywords) = match read_flags(flags, limits) {
         Ok(read) => read,
         Err(error) => return Ok(error.reply()),
+    };
+    let message = match message.into_message().await {
+        Ok(message) => message,
+        Err(error) => return Ok(Refusal::from(error).into()),
     };
     // RFC 3501 §9: a literal has no NUL.
     if has_nul(&message) {
@@ -45,7 +45,7 @@ pub async fn append(
     let end = header_end(&message);
     let (header, body) = (message.slice(..end), message.slice(end..));
     let internal_date = match date {
-        Some(date) => Timestamp::from_millis(date.as_ref().timestamp().saturating_mul(1000)),
+        Some(date) => Timestamp::from_millis(date.as_second().saturating_mul(1000)),
         None => Timestamp::real(),
     };
     let append = Append { flags, keywords: keywords.join(" "), internal_date, header, body };

@@ -3,17 +3,16 @@
 use super::{BAD_NAME, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
 use crate::id::MailboxId;
 use crate::imap::context::{CommandError, Context};
-use crate::imap::names;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
+use crate::imap::wire::command::Transfer;
 use crate::imap::wire::response::Reply;
+use crate::imap::wire::values::SequenceSet;
 use crate::store::StoreError;
 use crate::store::transfer::TransferError;
-use imap_codec::imap_types::mailbox::Mailbox;
-use imap_codec::imap_types::sequence::SequenceSet;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Transfer {
+pub enum Kind {
     Copy,
     Move,
 }
@@ -22,22 +21,20 @@ pub enum Transfer {
 pub async fn transfer(
     context: &mut Context<'_>,
     wire: &mut Wire,
-    transfer: Transfer,
-    set: &SequenceSet,
-    mailbox: &Mailbox<'_>,
-    by_uid: bool,
+    kind: Kind,
+    Transfer { set, mailbox, by_uid }: Transfer,
 ) -> Result<Reply, CommandError> {
     let Some(selected) = &context.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
-    let Ok(uids) = selected.select(set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
-    if transfer == Transfer::Move && selected.read_only {
+    let Ok(uids) = selected.select(&set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
+    if kind == Kind::Move && selected.read_only {
         return Ok(Reply::no(READ_ONLY));
     }
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
+    let Some(name) = context.mailbox_name(&mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let (from, count) = (selected.mailbox, uids.len());
     let (mailboxes, inbox) = (&context.server.mailboxes, &context.login.inbox);
-    let transferred = match transfer {
-        Transfer::Move => mailboxes.move_to(inbox, from, uids, &name).await,
-        Transfer::Copy => mailboxes.copy(inbox, from, uids, &name).await,
+    let transferred = match kind {
+        Kind::Move => mailboxes.move_to(inbox, from, uids, &name).await,
+        Kind::Copy => mailboxes.copy(inbox, from, uids, &name).await,
     };
     let copied = match transferred {
         Ok(copied) => copied,
@@ -59,7 +56,7 @@ pub async fn transfer(
         return Ok(if all_expunged { expunged() } else { Reply::ok("no messages to copy") });
     }
     let code = Code::CopyUid { uid_validity: copied.uid_validity, uids: copied.uids };
-    if transfer == Transfer::Move {
+    if kind == Kind::Move {
         // RFC 6851 §4.3: before the EXPUNGE responses.
         wire.writer().untagged_ok(Some(&code), "moved");
         return Ok(Reply::completed());

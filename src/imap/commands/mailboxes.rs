@@ -9,8 +9,9 @@ use crate::imap::names::{self, DELIMITER, Pattern};
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
+use crate::imap::wire::syntax::list::List;
+use crate::imap::wire::values::Mailbox;
 use crate::store::mailboxes::{MailboxError, MailboxName};
-use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
 use std::collections::{BTreeMap, HashSet};
 
 /// A level that is not a mailbox.
@@ -42,24 +43,22 @@ pub(super) fn namespace(wire: &mut Wire) -> Reply {
 }
 
 /// LIST.
-pub async fn list(
-    context: &mut Context<'_>,
-    wire: &mut Wire,
-    reference: &Mailbox<'_>,
-    pattern: &ListMailbox<'_>,
-) -> Result<Reply, CommandError> {
-    if names::is_empty_pattern(pattern) {
+pub async fn list(context: &mut Context<'_>, wire: &mut Wire, command: List) -> Result<Reply, CommandError> {
+    let List { reference, patterns, is_extended, .. } = command;
+    // `LIST "" ""` only asks for the delimiter.
+    if !is_extended && patterns.iter().all(Vec::is_empty) {
         wire.writer().list("LIST", [NO_SELECT], DELIMITER, "");
         return Ok(Reply::completed());
     }
-    let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Reply::completed()) };
     let utf8 = context.enabled.takes_utf8();
+    // What is encoded wrongly matches nothing.
+    let patterns: Vec<_> = patterns.iter().filter_map(|one| Pattern::read(&reference, one, utf8)).collect();
     let tree = tree(context.server.store.mailboxes(&context.login.inbox).await?);
     let with_children: HashSet<&str> = tree.keys().filter_map(|name| names::parents(name).last()).collect();
     for (name, mailbox) in &tree {
         // Matching may take long.
         tokio::task::yield_now().await;
-        if !pattern.matches(name) {
+        if !patterns.iter().any(|pattern| pattern.matches(name)) {
             continue;
         }
         let has = with_children.contains(name.as_str());
@@ -75,11 +74,11 @@ pub async fn list(
 pub async fn lsub(
     context: &mut Context<'_>,
     wire: &mut Wire,
-    reference: &Mailbox<'_>,
-    pattern: &ListMailbox<'_>,
+    reference: &Mailbox,
+    pattern: &[u8],
 ) -> Result<Reply, CommandError> {
-    let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Reply::completed()) };
     let utf8 = context.enabled.takes_utf8();
+    let Some(pattern) = Pattern::read(reference, pattern, utf8) else { return Ok(Reply::completed()) };
     let mut listed = BTreeMap::new();
     for name in context.server.store.subscriptions(&context.login.inbox).await? {
         tokio::task::yield_now().await;
@@ -99,14 +98,14 @@ pub async fn lsub(
 }
 
 /// CREATE, with the levels above (RFC 3501 §6.3.3).
-pub async fn create(context: &mut Context<'_>, mailbox: &Mailbox<'_>) -> Result<Reply, CommandError> {
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
+pub async fn create(context: &mut Context<'_>, mailbox: &Mailbox) -> Result<Reply, CommandError> {
+    let Some(name) = context.mailbox_name(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     reply(context.server.mailboxes.create(&context.login.inbox, &name).await, "created")
 }
 
 /// DELETE.
-pub async fn delete(context: &mut Context<'_>, mailbox: &Mailbox<'_>) -> Result<Reply, CommandError> {
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
+pub async fn delete(context: &mut Context<'_>, mailbox: &Mailbox) -> Result<Reply, CommandError> {
+    let Some(name) = context.mailbox_name(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let deleted = context.server.mailboxes.delete(&context.login.inbox, &name).await;
     if let (Ok(id), Some(selected)) = (&deleted, &context.selected)
         && selected.mailbox == *id
@@ -117,8 +116,8 @@ pub async fn delete(context: &mut Context<'_>, mailbox: &Mailbox<'_>) -> Result<
 }
 
 /// RENAME.
-pub async fn rename(context: &mut Context<'_>, from: &Mailbox<'_>, to: &Mailbox<'_>) -> Result<Reply, CommandError> {
-    let (Some(from), Some(to)) = (names::read(from), names::read(to)) else {
+pub async fn rename(context: &mut Context<'_>, from: &Mailbox, to: &Mailbox) -> Result<Reply, CommandError> {
+    let (Some(from), Some(to)) = (context.mailbox_name(from), context.mailbox_name(to)) else {
         return Ok(Reply::no(BAD_NAME).code(Code::Cannot));
     };
     let renamed = context.server.mailboxes.rename(&context.login.inbox, &from, &to).await;
@@ -128,8 +127,8 @@ pub async fn rename(context: &mut Context<'_>, from: &Mailbox<'_>, to: &Mailbox<
 }
 
 /// SUBSCRIBE and UNSUBSCRIBE.
-pub async fn subscribe(context: &mut Context<'_>, mailbox: &Mailbox<'_>, wanted: bool) -> Result<Reply, CommandError> {
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
+pub async fn subscribe(context: &mut Context<'_>, mailbox: &Mailbox, wanted: bool) -> Result<Reply, CommandError> {
+    let Some(name) = context.mailbox_name(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     reply(context.server.mailboxes.subscribe(&context.login.inbox, &name, wanted).await, "completed")
 }
 

@@ -15,14 +15,16 @@ use super::context::{CommandError, Context, Enabled};
 use super::wire::Wire;
 use super::wire::capability::Phase;
 use super::wire::code::Code;
+use super::wire::command::{Body, Row, State};
 use super::wire::response::Reply;
+use super::wire::syntax::append::{Append, Content, NewMessage};
+use super::wire::syntax::{fetch::Modifiers, search::Returned};
+use super::wire::values::SequenceSet;
 use crate::auth::login::Permissions;
 use crate::resources::memory::Claim;
+use crate::resources::spool::Incoming;
 use crate::store::open_mailbox::Fetched;
-use bytes::Bytes;
-use copy::Transfer;
-use imap_codec::imap_types::command::CommandBody;
-use imap_codec::imap_types::extensions::compress::CompressionAlgorithm;
+use copy::Kind;
 
 const NOTHING_SELECTED: &str = "no mailbox selected";
 const NO_SUCH_MAILBOX: &str = "no such mailbox";
@@ -60,35 +62,33 @@ fn claim_memory(claim: &mut Claim, messages: &[Fetched]) -> bool {
     claim.grow_to(octets).is_ok()
 }
 
-/// Commands that need the permission to change messages (RFC 5530 `NOPERM`).
-fn changes_mailboxes(body: &CommandBody<'_>) -> bool {
-    use CommandBody as C;
-    matches!(
-        body,
-        C::Create { .. }
-            | C::Delete { .. }
-            | C::Rename { .. }
-            | C::Subscribe { .. }
-            | C::Unsubscribe { .. }
-            | C::Append { .. }
-            | C::Expunge
-            | C::ExpungeUid { .. }
-            | C::Store { .. }
-            | C::Copy { .. }
-            | C::Move { .. }
-    )
-}
-
-/// Commands that name messages by sequence number.
-fn names_by_sequence_number(body: &CommandBody<'_>) -> bool {
-    use CommandBody as C;
-    matches!(
-        body,
-        C::Fetch { uid: false, .. }
-            | C::Store { uid: false, .. }
-            | C::Copy { uid: false, .. }
-            | C::Move { uid: false, .. }
-    )
+/// Whether CAPABILITY lists all that a command asks for. Items of FETCH and STATUS and search keys are looked at where they are
+/// read.
+fn is_offered(body: &Body) -> bool {
+    let is_saved = |set: &SequenceSet| *set == SequenceSet::Saved;
+    match body {
+        Body::Select(select) => !select.condstore && select.qresync.is_none(),
+        Body::Create(create) => create.uses.is_empty(),
+        Body::List(list) => !list.is_extended,
+        Body::Search(search) => search.returned == Returned::Old,
+        Body::Fetch(fetch) => fetch.modifiers == Modifiers::default() && !is_saved(&fetch.set),
+        Body::Store(store) => store.unchanged_since.is_none() && !is_saved(&store.set),
+        Body::Copy(transfer) | Body::Move(transfer) => !is_saved(&transfer.set),
+        Body::Expunge(Some(set)) => !is_saved(set),
+        Body::Compress(algorithm) => algorithm == "DEFLATE",
+        Body::Enable(_)
+        | Body::GetQuota { .. }
+        | Body::GetQuotaRoot(_)
+        | Body::SetQuota(_)
+        | Body::GetMetadata(_)
+        | Body::SetMetadata(_)
+        | Body::Notify(_)
+        | Body::MultiSearch(_)
+        | Body::Sort(_)
+        | Body::Thread(_)
+        | Body::Replace(_) => false,
+        _ => true,
+    }
 }
 
 /// COMPRESS DEFLATE: the loop of commands begins with it once the reply is written (RFC 4978 §3).
@@ -99,89 +99,70 @@ fn compress(wire: &Wire) -> Reply {
     }
 }
 
-/// Runs a command, other than LOGOUT.
+/// Runs a command, other than LOGOUT. `messages` are those in its literals.
 pub(super) async fn dispatch(
     context: &mut Context<'_>,
     wire: &mut Wire,
-    body: CommandBody<'static>,
-    message: Option<Bytes>,
+    row: &Row,
+    body: Body,
+    messages: Vec<Incoming>,
 ) -> Result<Reply, CommandError> {
-    use CommandBody as C;
     let may_change = context.login.permissions.contains(Permissions::MESSAGES_WRITE);
-    if !may_change && changes_mailboxes(&body) {
+    if !may_change && row.changes {
         return Ok(Reply::no("this API token may not change messages (messages:write)").code(Code::NoPerm));
     }
     // RFC 9586 §3.
-    if context.enabled.contains(Enabled::UIDONLY) && names_by_sequence_number(&body) {
+    if context.enabled.contains(Enabled::UIDONLY) && row.by_sequence {
         return Ok(Reply::bad("messages are named by UID once UIDONLY is enabled").code(Code::UidRequired));
     }
+    if row.state == State::Selected && context.selected.is_none() {
+        return Ok(Reply::bad(NOTHING_SELECTED));
+    }
+    if !is_offered(&body) {
+        return Ok(Reply::bad(NOT_SUPPORTED));
+    }
     match body {
-        C::Capability => {
+        Body::Capability => {
             wire.writer().capability(Phase::Authenticated);
             Ok(Reply::completed())
         }
-        C::Noop => Ok(Reply::completed()),
-        C::Compress { algorithm: CompressionAlgorithm::Deflate } => Ok(compress(wire)),
-        C::Id { .. } => {
+        Body::Compress(_) => Ok(compress(wire)),
+        Body::Id => {
             wire.writer().id();
             Ok(Reply::completed())
         }
-        C::StartTLS | C::Login { .. } | C::Authenticate { .. } => Ok(Reply::bad("already authenticated")),
-
-        C::List { reference, mailbox_wildcard } => mailboxes::list(context, wire, &reference, &mailbox_wildcard).await,
-        C::Lsub { reference, mailbox_wildcard } => mailboxes::lsub(context, wire, &reference, &mailbox_wildcard).await,
-        C::Namespace => Ok(mailboxes::namespace(wire)),
-        C::Create { mailbox } => mailboxes::create(context, &mailbox).await,
-        C::Delete { mailbox } => mailboxes::delete(context, &mailbox).await,
-        C::Rename { from, to } => mailboxes::rename(context, &from, &to).await,
-        C::Subscribe { mailbox } => mailboxes::subscribe(context, &mailbox, true).await,
-        C::Unsubscribe { mailbox } => mailboxes::subscribe(context, &mailbox, false).await,
-        C::Status { mailbox, item_names } => select::status(context, wire, &mailbox, &item_names).await,
-        C::Append { mailbox, flags, date, .. } => {
-            append::append(context, &mailbox, &flags, date.as_ref(), message).await
+        Body::Noop | Body::Check => Ok(Reply::completed()),
+        Body::List(list) => mailboxes::list(context, wire, list).await,
+        Body::Lsub { reference, pattern } => mailboxes::lsub(context, wire, &reference, &pattern).await,
+        Body::Namespace => Ok(mailboxes::namespace(wire)),
+        Body::Create(create) => mailboxes::create(context, &create.mailbox).await,
+        Body::Delete(mailbox) => mailboxes::delete(context, &mailbox).await,
+        Body::Rename { from, to } => mailboxes::rename(context, &from, &to).await,
+        Body::Subscribe(mailbox) => mailboxes::subscribe(context, &mailbox, true).await,
+        Body::Unsubscribe(mailbox) => mailboxes::subscribe(context, &mailbox, false).await,
+        Body::Status(status) => select::status(context, wire, &status).await,
+        Body::Append(Append { mailbox, messages: described }) => {
+            match (described.as_slice(), messages.into_iter().next()) {
+                ([NewMessage { flags, date, content: Content::Literal(_) }], Some(message)) => {
+                    append::append(context, &mailbox, flags, *date, message).await
+                }
+                _ => Ok(Reply::bad(NOT_SUPPORTED)),
+            }
         }
-
-        C::Select { mailbox, parameters } if parameters.is_empty() => {
-            select::select(context, wire, &mailbox, !may_change).await
+        Body::Select(select) => {
+            let read_only = select.read_only || !may_change;
+            select::select(context, wire, &select.mailbox, read_only).await
         }
-        C::Examine { mailbox, parameters } if parameters.is_empty() => {
-            select::select(context, wire, &mailbox, true).await
-        }
-        C::Idle => idle::idle(context, wire).await,
-
-        C::Check
-        | C::Close
-        | C::Unselect
-        | C::Expunge
-        | C::ExpungeUid { .. }
-        | C::Search { .. }
-        | C::Fetch { .. }
-        | C::Store { .. }
-        | C::Copy { .. }
-        | C::Move { .. }
-            if context.selected.is_none() =>
-        {
-            Ok(Reply::bad(NOTHING_SELECTED))
-        }
-        C::Check => Ok(Reply::completed()),
-        C::Close => select::close(context).await,
-        C::Unselect => Ok(select::unselect(context)),
-        C::Expunge => copy::expunge(context, None).await,
-        C::ExpungeUid { sequence_set } => copy::expunge(context, Some(&sequence_set)).await,
-        C::Search { charset, criteria, uid } => search::search(context, wire, charset.as_ref(), criteria, uid).await,
-        C::Fetch { sequence_set, macro_or_item_names, uid, modifiers } if modifiers.is_empty() => {
-            fetch::fetch(context, wire, &sequence_set, macro_or_item_names, uid).await
-        }
-        C::Store { sequence_set, kind, response, flags, uid, modifiers } if modifiers.is_empty() => {
-            store::store(context, wire, &sequence_set, kind, response, &flags, uid).await
-        }
-        C::Copy { sequence_set, mailbox, uid } => {
-            copy::transfer(context, wire, Transfer::Copy, &sequence_set, &mailbox, uid).await
-        }
-        C::Move { sequence_set, mailbox, uid } => {
-            copy::transfer(context, wire, Transfer::Move, &sequence_set, &mailbox, uid).await
-        }
-        // Extensions that the codec parses and CAPABILITY does not list.
+        Body::Idle => idle::idle(context, wire).await,
+        Body::Close => select::close(context).await,
+        Body::Unselect => Ok(select::unselect(context)),
+        Body::Expunge(set) => copy::expunge(context, set.as_ref()).await,
+        Body::Search(search) => search::search(context, wire, search).await,
+        Body::Fetch(fetch) => fetch::fetch(context, wire, fetch).await,
+        Body::Store(store) => store::store(context, wire, store).await,
+        Body::Copy(transfer) => copy::transfer(context, wire, Kind::Copy, transfer).await,
+        Body::Move(transfer) => copy::transfer(context, wire, Kind::Move, transfer).await,
+        // Not offered, or not allowed after log-in.
         _ => Ok(Reply::bad(NOT_SUPPORTED)),
     }
 }

@@ -8,19 +8,19 @@ use crate::imap::selected::SelectedMailbox;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
-use imap_codec::imap_types::mailbox::Mailbox;
-use imap_codec::imap_types::status::StatusDataItemName;
+use crate::imap::wire::syntax::select::{Status, StatusItem};
+use crate::imap::wire::values::Mailbox;
 
 /// SELECT, or EXAMINE.
 pub async fn select(
     context: &mut Context<'_>,
     wire: &mut Wire,
-    mailbox: &Mailbox<'_>,
+    mailbox: &Mailbox,
     read_only: bool,
 ) -> Result<Reply, CommandError> {
     // A SELECT that fails leaves nothing selected (RFC 3501 §6.3.1).
     unselect(context);
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
+    let Some(name) = context.mailbox_name(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let inbox = &context.login.inbox;
     let Some(open) = context.server.store.mailbox_open(inbox, &name, !read_only).await? else {
         return Ok(Reply::no(NO_SUCH_MAILBOX).code(Code::NonExistent));
@@ -67,21 +67,20 @@ pub async fn close(context: &mut Context<'_>) -> Result<Reply, CommandError> {
 pub async fn status(
     context: &mut Context<'_>,
     wire: &mut Wire,
-    mailbox: &Mailbox<'_>,
-    items: &[StatusDataItemName],
+    Status { mailbox, items }: &Status,
 ) -> Result<Reply, CommandError> {
-    let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
+    let Some(name) = context.mailbox_name(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let Some(status) = context.server.store.mailbox_status(&context.login.inbox, &name).await? else {
         return Ok(Reply::no(NO_SUCH_MAILBOX).code(Code::NonExistent));
     };
     let mut values = Vec::with_capacity(items.len());
     for item in items {
         values.push(match item {
-            StatusDataItemName::Messages => ("MESSAGES", status.messages.into()),
-            StatusDataItemName::Recent => ("RECENT", status.recent.into()),
-            StatusDataItemName::Unseen => ("UNSEEN", status.unseen.into()),
-            StatusDataItemName::UidNext => ("UIDNEXT", status.uid_next.into()),
-            StatusDataItemName::UidValidity => ("UIDVALIDITY", status.uid_validity.into()),
+            StatusItem::Messages => ("MESSAGES", status.messages.into()),
+            StatusItem::Recent => ("RECENT", status.recent.into()),
+            StatusItem::Unseen => ("UNSEEN", status.unseen.into()),
+            StatusItem::UidNext => ("UIDNEXT", status.uid_next.into()),
+            StatusItem::UidValidity => ("UIDVALIDITY", status.uid_validity.into()),
             _ => {
                 return Ok(Reply::bad("unknown STATUS item, use MESSAGES, RECENT, UIDNEXT, UIDVALIDITY or UNSEEN"));
             }

@@ -6,11 +6,11 @@ use crate::imap::flags::push_flags;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
+use crate::imap::wire::syntax::store::{Change, Store};
+use crate::imap::wire::values::Flag;
 use crate::store::keywords::{FlagError, KeywordLimits};
 use crate::store::mailbox_changes::{FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
-use imap_codec::imap_types::flag::{Flag, StoreResponse, StoreType};
-use imap_codec::imap_types::sequence::SequenceSet;
 
 /// Messages in one transaction, for which all other writes wait.
 const AT_ONCE: usize = 500;
@@ -54,7 +54,7 @@ pub(super) fn flags_failed(error: FlagError) -> Result<Reply, CommandError> {
 }
 
 /// The system flags and keywords of a list.
-pub(super) fn read_flags(list: &[Flag<'_>], limits: KeywordLimits) -> Result<(Flags, Vec<String>), UnknownFlag> {
+pub(super) fn read_flags(list: &[Flag], limits: KeywordLimits) -> Result<(Flags, Vec<String>), UnknownFlag> {
     let (mut flags, mut keywords) = (Flags::default(), Vec::<String>::new());
     for flag in list {
         match flag {
@@ -63,9 +63,8 @@ pub(super) fn read_flags(list: &[Flag<'_>], limits: KeywordLimits) -> Result<(Fl
             Flag::Flagged => flags = flags.union(Flags::FLAGGED),
             Flag::Deleted => flags = flags.union(Flags::DELETED),
             Flag::Draft => flags = flags.union(Flags::DRAFT),
-            Flag::Extension(_) => return Err(UnknownFlag::System),
+            Flag::OtherSystem(_) => return Err(UnknownFlag::System),
             Flag::Keyword(keyword) => {
-                let keyword = keyword.inner();
                 if keyword.len() > limits.length {
                     return Err(UnknownFlag::TooLong(limits.length));
                 }
@@ -73,7 +72,7 @@ pub(super) fn read_flags(list: &[Flag<'_>], limits: KeywordLimits) -> Result<(Fl
                     if keywords.len() >= limits.per_message {
                         return Err(UnknownFlag::TooMany(limits.per_message));
                     }
-                    keywords.push(keyword.to_owned());
+                    keywords.push(keyword.clone());
                 }
             }
         }
@@ -82,30 +81,23 @@ pub(super) fn read_flags(list: &[Flag<'_>], limits: KeywordLimits) -> Result<(Fl
 }
 
 /// STORE and UID STORE.
-pub async fn store(
-    context: &mut Context<'_>,
-    wire: &mut Wire,
-    set: &SequenceSet,
-    kind: StoreType,
-    response: StoreResponse,
-    flags: &[Flag<'_>],
-    by_uid: bool,
-) -> Result<Reply, CommandError> {
+pub async fn store(context: &mut Context<'_>, wire: &mut Wire, command: Store) -> Result<Reply, CommandError> {
+    let Store { set, change, is_silent, flags, by_uid, unchanged_since: _ } = command;
     let (mailboxes, inbox, changed) = (&context.server.mailboxes, &context.login.inbox, context.changed);
     let Some(selected) = &mut context.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
-    let Ok(uids) = selected.select(set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
+    let Ok(uids) = selected.select(&set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
     if selected.read_only {
         return Ok(Reply::no(READ_ONLY));
     }
     let limits = KeywordLimits::from(&context.server.config.limits);
-    let (flags, keywords) = match read_flags(flags, limits) {
+    let (flags, keywords) = match read_flags(&flags, limits) {
         Ok(read) => read,
         Err(error) => return Ok(error.reply()),
     };
-    let change = match kind {
-        StoreType::Replace => FlagChange::Replace,
-        StoreType::Add => FlagChange::Add,
-        StoreType::Remove => FlagChange::Remove,
+    let change = match change {
+        Change::Replace => FlagChange::Replace,
+        Change::Add => FlagChange::Add,
+        Change::Remove => FlagChange::Remove,
     };
     let update = FlagUpdate { change, flags, keywords };
     let (mailbox, mut missing, mut refused) = (selected.mailbox, false, None);
@@ -125,7 +117,7 @@ pub async fn store(
             let expected = selected.flags(flags.uid).map(|known| update.apply(&known));
             let is_expected = expected.as_ref() == Some(&flags);
             selected.set_flags(&flags);
-            if (response == StoreResponse::Answer || !is_expected)
+            if (!is_silent || !is_expected)
                 && let Some(sequence) = selected.sequence_number(flags.uid)
             {
                 push_flags(wire, selected, sequence, &flags);

@@ -2,13 +2,13 @@
 //!
 //! Invariant: a section is a range of the stored octets; only HEADER.FIELDS puts some together anew.
 
+use crate::imap::wire::syntax::fetch::{Path, Section};
 use crate::imap::wire::writer::Writer;
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, slice};
 use crate::message::mime::{Kind, Part, Tree};
 use crate::message::octets_read;
-use imap_codec::imap_types::core::{AString, Vec1};
-use imap_codec::imap_types::fetch::{Part as Path, Section};
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 /// The octets of a section.
@@ -62,33 +62,32 @@ pub(in crate::imap) enum Reach {
     Structure,
 }
 
-pub(in crate::imap) fn reach(section: Option<&Section<'_>>) -> Reach {
+pub(in crate::imap) fn reach(section: &Section) -> Reach {
     match section {
-        Some(Section::Header(None) | Section::HeaderFields(None, _) | Section::HeaderFieldsNot(None, _)) => {
-            Reach::Header
-        }
-        None | Some(Section::Text(None)) => Reach::Body,
-        Some(_) => Reach::Structure,
+        Section::Header(None) | Section::Fields(None, _) | Section::FieldsNot(None, _) => Reach::Header,
+        Section::Whole | Section::Text(None) => Reach::Body,
+        _ => Reach::Structure,
     }
 }
 
 /// Writes the name of a section.
-pub(in crate::imap) fn write_section(writer: &mut Writer<'_>, section: &Section<'_>) {
+pub(in crate::imap) fn write_section(writer: &mut Writer<'_>, section: &Section) {
     let (path, name, fields) = match section {
+        Section::Whole => (None, "", None),
         Section::Part(path) => (Some(path), "", None),
         Section::Header(path) => (path.as_ref(), "HEADER", None),
-        Section::HeaderFields(path, names) => (path.as_ref(), "HEADER.FIELDS ", Some(names)),
-        Section::HeaderFieldsNot(path, names) => (path.as_ref(), "HEADER.FIELDS.NOT ", Some(names)),
+        Section::Fields(path, names) => (path.as_ref(), "HEADER.FIELDS ", Some(names)),
+        Section::FieldsNot(path, names) => (path.as_ref(), "HEADER.FIELDS.NOT ", Some(names)),
         Section::Text(path) => (path.as_ref(), "TEXT", None),
         Section::Mime(path) => (Some(path), "MIME", None),
     };
-    for (at, number) in path.into_iter().flat_map(|path| path.0.as_ref()).enumerate() {
+    for (at, number) in path.into_iter().flatten().enumerate() {
         writer.raw(if at > 0 { "." } else { "" }).number(number.get());
     }
     writer.raw(if path.is_some() && !name.is_empty() { "." } else { "" }).raw(name);
     if let Some(names) = fields {
-        writer.raw("(").joined(names.as_ref(), |writer, name| {
-            writer.astring(name.as_ref());
+        writer.raw("(").joined(names, |writer, name| {
+            writer.astring(name);
         });
         writer.raw(")");
     }
@@ -99,13 +98,13 @@ pub(in crate::imap) fn section(
     header: &[u8],
     (body, body_size): (&[u8], usize),
     tree: Option<&Tree<'_>>,
-    section: Option<&Section<'_>>,
+    section: &Section,
     limits: &ReadLimits,
 ) -> Option<Octets> {
-    let part = |path: &Path| part_at(&tree?.root, path);
-    let message = |path: &Path| message_at(tree?, path);
+    let part = |path: &[NonZeroU32]| part_at(&tree?.root, path);
+    let message = |path: &[NonZeroU32]| message_at(tree?, path);
     let whole_header = || Octets::Stored { header: 0..header.len(), body: 0..0 };
-    let fields = |path: &Option<Path>, names: &Vec1<AString<'_>>, wanted: bool| {
+    let fields = |path: &Option<Path>, names: &[Vec<u8>], wanted: bool| {
         let block = match path {
             None => header,
             Some(path) => slice(body, message(path)?.header.clone()),
@@ -113,15 +112,15 @@ pub(in crate::imap) fn section(
         Some(some_fields(block, names, wanted, limits))
     };
     match section {
-        None => Some(Octets::Stored { header: 0..header.len(), body: 0..body_size }),
-        Some(Section::Header(None)) => Some(whole_header()),
-        Some(Section::Header(Some(path))) => Some(Octets::of_body(message(path)?.header.clone())),
-        Some(Section::Text(None)) => Some(Octets::of_body(0..body_size)),
-        Some(Section::Text(Some(path))) => Some(Octets::of_body(message(path)?.body.clone())),
-        Some(Section::HeaderFields(path, names)) => fields(path, names, true),
-        Some(Section::HeaderFieldsNot(path, names)) => fields(path, names, false),
-        Some(Section::Part(path)) => Some(Octets::of_body(part(path)?.body.clone())),
-        Some(Section::Mime(path)) => {
+        Section::Whole => Some(Octets::Stored { header: 0..header.len(), body: 0..body_size }),
+        Section::Header(None) => Some(whole_header()),
+        Section::Header(Some(path)) => Some(Octets::of_body(message(path)?.header.clone())),
+        Section::Text(None) => Some(Octets::of_body(0..body_size)),
+        Section::Text(Some(path)) => Some(Octets::of_body(message(path)?.body.clone())),
+        Section::Fields(path, names) => fields(path, names, true),
+        Section::FieldsNot(path, names) => fields(path, names, false),
+        Section::Part(path) => Some(Octets::of_body(part(path)?.body.clone())),
+        Section::Mime(path) => {
             let part = part(path)?;
             let is_root = tree.is_some_and(|tree| std::ptr::eq(part, &raw const tree.root));
             Some(if is_root { whole_header() } else { Octets::of_body(part.header.clone()) })
@@ -130,10 +129,10 @@ pub(in crate::imap) fn section(
 }
 
 /// The part of a path. In a message that is no multipart, 1 is its body.
-pub(in crate::imap) fn part_at<'t>(root: &'t Part, path: &Path) -> Option<&'t Part> {
+pub(in crate::imap) fn part_at<'t>(root: &'t Part, path: &[NonZeroU32]) -> Option<&'t Part> {
     let mut at = root;
     let mut is_message = true;
-    for number in path.0.as_ref() {
+    for number in path {
         let inside = if is_message {
             at
         } else {
@@ -155,7 +154,7 @@ pub(in crate::imap) fn part_at<'t>(root: &'t Part, path: &Path) -> Option<&'t Pa
 }
 
 /// The message inside the message/rfc822 part of a path.
-fn message_at<'t>(tree: &'t Tree<'_>, path: &Path) -> Option<&'t Part> {
+fn message_at<'t>(tree: &'t Tree<'_>, path: &[NonZeroU32]) -> Option<&'t Part> {
     match &part_at(&tree.root, path)?.kind {
         Kind::Message(inner) => Some(inner),
         _ => None,
@@ -163,8 +162,8 @@ fn message_at<'t>(tree: &'t Tree<'_>, path: &Path) -> Option<&'t Part> {
 }
 
 /// The fields of these names, or all others. Names are sorted: each field costs a binary search.
-fn some_fields(block: &[u8], names: &Vec1<AString<'_>>, wanted: bool, limits: &ReadLimits) -> Octets {
-    let mut names: Vec<_> = names.as_ref().iter().map(|name| name.as_ref().to_ascii_lowercase()).collect();
+fn some_fields(block: &[u8], names: &[Vec<u8>], wanted: bool, limits: &ReadLimits) -> Octets {
+    let mut names: Vec<_> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
     names.sort_unstable();
     let is_named = |name: &[u8]| {
         let lower = || name.iter().map(u8::to_ascii_lowercase);
@@ -188,28 +187,20 @@ fn some_fields(block: &[u8], names: &Vec1<AString<'_>>, wanted: bool, limits: &R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use imap_codec::CommandCodec;
-    use imap_codec::decode::Decoder;
-    use imap_codec::imap_types::command::CommandBody;
-    use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItemName};
+    use crate::imap::wire::parser::tests::read;
+    use crate::imap::wire::syntax::fetch::{Item, item};
     use proptest::prelude::*;
 
     const HEADER: &[u8] = b"Subject: s\r\nTo: t\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n";
     const BODY: &[u8] = b"--b\r\nX: 1\r\n\r\none\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\ndeep\r\n--c--\r\n\r\n--b--\r\n";
 
     fn get(name: &str) -> Option<String> {
-        let line = format!("a FETCH 1 BODY[{name}]\r\n");
-        let (_, command) = CommandCodec::new().decode(line.as_bytes()).unwrap();
-        let CommandBody::Fetch {
-            macro_or_item_names: MacroOrMessageDataItemNames::MessageDataItemNames(names), ..
-        } = command.body
-        else {
+        let Ok(Item::Section { section: wanted, .. }) = read(&format!("BODY[{name}]"), false, item) else {
             panic!("{name}")
         };
-        let MessageDataItemName::BodyExt { section: wanted, .. } = &names[0] else { panic!("{name}") };
         let limits = ReadLimits::default();
         let tree = Tree::parse(HEADER, BODY, &limits);
-        let octets = section(HEADER, (BODY, BODY.len()), Some(&tree), wanted.as_ref(), &limits)?;
+        let octets = section(HEADER, (BODY, BODY.len()), Some(&tree), &wanted, &limits)?;
         Some(String::from_utf8(octets.pieces(HEADER, BODY).concat()).unwrap())
     }
 

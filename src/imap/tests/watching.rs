@@ -1,6 +1,7 @@
 //! A client that disconnects or sends ahead while a command runs.
 
 use crate::config::Config;
+use crate::imap::wire::parser::Mode;
 use crate::imap::wire::stream::Stream;
 use crate::imap::wire::{Input, Limits, Wire};
 use crate::resources::spool::Spool;
@@ -46,6 +47,6 @@ async fn input_during_work_is_the_next_command() {
     };
     let ((result, mut wire), ()) = tokio::join!(wait, work);
     assert_eq!(result.unwrap(), Ok(7));
-    let next = wire.command().await.unwrap();
-    assert!(matches!(&next, Input::Command(command, _) if command.tag.as_ref() == "a"), "{next:?}");
+    let next = wire.command(Mode::default()).await.unwrap();
+    assert!(matches!(&next, Input::Command(command, _) if command.tag.as_str() == "a"), "{next:?}");
 }

@@ -46,7 +46,7 @@ pub enum Body {
     Capability,
     Noop,
     Logout,
-    /// Its parameters are of no use here.
+    /// Its parameters are not used.
     Id,
 
     StartTls,
@@ -327,14 +327,14 @@ fn transfer(parser: &mut Parser<'_>, by_uid: bool) -> Read<Transfer> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parser::tests::frame;
     use super::*;
     use std::collections::HashSet;
 
     const LOGGED_IN: Mode = Mode { is_authenticated: true, utf8: false };
 
     fn of(line: &str, mode: Mode) -> Result<Command, String> {
-        read(&frame(format!("{line}\r\n").as_bytes()).unwrap(), mode).map_err(|unreadable| unreadable.error.to_string())
+        read(&Frame::of(format!("{line}\r\n").as_bytes()).unwrap(), mode)
+            .map_err(|unreadable| unreadable.error.to_string())
     }
 
     #[test]

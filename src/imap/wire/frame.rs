@@ -109,6 +109,28 @@ impl Frame {
         }
     }
 
+    /// The frame of one whole command, with the messages in its literals left out; `None` if it is not one.
+    #[cfg(any(test, fuzzing))]
+    pub fn of(command: &[u8]) -> Option<Self> {
+        let mut frame = Self::new(1 << 20);
+        let mut rest = command;
+        loop {
+            let (count, step) = frame.take(rest);
+            rest = rest.get(count..)?;
+            match step {
+                Step::More if rest.is_empty() => return None,
+                Step::More => {}
+                Step::Announced(literal) if literal.is_message => {
+                    frame.spool(literal);
+                    rest = rest.get(literal.length..)?;
+                }
+                Step::Announced(literal) => frame.keep(literal),
+                Step::UnreadableLiteral => return None,
+                Step::Complete => return rest.is_empty().then_some(frame),
+            }
+        }
+    }
+
     /// Takes octets, no further than the end of the line or literal; how many, and what follows.
     pub fn take(&mut self, input: &[u8]) -> (usize, Step) {
         if self.literal_left > 0 {
@@ -134,8 +156,8 @@ impl Frame {
 
     fn push(&mut self, octets: &[u8]) {
         if !self.is_over && self.octets.len().saturating_add(octets.len()) > self.limit {
-            let start = octets.get(..octets.len().min(TAG)).unwrap_or_default();
-            self.tag = Tag::read(&self.octets).or_else(|| Tag::read(&[&self.octets, start].concat()));
+            let start: Vec<u8> = self.octets.iter().chain(octets).take(TAG).copied().collect();
+            self.tag = Tag::read(&start);
             self.is_over = true;
             self.literals = Vec::new();
         }
@@ -265,6 +287,7 @@ fn from_mailbox(command: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// The frame of a whole command, cut into reads of `size` octets; messages are skipped.
     fn framed(command: &[u8], size: usize, limit: usize) -> (Frame, Vec<Announcement>) {
@@ -353,5 +376,25 @@ mod tests {
         let messages: Vec<_> = frame.literals().iter().map(|literal| literal.message).collect();
         assert_eq!(messages, [None, Some(0), Some(1)]);
         assert_eq!(frame.octets(), b"a APPEND {5}\r\nINBOX {3}\r\n {3}\r\n\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_than_the_limit_is_kept(pieces in proptest::collection::vec("[a-z]{0,40}|\\{[0-9]{1,2}\\+?\\}\r\n|\n|[a-c]{90}", 1..20)) {
+            let mut frame = Frame::new(100);
+            for piece in pieces {
+                let mut rest = piece.as_bytes();
+                while !rest.is_empty() {
+                    let (count, step) = frame.take(rest);
+                    prop_assert!(count > 0 && frame.octets().len() <= 100);
+                    rest = &rest[count..];
+                    match step {
+                        Step::Announced(literal) => frame.keep(literal),
+                        Step::Complete => frame = Frame::new(100),
+                        Step::More | Step::UnreadableLiteral => {}
+                    }
+                }
+            }
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Commands for tests: each that the codec knows, with random arguments, and damaged.
 
 use super::differential::compare;
-use super::parser::{Mode, tests::frame};
+use super::frame::Frame;
+use super::parser::Mode;
 use proptest::prelude::*;
 
 fn astring() -> BoxedStrategy<String> {
@@ -216,7 +217,7 @@ proptest! {
 
     #[test]
     fn no_octets_panic(octets in proptest::collection::vec(any::<u8>(), 0..300), utf8: bool) {
-        if let Some(frame) = frame(&[&octets, &b"\r\n"[..]].concat()) {
+        if let Some(frame) = Frame::of(&[&octets, &b"\r\n"[..]].concat()) {
             let _read = super::command::read(&frame, Mode { is_authenticated: true, utf8 });
         }
     }

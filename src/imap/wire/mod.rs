@@ -1,13 +1,9 @@
 //! The connection: octets to commands, responses to octets.
 //!
-//! imap-codec parses commands; [`writer`] writes responses. What the codec lacks for commands, and what is done:
-//!
-//! | imap-codec 2.0 | here |
-//! | --- | --- |
-//! | keeps a whole command in memory, the message of an APPEND included | [`input`] spools the message; the codec sees an empty literal |
-//! | accepts a bare LF as the end of a line | [`input`] refuses such commands |
-//! | does not see a literal whose length it cannot read, and takes its octets for commands | [`input`] ends the connection |
-//! | parses eight levels of SEARCH keys | [`search`] |
+//! Commands: [`input`] reads octets, [`frame`] finds the lines and literals of one command, [`command`] says which commands there
+//! are, [`parser`] is a cursor over their octets, [`terminals`] and [`syntax`] are the grammar, [`values`] what is read. Messages in
+//! literals are spooled as they come. imap-codec parses LOGIN, AUTHENTICATE and ID, and is an oracle for the rest in
+//! tests ([`differential`]).
 //!
 //! Responses: [`writer`] is the syntax, [`code`], [`response`] and [`data`] are what is written in it, and [`capability`] what is
 //! offered; [`output`] sends it in batches, and large bodies as they are read.
@@ -18,41 +14,35 @@
 
 pub mod capability;
 pub mod code;
-#[allow(dead_code)]
 pub mod command;
 mod data;
 pub mod deflate;
-#[cfg(test)]
-mod differential;
-#[allow(dead_code)]
+#[cfg(any(test, fuzzing))]
+mod differences;
+#[cfg(any(test, fuzzing))]
+pub mod differential;
 pub mod frame;
 #[cfg(test)]
 mod generated;
 mod input;
 mod output;
-#[allow(dead_code)]
 pub mod parser;
 pub mod response;
-pub mod search;
 pub mod stream;
-#[allow(dead_code)]
 pub mod syntax;
-#[allow(dead_code)]
 mod terminals;
-#[allow(dead_code)]
 pub mod values;
 pub mod writer;
 
+use self::command::Command;
 use self::deflate::Compressible;
+use self::frame::{Frame, Tag};
 use self::input::Incoming;
+use self::parser::SyntaxError;
 use self::stream::Stream;
 use crate::resources::memory::{Claim, NoRoom};
-use crate::resources::spool::ClientSpool;
+use crate::resources::spool::{self, ClientSpool};
 use crate::resources::write_timeout::{WriteLimits, WriteTimeout};
-use bytes::Bytes;
-use imap_codec::fragmentizer::Fragmentizer;
-use imap_codec::imap_types::command::Command;
-use imap_codec::imap_types::core::Tag;
 use std::io;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
@@ -76,21 +66,21 @@ const COMPRESSION_RESTS: Duration = Duration::from_secs(10);
 /// How much a client may send.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Octets of a command without the message of an APPEND.
+    /// Octets of a command without the messages in its literals.
     pub command: u32,
-    /// Octets of that message; none before log-in.
+    /// Octets of such a message; none before log-in.
     pub message: Option<usize>,
 }
 
 /// What the client sent.
 #[derive(Debug)]
 pub enum Input {
-    /// A command, and the message of an APPEND.
-    Command(Box<Command<'static>>, Option<Bytes>),
-    /// A whole command with a syntax error, or an unknown one.
-    Unreadable(Option<Tag<'static>>),
+    /// A command, and the messages in its literals.
+    Command(Box<Command>, Vec<spool::Incoming>),
+    /// A whole command with a syntax error, an unknown one, or one that is not allowed now.
+    Unreadable(Option<Tag>, SyntaxError),
     /// A command that is not executed.
-    Refused(Option<Tag<'static>>, Refusal),
+    Refused(Option<Tag>, Refusal),
     /// Where the next command begins cannot be known: the connection has to end, with a BYE of this text.
     Lost(&'static str),
     /// The client has disconnected.
@@ -104,10 +94,16 @@ pub enum Refusal {
     CommandTooLong,
     /// The message is over its limit.
     MessageTooLong,
+    /// It has too many messages.
+    TooManyMessages,
     /// The budget of memory or disk is used up.
     NoRoom,
     /// Its line does not end in CRLF.
     BareLineFeed,
+}
+
+fn octets(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
 /// The two directions of a connection.
@@ -118,14 +114,14 @@ pub struct Wire {
     /// For input and output.
     claim: Claim,
     input: Vec<u8>,
-    fragments: Fragmentizer,
+    frame: Frame,
     limits: Limits,
-    /// Octets of an ordinary literal that are still to come.
-    literal_left: usize,
+    /// The message that is being received.
     incoming: Option<Incoming>,
-    /// Octets of this command so far, kept or not.
-    taken: usize,
-    bare_line_feed: bool,
+    /// The messages of this command so far.
+    messages: Vec<spool::Incoming>,
+    /// Why this command is read on and will not be executed.
+    refusal: Option<Refusal>,
     output: Vec<u8>,
     /// False while the client has half a response.
     at_line_start: bool,
@@ -141,12 +137,11 @@ impl Wire {
             claim: spool.claim(),
             spool,
             input: Vec::new(),
-            fragments: Fragmentizer::new(limits.command),
+            frame: Frame::new(octets(limits.command)),
             limits,
-            literal_left: 0,
             incoming: None,
-            taken: 0,
-            bare_line_feed: false,
+            messages: Vec::new(),
+            refusal: None,
             output: Vec::new(),
             at_line_start: true,
         }
@@ -156,7 +151,7 @@ impl Wire {
     pub fn set_limits(&mut self, limits: Limits, spool: ClientSpool) {
         self.limits = limits;
         (self.claim, self.spool) = (spool.claim(), spool);
-        self.fragments = Fragmentizer::new(limits.command);
+        self.frame = Frame::new(octets(limits.command));
     }
 
     /// A claim of no memory yet, for what a command needs.
@@ -170,15 +165,13 @@ impl Wire {
         (self.stream.into_inner().into_inner(), self.input.len())
     }
 
-    /// Octets kept of the last command.
-    #[cfg(any(test, fuzzing))]
-    pub fn command_octets(&self) -> usize {
-        self.fragments.message_bytes().len()
+    fn command_limit(&self) -> usize {
+        octets(self.limits.command)
     }
 
     /// Octets of memory that are in use.
     fn buffered(&self) -> usize {
-        let buffers = self.input.capacity() + self.fragments.message_bytes().len() + self.output.capacity();
+        let buffers = self.input.capacity() + self.frame.memory() + self.output.capacity();
         buffers + self.stream.get_ref().memory()
     }
 

@@ -356,34 +356,12 @@ pub fn is_astring_char(octet: u8) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::frame::Step;
+pub(in crate::imap) mod tests {
     use super::*;
 
-    /// The frame of a whole command; the contents of messages are left out of it.
-    pub(in super::super) fn frame(command: &[u8]) -> Option<Frame> {
-        let mut frame = Frame::new(1 << 20);
-        let mut rest = command;
-        loop {
-            let (count, step) = frame.take(rest);
-            rest = &rest[count..];
-            match step {
-                Step::More if rest.is_empty() => return None,
-                Step::More => {}
-                Step::Announced(literal) if literal.is_message => {
-                    frame.spool(literal);
-                    rest = rest.get(literal.length..)?;
-                }
-                Step::Announced(literal) => frame.keep(literal),
-                Step::UnreadableLiteral => return None,
-                Step::Complete => return rest.is_empty().then_some(frame),
-            }
-        }
-    }
-
     /// Reads what stands before CRLF.
-    pub(in super::super) fn read<T>(text: &str, utf8: bool, reader: impl Fn(&mut Parser<'_>) -> Read<T>) -> Read<T> {
-        let frame = frame(format!("{text}\r\n").as_bytes()).unwrap();
+    pub(in crate::imap) fn read<T>(text: &str, utf8: bool, reader: impl Fn(&mut Parser<'_>) -> Read<T>) -> Read<T> {
+        let frame = Frame::of(format!("{text}\r\n").as_bytes()).unwrap();
         let mut parser = Parser::new(&frame, Mode { utf8, is_authenticated: true });
         let value = reader(&mut parser)?;
         parser.end()?;

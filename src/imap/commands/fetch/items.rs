@@ -4,10 +4,9 @@ use super::super::NOT_SUPPORTED;
 use crate::imap::content::section::{Reach, reach, write_section};
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
+use crate::imap::wire::syntax::fetch::{Item, Section};
 use crate::imap::wire::writer::Writer;
 use crate::store::open_mailbox::Depth;
-use imap_codec::imap_types::IntoStatic;
-use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItemName, Section};
 use std::sync::Arc;
 
 /// Different items of one FETCH.
@@ -15,22 +14,16 @@ const ITEMS: usize = 256;
 /// Names of header fields in one FETCH.
 const FIELD_NAMES: usize = 1000;
 
-pub(super) type Name = MessageDataItemName<'static>;
-
 /// The items of a FETCH, each once; or why it is refused.
-pub(super) fn once(names: MacroOrMessageDataItemNames<'static>, by_uid: bool) -> Result<Arc<[Name]>, Reply> {
-    let mut names = match names {
-        MacroOrMessageDataItemNames::Macro(name) => name.expand().into_iter().map(IntoStatic::into_static).collect(),
-        MacroOrMessageDataItemNames::MessageDataItemNames(names) => names,
-    };
-    if names.iter().any(|name| matches!(name, Name::Binary { .. } | Name::BinarySize { .. } | Name::ModSeq)) {
+pub(super) fn once(mut names: Vec<Item>, by_uid: bool) -> Result<Arc<[Item]>, Reply> {
+    if !names.iter().all(is_offered) {
         return Err(Reply::bad(NOT_SUPPORTED));
     }
-    if by_uid && !names.contains(&Name::Uid) {
-        names.insert(0, Name::Uid);
+    if by_uid && !names.contains(&Item::Uid) {
+        names.insert(0, Item::Uid);
     }
     // A repeated item is sent once, to bound the work and the response.
-    let mut once: Vec<Name> = Vec::new();
+    let mut once: Vec<Item> = Vec::new();
     for name in names {
         if once.len() >= ITEMS {
             return Err(Reply::no("too many items in FETCH, the limit is 256").code(Code::Limit));
@@ -45,51 +38,61 @@ pub(super) fn once(names: MacroOrMessageDataItemNames<'static>, by_uid: bool) ->
     Ok(once.into())
 }
 
+/// Whether CAPABILITY lists what an item belongs to.
+fn is_offered(name: &Item) -> bool {
+    !matches!(
+        name,
+        Item::Binary { .. }
+            | Item::BinarySize { .. }
+            | Item::ModSeq
+            | Item::EmailId
+            | Item::ThreadId
+            | Item::SaveDate
+            | Item::Preview { .. }
+    )
+}
+
 /// How much of a message an item needs.
-pub(super) fn depth(name: &Name) -> Depth {
+pub(super) fn depth(name: &Item) -> Depth {
     match name {
-        Name::Flags | Name::Uid | Name::InternalDate => Depth::Flags,
-        Name::Rfc822Size => Depth::Size,
-        Name::Envelope | Name::Rfc822Header => Depth::Header,
-        Name::BodyExt { section, .. } if reach(section.as_ref()) == Reach::Header => Depth::Header,
+        Item::Flags | Item::Uid | Item::InternalDate => Depth::Flags,
+        Item::Rfc822Size => Depth::Size,
+        Item::Envelope | Item::Rfc822Header => Depth::Header,
+        Item::Section { section, .. } if reach(section) == Reach::Header => Depth::Header,
         _ => Depth::Body,
     }
 }
 
 /// Whether an item needs the structure of the message.
-pub(super) fn needs_structure(name: &Name) -> bool {
+pub(super) fn needs_structure(name: &Item) -> bool {
     match name {
-        Name::Body | Name::BodyStructure => true,
-        Name::BodyExt { section, .. } => reach(section.as_ref()) == Reach::Structure,
+        Item::Body | Item::BodyStructure => true,
+        Item::Section { section, .. } => reach(section) == Reach::Structure,
         _ => false,
     }
 }
 
 /// How many header fields an item names.
-pub(super) fn field_names(name: &Name) -> usize {
+pub(super) fn field_names(name: &Item) -> usize {
     match name {
-        Name::BodyExt {
-            section: Some(Section::HeaderFields(_, names) | Section::HeaderFieldsNot(_, names)), ..
-        } => names.as_ref().len(),
+        Item::Section { section: Section::Fields(_, names) | Section::FieldsNot(_, names), .. } => names.len(),
         _ => 0,
     }
 }
 
 /// Whether an item sets `\Seen`.
-pub(super) fn sets_seen(name: &Name) -> bool {
-    matches!(name, Name::BodyExt { peek: false, .. } | Name::Rfc822 | Name::Rfc822Text)
+pub(super) fn sets_seen(name: &Item) -> bool {
+    matches!(name, Item::Section { peek: false, .. } | Item::Rfc822 | Item::Rfc822Text)
 }
 
 /// Writes the label of an item with octets: its name, section and origin, and a space.
-pub(super) fn write_label(writer: &mut Writer<'_>, name: &Name) {
+pub(super) fn write_label(writer: &mut Writer<'_>, name: &Item) {
     match name {
-        Name::Rfc822Header => writer.raw("RFC822.HEADER "),
-        Name::Rfc822Text => writer.raw("RFC822.TEXT "),
-        Name::BodyExt { section, partial, .. } => {
+        Item::Rfc822Header => writer.raw("RFC822.HEADER "),
+        Item::Rfc822Text => writer.raw("RFC822.TEXT "),
+        Item::Section { section, partial, .. } => {
             writer.raw("BODY[");
-            if let Some(section) = section {
-                write_section(writer, section);
-            }
+            write_section(writer, section);
             writer.raw("]");
             if let Some((origin, _)) = partial {
                 writer.raw("<").number(*origin).raw(">");
@@ -101,10 +104,10 @@ pub(super) fn write_label(writer: &mut Writer<'_>, name: &Name) {
 }
 
 /// Whether an item is made by parsing.
-pub(super) fn is_parsed(name: &Name) -> bool {
+pub(super) fn is_parsed(name: &Item) -> bool {
     match name {
-        Name::Envelope => true,
-        Name::BodyExt { section: Some(Section::HeaderFields(..) | Section::HeaderFieldsNot(..)), .. } => true,
+        Item::Envelope => true,
+        Item::Section { section: Section::Fields(..) | Section::FieldsNot(..), .. } => true,
         _ => needs_structure(name),
     }
 }

@@ -7,7 +7,7 @@ mod items;
 mod pieces;
 mod seen;
 
-use self::items::{Name, depth, is_parsed, needs_structure, once, sets_seen, write_label};
+use self::items::{depth, is_parsed, needs_structure, once, sets_seen, write_label};
 use self::pieces::{Piece, Source, wants_pieces};
 use self::seen::SeenMarker;
 use super::{EXPUNGED, NO_SUCH_MESSAGE, claim_memory, no_memory};
@@ -21,6 +21,7 @@ use crate::imap::selected::SelectedMailbox;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
+use crate::imap::wire::syntax::fetch::{Fetch, Item, Section};
 use crate::imap::wire::writer::Writer;
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, slice};
@@ -28,8 +29,6 @@ use crate::message::mime::Tree;
 use crate::resources::work::{Cancelled, INLINE, WorkBudget};
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Depth, Fetched, LARGE_BODY};
-use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, Section};
-use imap_codec::imap_types::sequence::SequenceSet;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::sync::Arc;
@@ -44,19 +43,14 @@ const PIECE: usize = 512 * 1024;
 const STRUCTURE_FACTOR: usize = 2;
 
 /// FETCH and UID FETCH.
-pub async fn fetch(
-    context: &mut Context<'_>,
-    wire: &mut Wire,
-    set: &SequenceSet,
-    names: MacroOrMessageDataItemNames<'static>,
-    by_uid: bool,
-) -> Result<Reply, CommandError> {
-    let names = match once(names, by_uid) {
+pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -> Result<Reply, CommandError> {
+    let Fetch { set, items, by_uid, modifiers: _ } = command;
+    let names = match once(items, by_uid) {
         Ok(names) => names,
         Err(refused) => return Ok(refused),
     };
     let Some(selected) = &mut context.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
-    let Ok(uids) = selected.select(set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
+    let Ok(uids) = selected.select(&set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
     let in_pieces = wants_pieces(&names);
     let deepest = names.iter().map(depth).max().unwrap_or(Depth::Flags);
     let depth = if in_pieces { Depth::Header } else { deepest };
@@ -180,7 +174,7 @@ fn octets_to_read(parsed: usize, message: &Fetched) -> usize {
 
 /// The content of each item; `of_header`: only of those that need only the header.
 fn contents(
-    names: &[Name],
+    names: &[Item],
     message: &Fetched,
     limits: &ReadLimits,
     budget: &WorkBudget,
@@ -199,31 +193,31 @@ fn contents(
     names.iter().map(of_item).collect()
 }
 
-fn content(name: &Name, message: &Fetched, tree: Option<&Tree<'_>>, limits: &ReadLimits, utf8: bool) -> Content {
+fn content(name: &Item, message: &Fetched, tree: Option<&Tree<'_>>, limits: &ReadLimits, utf8: bool) -> Content {
     let (header, body) = (&message.header, &message.body);
     let (wanted, partial) = match name {
-        Name::Flags | Name::Uid | Name::InternalDate | Name::Rfc822Size => return Content::Nothing,
-        Name::Envelope => {
+        Item::Flags | Item::Uid | Item::InternalDate | Item::Rfc822Size => return Content::Nothing,
+        Item::Envelope => {
             let mut item = Vec::new();
             let mut writer = Writer::new(&mut item, utf8);
             write_envelope(writer.raw("ENVELOPE "), &Header::read(header, limits), &mut { ADDRESSES });
             return Content::Encoded(item);
         }
-        Name::Body | Name::BodyStructure => {
+        Item::Body | Item::BodyStructure => {
             let Some(tree) = tree else { return Content::Nothing };
-            let extended = *name == Name::BodyStructure;
+            let extended = *name == Item::BodyStructure;
             let mut item = Vec::new();
             let mut writer = Writer::new(&mut item, utf8);
             write_structure(writer.raw(if extended { "BODYSTRUCTURE " } else { "BODY " }), tree, extended);
             return Content::Encoded(item);
         }
-        Name::Rfc822Header => (Some(Section::Header(None)), None),
-        Name::Rfc822Text => (Some(Section::Text(None)), None),
-        Name::BodyExt { section, partial, .. } => (section.clone(), *partial),
+        Item::Rfc822Header => (Section::Header(None), None),
+        Item::Rfc822Text => (Section::Text(None), None),
+        Item::Section { section, partial, .. } => (section.clone(), *partial),
         // RFC822
-        _ => (None, None),
+        _ => (Section::Whole, None),
     };
-    let octets = section(header, (body, message.body_size), tree, wanted.as_ref(), limits);
+    let octets = section(header, (body, message.body_size), tree, &wanted, limits);
     Content::Octets(match partial {
         Some((offset, count)) => octets.map(|octets| octets.partial(index(offset), index(count.get()))),
         None => octets,
@@ -232,10 +226,10 @@ fn content(name: &Name, message: &Fetched, tree: Option<&Tree<'_>>, limits: &Rea
 
 /// The first item that is read in pieces: its section, and the range of it. It is read before the response begins: once part of
 /// that is written, an error has to end the connection.
-fn first_piece<'a>(names: &'a [Name], contents: &[Content]) -> Option<(Option<&'a Section<'static>>, Range<usize>)> {
+fn first_piece<'a>(names: &'a [Item], contents: &[Content]) -> Option<(&'a Section, Range<usize>)> {
     names.iter().zip(contents).find_map(|(name, content)| match (name, content) {
-        (Name::BodyExt { section, partial: Some(partial), .. }, Content::Nothing) => {
-            Some((section.as_ref(), range_of(*partial)))
+        (Item::Section { section, partial: Some(partial), .. }, Content::Nothing) => {
+            Some((section, range_of(*partial)))
         }
         _ => None,
     })
@@ -262,7 +256,7 @@ struct Answer<'a> {
 async fn push_message(
     wire: &mut Wire,
     selected: &mut SelectedMailbox,
-    names: &[Name],
+    names: &[Item],
     answer: Answer<'_>,
     source: Source<'_>,
 ) -> Result<(), CommandError> {
@@ -273,7 +267,7 @@ async fn push_message(
     let mut is_first = true;
     let mut has_flags = false;
     for (name, content) in names.iter().zip(contents) {
-        if late.is_some() && *name == Name::Flags {
+        if late.is_some() && *name == Item::Flags {
             // At the end.
             show_flags = true;
             continue;
@@ -282,26 +276,26 @@ async fn push_message(
             wire.writer().raw(" ");
         }
         match name {
-            Name::Uid => {
+            Item::Uid => {
                 wire.writer().raw("UID ").number(message.flags.uid);
             }
-            Name::Flags => {
+            Item::Flags => {
                 has_flags = true;
                 write_flags(&mut wire.writer(), selected, &message.flags);
             }
-            Name::InternalDate => {
+            Item::InternalDate => {
                 wire.writer().raw("INTERNALDATE ").date_time(message.internal_date);
             }
-            Name::Rfc822Size => {
+            Item::Rfc822Size => {
                 wire.writer().raw("RFC822.SIZE ").number(message.size);
             }
             _ => match name {
-                Name::BodyExt { section, partial: Some(partial), .. } if matches!(content, Content::Nothing) => {
+                Item::Section { section, partial: Some(partial), .. } if matches!(content, Content::Nothing) => {
                     let piece = match first.take() {
                         Some(piece) => piece,
                         None => {
                             let range = range_of(*partial);
-                            let read = source.piece(selected, &message, section.as_ref(), range);
+                            let read = source.piece(selected, &message, section, range);
                             wire.watch(read).await?.map_err(interrupts)?
                         }
                     };
@@ -367,7 +361,7 @@ fn interrupts(error: CommandError) -> CommandError {
     }
 }
 
-async fn push_content(wire: &mut Wire, name: &Name, message: &Fetched, content: Content) -> std::io::Result<()> {
+async fn push_content(wire: &mut Wire, name: &Item, message: &Fetched, content: Content) -> std::io::Result<()> {
     match content {
         Content::Encoded(item) => wire.push_large(&item).await,
         Content::Octets(Some(octets)) => {
@@ -387,13 +381,13 @@ async fn push_content(wire: &mut Wire, name: &Name, message: &Fetched, content: 
 }
 
 /// The label of an item and the length of its literal.
-fn push_label(wire: &mut Wire, name: &Name, length: usize) {
+fn push_label(wire: &mut Wire, name: &Item, length: usize) {
     let mut writer = wire.writer();
     write_label(&mut writer, name);
     writer.literal(length);
 }
 
-fn push_nil(wire: &mut Wire, name: &Name) {
+fn push_nil(wire: &mut Wire, name: &Item) {
     let mut writer = wire.writer();
     write_label(&mut writer, name);
     writer.raw("NIL");

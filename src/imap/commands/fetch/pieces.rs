@@ -2,13 +2,14 @@
 //!
 //! The structure of the last such message is kept, so that it is parsed once.
 
-use super::items::{Name, depth, needs_structure};
+use super::items::{depth, needs_structure};
 use super::{PIECE, STRUCTURE_FACTOR};
 use crate::id::{InboxId, MailboxId};
 use crate::imap::content::section::part_at;
 use crate::imap::context::CommandError;
 use crate::imap::selected::SelectedMailbox;
 use crate::imap::wire::Wire;
+use crate::imap::wire::syntax::fetch::{Item, Section};
 use crate::message::mime::Tree;
 use crate::reading::Reading;
 use crate::resources::Owner;
@@ -16,7 +17,6 @@ use crate::resources::memory::Claim;
 use crate::resources::spool::PATIENCE;
 use crate::store::open_mailbox::{Depth, Fetched};
 use crate::store::{Store, StoreError};
-use imap_codec::imap_types::fetch::Section;
 use std::ops::Range;
 
 /// Where the octets of a body are read from.
@@ -43,10 +43,10 @@ impl Piece {
 }
 
 /// Whether all body items of a FETCH are pieces of undecoded parts.
-pub(super) fn wants_pieces(names: &[Name]) -> bool {
-    let is_piece = |name: &&Name| match name {
-        Name::BodyExt { section, partial, .. } => {
-            partial.is_some() && matches!(section, None | Some(Section::Text(None) | Section::Part(_)))
+pub(super) fn wants_pieces(names: &[Item]) -> bool {
+    let is_piece = |name: &&Item| match name {
+        Item::Section { section, partial, .. } => {
+            partial.is_some() && matches!(section, Section::Whole | Section::Text(None) | Section::Part(_))
         }
         _ => false,
     };
@@ -60,7 +60,7 @@ impl Source<'_> {
         self,
         wire: &mut Wire,
         selected: &mut SelectedMailbox,
-        names: &[Name],
+        names: &[Item],
         messages: &mut [Fetched],
         claim: &mut Claim,
         in_pieces: bool,
@@ -106,7 +106,7 @@ impl Source<'_> {
         self,
         selected: &mut SelectedMailbox,
         message: &Fetched,
-        section: Option<&Section<'_>>,
+        section: &Section,
         range: Range<usize>,
     ) -> Result<Option<Piece>, CommandError> {
         let (header, size) = (message.header.len(), usize::try_from(message.size).unwrap_or(usize::MAX));
@@ -114,17 +114,17 @@ impl Source<'_> {
         let within_body = |start: usize, end: usize| start.min(body)..end.min(body);
         let (of_header, of_body) = match section {
             // Both, one after the other.
-            None => {
+            Section::Whole => {
                 let of_body = within_body(range.start.saturating_sub(header), range.end.saturating_sub(header));
                 (range.start.min(header)..range.end.min(header), of_body)
             }
-            Some(Section::Part(path)) => {
+            Section::Part(path) => {
                 let known = selected.structure.as_ref().filter(|(uid, _)| *uid == message.flags.uid);
                 let Some(part) = known.and_then(|(_, root)| part_at(root, path)) else { return Ok(None) };
                 let start = part.body.start.saturating_add(range.start).min(part.body.end);
                 (0..0, start..part.body.start.saturating_add(range.end).min(part.body.end))
             }
-            Some(_) => (0..0, within_body(range.start, range.end)),
+            _ => (0..0, within_body(range.start, range.end)),
         };
         if of_body.is_empty() {
             return Ok(Some(Piece { of_header, of_body, first: Vec::new() }));

@@ -16,12 +16,11 @@ use crate::imap::updates::push_changes;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
+use crate::imap::wire::syntax::search::Search;
 use crate::reading::Reading;
 use crate::resources::Owner;
 use crate::resources::spool::PATIENCE;
 use crate::store::open_mailbox::Depth;
-use imap_codec::imap_types::core::{Charset, Vec1};
-use imap_codec::imap_types::search::SearchKey;
 use std::sync::Arc;
 
 /// Messages read at once, and their octets.
@@ -33,8 +32,8 @@ const TEXT_FACTOR: usize = 4;
 /// Charsets that SEARCH takes.
 const CHARSETS: &[&str] = &["UTF-8", "US-ASCII"];
 
-fn is_supported(charset: &Charset<'_>) -> bool {
-    CHARSETS.iter().any(|name| charset.as_ref().eq_ignore_ascii_case(name))
+fn is_supported(charset: &str) -> bool {
+    CHARSETS.iter().any(|name| charset.eq_ignore_ascii_case(name))
 }
 
 /// A search and its limits.
@@ -78,14 +77,9 @@ impl Work<'_> {
 }
 
 /// SEARCH and UID SEARCH.
-pub async fn search(
-    context: &mut Context<'_>,
-    wire: &mut Wire,
-    charset: Option<&Charset<'static>>,
-    criteria: Vec1<SearchKey<'static>>,
-    by_uid: bool,
-) -> Result<Reply, CommandError> {
-    if charset.is_some_and(|charset| !is_supported(charset)) {
+pub async fn search(context: &mut Context<'_>, wire: &mut Wire, command: Search) -> Result<Reply, CommandError> {
+    let Search { charset, key, by_uid, returned: _ } = command;
+    if charset.as_deref().is_some_and(|charset| !is_supported(charset)) {
         return Ok(Reply::no("charset not supported").code(Code::BadCharset(CHARSETS)));
     }
     // The flags that are searched must be those the client knows.
@@ -93,7 +87,7 @@ pub async fn search(
         push_changes(context, wire, by_uid).await?;
     }
     let Some(selected) = &context.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
-    let Some(query) = Query::new(criteria.as_ref(), selected) else {
+    let Some(query) = Query::new(&key, selected) else {
         return Ok(Reply::bad("search key not supported"));
     };
     let (reading, owner) = (&context.server.reading, &context.owner);

@@ -3,10 +3,10 @@
 use super::matching::{Candidate, Text};
 use super::work_limit::Meter;
 use crate::imap::selected::SelectedMailbox;
+use crate::imap::wire::syntax::search_keys::{DateOf, Order, SearchKey};
+use crate::imap::wire::values::{Flag, SequenceSet};
 use crate::store::messages::Flags;
-use imap_codec::imap_types::core::AString;
-use imap_codec::imap_types::datetime::NaiveDate;
-use imap_codec::imap_types::search::SearchKey;
+use jiff::civil::Date;
 
 #[derive(Debug)]
 pub(super) enum Query {
@@ -29,9 +29,9 @@ pub(super) enum Query {
     /// The Date field, in days.
     Sent(Span),
     /// More octets.
-    Larger(u32),
+    Larger(u64),
     /// Fewer octets.
-    Smaller(u32),
+    Smaller(u64),
     /// The envelope's subject contains the text.
     Subject(Text),
     /// A field of this name, in lower case, that contains the text.
@@ -47,16 +47,13 @@ pub(super) enum Query {
 pub(super) struct Span(pub i64, pub i64);
 
 impl Span {
-    fn before(date: &NaiveDate) -> Self {
-        Self(i64::MIN, days(date))
-    }
-
-    fn since(date: &NaiveDate) -> Self {
-        Self(days(date), i64::MAX)
-    }
-
-    fn on(date: &NaiveDate) -> Self {
-        Self(days(date), days(date) + 1)
+    fn of(order: Order, date: Date) -> Self {
+        let day = days(date);
+        match order {
+            Order::Before => Self(i64::MIN, day),
+            Order::On => Self(day, day.saturating_add(1)),
+            Order::Since => Self(day, i64::MAX),
+        }
     }
 
     pub fn contains(self, day: i64) -> bool {
@@ -64,69 +61,62 @@ impl Span {
     }
 }
 
-fn days(date: &NaiveDate) -> i64 {
-    // The default of chrono's date is 1970-01-01.
-    date.as_ref().signed_duration_since(Default::default()).num_days()
-}
-
-fn text(text: &AString<'_>) -> Text {
-    Text::new(text.as_ref())
+/// Days since 1970-01-01.
+fn days(date: Date) -> i64 {
+    date.duration_since(Date::constant(1970, 1, 1)).as_hours() / 24
 }
 
 impl Query {
-    /// All of `keys`; `None` when a key is not supported.
-    pub fn new(keys: &[SearchKey<'_>], selected: &SelectedMailbox) -> Option<Self> {
-        keys.iter().map(|key| Self::of(key, selected)).collect::<Option<_>>().map(Self::All)
-    }
-
-    fn of(key: &SearchKey<'_>, selected: &SelectedMailbox) -> Option<Self> {
+    /// `None` when a key is not supported.
+    pub fn new(key: &SearchKey, selected: &SelectedMailbox) -> Option<Self> {
         use SearchKey as K;
         let not = |query| Self::Not(Box::new(query));
-        let flag = Self::Flags;
-        let header = |name: &str, wanted| Self::Header(name.to_lowercase(), text(wanted));
+        let all = |keys: &[SearchKey]| keys.iter().map(|key| Self::new(key, selected)).collect::<Option<_>>();
         Some(match key {
             K::All => Self::All(Vec::new()),
-            K::And(keys) => Self::new(keys.as_ref(), selected)?,
-            K::Or(a, b) => Self::Any(vec![Self::of(a, selected)?, Self::of(b, selected)?]),
-            K::Not(key) => not(Self::of(key, selected)?),
-            K::SequenceSet(set) => Self::Uids(selected.clip_to_runs(set, false)),
+            K::And(keys) => Self::All(all(keys)?),
+            K::Or(keys) => Self::Any(all(keys)?),
+            K::Not(key) => not(Self::new(key, selected)?),
+            K::Sequence(SequenceSet::Saved) | K::Uid(SequenceSet::Saved) => return None,
+            K::Sequence(set) => Self::Uids(selected.clip_to_runs(set, false)),
             K::Uid(set) => Self::Uids(selected.clip_to_runs(set, true)),
 
-            K::Answered => flag(Flags::ANSWERED),
-            K::Deleted => flag(Flags::DELETED),
-            K::Draft => flag(Flags::DRAFT),
-            K::Flagged => flag(Flags::FLAGGED),
-            K::Seen => flag(Flags::SEEN),
-            K::Unanswered => not(flag(Flags::ANSWERED)),
-            K::Undeleted => not(flag(Flags::DELETED)),
-            K::Undraft => not(flag(Flags::DRAFT)),
-            K::Unflagged => not(flag(Flags::FLAGGED)),
-            K::Unseen => not(flag(Flags::SEEN)),
-            K::Keyword(keyword) => Self::Keyword(keyword.inner().to_lowercase()),
-            K::Unkeyword(keyword) => not(Self::Keyword(keyword.inner().to_lowercase())),
+            K::Has(flag) => Self::has(flag),
             K::Recent => Self::Recent,
             K::Old => not(Self::Recent),
-            K::New => Self::All(vec![Self::Recent, not(flag(Flags::SEEN))]),
+            K::New => Self::All(vec![Self::Recent, not(Self::Flags(Flags::SEEN))]),
 
-            K::Before(date) => Self::Arrived(Span::before(date)),
-            K::On(date) => Self::Arrived(Span::on(date)),
-            K::Since(date) => Self::Arrived(Span::since(date)),
-            K::SentBefore(date) => Self::Sent(Span::before(date)),
-            K::SentOn(date) => Self::Sent(Span::on(date)),
-            K::SentSince(date) => Self::Sent(Span::since(date)),
+            K::Date(DateOf::Arrival, order, date) => Self::Arrived(Span::of(*order, *date)),
+            K::Date(DateOf::Sent, order, date) => Self::Sent(Span::of(*order, *date)),
             K::Larger(size) => Self::Larger(*size),
             K::Smaller(size) => Self::Smaller(*size),
 
-            K::Bcc(wanted) => header("Bcc", wanted),
-            K::Cc(wanted) => header("Cc", wanted),
-            K::From(wanted) => header("From", wanted),
-            K::Subject(wanted) => Self::Subject(text(wanted)),
-            K::To(wanted) => header("To", wanted),
-            K::Header(name, wanted) => header(std::str::from_utf8(name.as_ref()).ok()?, wanted),
-            K::Body(wanted) => Self::Body(text(wanted)),
-            K::Text(wanted) => Self::Anywhere(text(wanted)),
-            _ => return None,
+            K::Header(name, wanted) => Self::Header(String::from_utf8_lossy(name).to_lowercase(), Text::new(wanted)),
+            K::Subject(wanted) => Self::Subject(Text::new(wanted)),
+            K::Body(wanted) => Self::Body(Text::new(wanted)),
+            K::Text(wanted) => Self::Anywhere(Text::new(wanted)),
+
+            K::Date(DateOf::Saved, ..)
+            | K::Older(_)
+            | K::Younger(_)
+            | K::ModSeq(..)
+            | K::EmailId(_)
+            | K::ThreadId(_)
+            | K::SaveDateSupported => return None,
         })
+    }
+
+    fn has(flag: &Flag) -> Self {
+        match flag {
+            Flag::Answered => Self::Flags(Flags::ANSWERED),
+            Flag::Deleted => Self::Flags(Flags::DELETED),
+            Flag::Draft => Self::Flags(Flags::DRAFT),
+            Flag::Flagged => Self::Flags(Flags::FLAGGED),
+            Flag::Seen => Self::Flags(Flags::SEEN),
+            // No message has such a keyword.
+            Flag::OtherSystem(name) => Self::Keyword(format!("\\{name}")),
+            Flag::Keyword(keyword) => Self::Keyword(keyword.to_lowercase()),
+        }
     }
 
     /// `None`: more of the message has to be read to decide.
@@ -149,8 +139,8 @@ impl Query {
             }
             Self::Recent => Some(candidate.is_recent),
             Self::Arrived(span) => candidate.day_of_arrival().map(|day| span.contains(day)),
-            Self::Larger(size) => candidate.size().map(|octets| octets > *size),
-            Self::Smaller(size) => candidate.size().map(|octets| octets < *size),
+            Self::Larger(size) => candidate.size().map(|octets| u64::from(octets) > *size),
+            Self::Smaller(size) => candidate.size().map(|octets| u64::from(octets) < *size),
             Self::Sent(span) => candidate.day_sent().map(|day| day.is_some_and(|day| span.contains(day))),
             Self::Subject(text) => candidate.subject_contains(text),
             Self::Header(name, text) => candidate.header_contains(name, text),

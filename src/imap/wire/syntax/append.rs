@@ -123,13 +123,13 @@ fn spooled(parser: &mut Parser<'_>) -> Read<Spooled> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::parser::tests::frame;
+    use super::super::super::frame::Frame;
     use super::super::super::parser::{Mode, Parser};
     use super::*;
 
     /// Reads the arguments behind a name; what is framed is the whole command.
     fn read<T>(command: &str, reader: impl Fn(&mut Parser<'_>) -> Read<T>) -> Result<T, String> {
-        let frame = frame(format!("a {command}\r\n").as_bytes()).unwrap();
+        let frame = Frame::of(format!("a {command}\r\n").as_bytes()).unwrap();
         let mut parser = Parser::new(&frame, Mode::default());
         parser.atom("a tag").unwrap();
         while !(parser.eat_word("APPEND") || parser.eat_word("REPLACE")) {
