@@ -20,9 +20,7 @@
 //!
 //! A module imports only from rows below its own.
 //!
-//! RFC 3501 (IMAP4rev1); RFC 2087 is not offered; RFC 2177 (IDLE), RFC 2342 (NAMESPACE), RFC 2971 (ID), RFC 3348 (CHILDREN),
-//! RFC 3691 (UNSELECT), RFC 4315 (UIDPLUS), RFC 4959 (SASL-IR), RFC 5530 (response codes), RFC 6154 (SPECIAL-USE), RFC 6851
-//! (MOVE), RFC 7888 (LITERAL+).
+//! RFC 3501 (IMAP4rev1); [`wire::capability`] lists what is offered beside it, and `docs/rfc.md` the RFCs.
 
 mod alert;
 mod authenticated;

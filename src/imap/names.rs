@@ -25,7 +25,9 @@ pub(super) fn read(mailbox: &Mailbox, utf8: bool) -> Option<String> {
     };
     // RFC 3501 §6.3.3: a delimiter at the end only says that children will follow.
     let name = name.strip_suffix(DELIMITER).unwrap_or(&name);
-    let good = |level: &str| !level.is_empty() && !level.chars().any(|c| c.is_control() || matches!(c, '%' | '*'));
+    // RFC 6855 §3: no separators of lines and paragraphs.
+    let is_bad = |c: char| c.is_control() || matches!(c, '%' | '*' | '\u{2028}' | '\u{2029}');
+    let good = |level: &str| !level.is_empty() && !level.chars().any(is_bad);
     if name.len() > NAME_OCTETS || name.split(DELIMITER).count() > LEVELS || !name.split(DELIMITER).all(good) {
         return None;
     }
@@ -213,7 +215,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_round_trips(text in "[^/%*\\pC]{1,30}(/[^/%*\\pC]{1,10}){0,3}") {
+        fn every_name_round_trips(text in "[^/%*\\pC\u{2028}\u{2029}]{1,30}(/[^/%*\\pC\u{2028}\u{2029}]{1,10}){0,3}") {
             prop_assume!(!text.to_ascii_lowercase().starts_with("inbox"));
             prop_assert_eq!(name(&write(&text, false)), Some(text.clone()));
             prop_assert_eq!(&write(&text, true), &text);

@@ -3,6 +3,7 @@
 mod bad_input;
 mod damaged;
 mod dialogues;
+mod enable;
 mod log_in;
 mod sessions;
 mod syntax;

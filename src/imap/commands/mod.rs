@@ -4,6 +4,7 @@
 
 mod append;
 mod copy;
+mod enable;
 mod fetch;
 mod idle;
 mod mailboxes;
@@ -76,8 +77,7 @@ fn is_offered(body: &Body) -> bool {
         Body::Copy(transfer) | Body::Move(transfer) => !is_saved(&transfer.set),
         Body::Expunge(Some(set)) => !is_saved(set),
         Body::Compress(algorithm) => algorithm == "DEFLATE",
-        Body::Enable(_)
-        | Body::GetQuota { .. }
+        Body::GetQuota { .. }
         | Body::GetQuotaRoot(_)
         | Body::SetQuota(_)
         | Body::GetMetadata(_)
@@ -127,6 +127,7 @@ pub(super) async fn dispatch(
             Ok(Reply::completed())
         }
         Body::Compress(_) => Ok(compress(wire)),
+        Body::Enable(names) => Ok(enable::enable(context, wire, &names)),
         Body::Id => {
             wire.writer().id();
             Ok(Reply::completed())
@@ -143,7 +144,7 @@ pub(super) async fn dispatch(
         Body::Status(status) => select::status(context, wire, &status).await,
         Body::Append(Append { mailbox, messages: described }) => {
             match (described.as_slice(), messages.into_iter().next()) {
-                ([NewMessage { flags, date, content: Content::Literal(_) }], Some(message)) => {
+                ([NewMessage { flags, date, content: Content::Literal(_) | Content::Utf8(_) }], Some(message)) => {
                     append::append(context, &mailbox, flags, *date, message).await
                 }
                 _ => Ok(Reply::bad(NOT_SUPPORTED)),

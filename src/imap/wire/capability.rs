@@ -24,6 +24,7 @@ const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("AUTH=LOGIN", &[NotAuthenticated]),
     ("AUTH=OAUTHBEARER", &[NotAuthenticated]),
     ("AUTH=XOAUTH2", &[NotAuthenticated]),
+    ("ENABLE", &[Authenticated]),
     ("IDLE", &[Authenticated]),
     ("NAMESPACE", &[Authenticated]),
     ("CHILDREN", &[Authenticated]),
@@ -32,6 +33,7 @@ const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("UIDPLUS", &[Authenticated]),
     ("MOVE", &[Authenticated]),
     ("COMPRESS=DEFLATE", &[Authenticated]),
+    ("UTF8=ACCEPT", &[Authenticated]),
 ];
 
 /// What is offered in a phase.

@@ -1,4 +1,4 @@
-//! Untagged responses with data about mailboxes and the server. RFC 9051 §7.2, §7.3, §7.4.1; RFC 2342, RFC 2971.
+//! Untagged responses with data about mailboxes and the server. RFC 9051 §7.2, §7.3, §7.4.1; RFC 2342, RFC 2971, RFC 5161.
 
 use super::capability::{Phase, capabilities};
 use super::writer::Writer;
@@ -9,6 +9,15 @@ impl Writer<'_> {
         self.raw("* CAPABILITY ").joined(capabilities(phase), |writer, name| {
             writer.raw(name);
         });
+        self.end();
+    }
+
+    /// `* ENABLED`
+    pub fn enabled<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
+        self.raw("* ENABLED");
+        for name in names {
+            self.raw(" ").raw(name);
+        }
         self.end();
     }
 
@@ -73,6 +82,7 @@ mod tests {
     use imap_codec::ResponseCodec;
     use imap_codec::encode::Encoder;
     use imap_codec::imap_types::core::{IString, QuotedChar};
+    use imap_codec::imap_types::extensions::enable::CapabilityEnable;
     use imap_codec::imap_types::extensions::namespace::Namespace;
     use imap_codec::imap_types::flag::{Flag, FlagNameAttribute};
     use imap_codec::imap_types::mailbox::Mailbox;
@@ -103,6 +113,9 @@ mod tests {
         same(|writer| writer.id(), Data::Id { parameters: Some(vec![pair]) });
         let personal = vec![Namespace::new(IString::try_from("").unwrap(), QuotedChar::try_from('/').ok())];
         same(|writer| writer.namespace('/'), Data::Namespace { personal, other: vec![], shared: vec![] });
+        let capabilities = vec![CapabilityEnable::try_from("UTF8=ACCEPT").unwrap()];
+        same(|writer| writer.enabled(["UTF8=ACCEPT"]), Data::Enabled { capabilities });
+        same(|writer| writer.enabled([]), Data::Enabled { capabilities: vec![] });
         same(|writer| writer.counted(3, "EXISTS"), Data::Exists(3));
         same(|writer| writer.counted(0, "RECENT"), Data::Recent(0));
         same(|writer| writer.counted(7, "EXPUNGE"), Data::expunge(7).unwrap());

@@ -11,7 +11,7 @@ use self::matching::Candidate;
 use self::query::Query;
 use self::work_limit::{Meter, WorkLimit};
 use super::{claim_memory, no_memory};
-use crate::imap::context::{CommandError, Context};
+use crate::imap::context::{CommandError, Context, Enabled};
 use crate::imap::updates::push_changes;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
@@ -81,6 +81,10 @@ pub async fn search(context: &mut Context<'_>, wire: &mut Wire, command: Search)
     let Search { charset, key, by_uid, returned: _ } = command;
     if charset.as_deref().is_some_and(|charset| !is_supported(charset)) {
         return Ok(Reply::no("charset not supported").code(Code::BadCharset(CHARSETS)));
+    }
+    // RFC 6855 §3: strings are UTF-8 then.
+    if charset.is_some() && context.enabled.contains(Enabled::UTF8_ACCEPT) {
+        return Ok(Reply::bad("no CHARSET once UTF8=ACCEPT is enabled, strings are UTF-8"));
     }
     // The flags that are searched must be those the client knows.
     if context.changed.take() {
