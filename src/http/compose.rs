@@ -45,6 +45,7 @@ const NOT_BY_HAND: &[&str] = &[
     "dkim-signature",
     "authentication-results",
     "inboxlayer-fallback",
+    "inboxlayer-answers",
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq)]

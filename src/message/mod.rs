@@ -70,7 +70,7 @@ pub use headers::{NUL_REFUSED, has_nul, hop_count, missing_line_end, split};
 pub use line_ends::{BareCr, line_ends_as_crlf, with_crlf};
 pub use received::{Trace, trace, with_return_path};
 
-pub use rewrite::{Outgoing, Submitted, blind_copies, outgoing, with_fields, without_results_of};
+pub use rewrite::{ANSWERS, Outgoing, Submitted, answers, blind_copies, outgoing, with_fields, without_results_of};
 pub use text::message_id;
 
 #[cfg(test)]

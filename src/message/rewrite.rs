@@ -14,6 +14,8 @@ use std::net::IpAddr;
 
 /// Marks a message that left under a fallback identity.
 const FALLBACK: &str = "Inboxlayer-Fallback";
+/// Of a draft: what it answers (`reply msg_…`), to be marked as answered when the draft is sent.
+pub const ANSWERS: &str = "Inboxlayer-Answers";
 /// A longer From field is always rewritten.
 const LONGEST_KEPT_FROM: usize = 4096;
 
@@ -180,7 +182,7 @@ impl Own<'_> {
 
 /// Whether a field other than From is kept.
 fn leaves(field: &Field<'_>, own: &Own<'_>, with: &Outgoing<'_>) -> bool {
-    if ["Bcc", "Resent-Bcc", "Return-Path", FALLBACK].iter().any(|name| field.is(name)) {
+    if ["Bcc", "Resent-Bcc", "Return-Path", FALLBACK, ANSWERS].iter().any(|name| field.is(name)) {
         return false;
     }
     if ["Sender", "Resent-Sender", "Resent-From"].iter().any(|name| field.is(name)) {
@@ -192,6 +194,12 @@ fn leaves(field: &Field<'_>, own: &Own<'_>, with: &Outgoing<'_>) -> bool {
         return some && all;
     }
     !bears_name(field, &[with.hostname, with.platform])
+}
+
+/// The value of the field [`ANSWERS`].
+pub fn answers(header: &[u8]) -> Option<&str> {
+    let field = Fields::new(header).find(|field| field.is(ANSWERS))?;
+    std::str::from_utf8(field.value).ok().map(str::trim)
 }
 
 /// The fields that [`outgoing`] removes to hide recipients from each other, unchanged.

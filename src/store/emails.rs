@@ -21,6 +21,8 @@ const WINDOW: usize = 4;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EmailFilter {
     pub mailboxes: Vec<MailboxKind>,
+    /// Of the mailbox with this name, in UTF-8.
+    pub mailbox: Option<String>,
     pub thread: Option<ThreadId>,
     pub set: Flags,
     pub unset: Flags,
@@ -35,7 +37,11 @@ pub struct EmailFilter {
 impl EmailFilter {
     /// True if every message in the range of IDs matches.
     fn matches_all(&self) -> bool {
-        self.mailboxes.is_empty() && self.set.is_empty() && self.unset.is_empty() && self.keywords.is_empty()
+        self.mailboxes.is_empty()
+            && self.mailbox.is_none()
+            && self.set.is_empty()
+            && self.unset.is_empty()
+            && self.keywords.is_empty()
     }
 }
 
@@ -192,18 +198,17 @@ impl Range<'_> {
     /// The first that match.
     fn matching(&self, c: &Transaction<'_>, limit: usize) -> Result<Vec<MessageId>, StoreError> {
         let filter = self.filter;
+        let (named, names) = named(filter, 9);
         let sql = format!(
             "SELECT m.id FROM ({} LIMIT ?5) AS m JOIN mailbox p ON p.id = m.mailbox_id
                  JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
-             WHERE m.flags & ?6 = ?6 AND m.flags & ?7 = 0 {} {} ORDER BY m.id DESC LIMIT ?8",
+             WHERE m.flags & ?6 = ?6 AND m.flags & ?7 = 0 {} {named} ORDER BY m.id DESC LIMIT ?8",
             self.ids("id, mailbox_id, flags, keywords"),
             mailboxes(&filter.mailboxes),
-            keywords(&filter.keywords, 9),
         );
         let [window, limit] = [self.window, limit].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
         let values: [&dyn ToValue; 4] = [&window, &filter.set, &filter.unset, &limit];
-        let keywords = filter.keywords.iter().map(|keyword| keyword as &dyn ToValue);
-        let more: Vec<&dyn ToValue> = values.into_iter().chain(keywords).collect();
+        let more: Vec<&dyn ToValue> = values.into_iter().chain(names).collect();
         self.query(c, &sql, &more, |row| row.get(0))
     }
 }
@@ -217,8 +222,15 @@ pub(super) fn mailboxes(kinds: &[MailboxKind]) -> String {
     kinds.iter().map(of).collect::<Vec<_>>().join(" ")
 }
 
-/// Conditions on keywords, which are the parameters from `first` on.
-pub(super) fn keywords(keywords: &[String], first: usize) -> String {
+/// Conditions on the name of the mailbox and on keywords, and their parameters, which are those from `first` on.
+pub(super) fn named(filter: &EmailFilter, first: usize) -> (String, Vec<&dyn ToValue>) {
+    let name = filter.mailbox.as_ref().map(|_| format!("AND b.name = ?{first}")).unwrap_or_default();
+    let after = first + filter.mailbox.iter().len();
+    let values = filter.mailbox.iter().chain(&filter.keywords).map(|text| text as &dyn ToValue);
+    (format!("{name} {}", keywords(&filter.keywords, after)), values.collect())
+}
+
+fn keywords(keywords: &[String], first: usize) -> String {
     let of = |(at, _): (usize, &String)| {
         let value = first + at;
         format!(

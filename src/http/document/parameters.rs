@@ -34,6 +34,8 @@ pub(crate) struct EmailQuery {
     label: Option<String>,
     /// The same as `label`.
     labels: Option<String>,
+    /// The name of the mailbox that the emails are in, as `/inboxes/{id}/mailboxes` shows it.
+    mailbox: Option<String>,
     /// The thread that the emails are in.
     thread: Option<ThreadId>,
     unread: Option<bool>,

@@ -11,6 +11,7 @@ use crate::http::caller::Caller;
 use crate::http::compose::{Attachment, Content, Mailbox};
 use crate::http::document::parameters::{AccountQuery, PageQuery};
 use crate::http::document::requests::{DraftInput, DraftSending};
+use crate::http::emails::answers::mark_answered;
 use crate::http::emails::{self, find};
 use crate::http::fields::{Fields, JsonBody};
 use crate::http::problem::Problem;
@@ -20,11 +21,11 @@ use crate::http::send::{Addressed, JSON_FACTOR, Options, Sent, login_of, raw_req
 use crate::http::version::{IfMatch, Versioned};
 use crate::http::{Context, HttpContext};
 use crate::id::{AccountId, InboxId, MessageId};
-use crate::message::addresses;
 use crate::message::fields::Header;
 use crate::message::mime::Tree;
 use crate::message::text::{attachment, content};
 use crate::message::words::decoded_words;
+use crate::message::{ANSWERS, addresses};
 use crate::reading::Readable;
 use crate::resources::Owner;
 use crate::resources::spool::PATIENCE;
@@ -107,6 +108,7 @@ impl Parts {
             name.starts_with("x-")
                 || name.starts_with("list-")
                 || ["in-reply-to", "references"].contains(&name.as_str())
+                || name == ANSWERS.to_ascii_lowercase()
         };
         let fields = header.fields().iter().filter_map(|field| {
             let name = std::str::from_utf8(field.name).ok().filter(|name| is_kept(name))?;
@@ -470,7 +472,10 @@ pub(in crate::http) async fn send(
     let send_at = fields.parsed("send_at");
     fields.finish()?;
     let raw = caller.store(&context).message_raw(&inbox.id, &message.id).await?.ok_or_else(Problem::not_found)?;
+    let (header, of) = (raw.header.clone(), inbox.id.clone());
     let mut request = raw_request(&raw.into_bytes(), &context.config.limits)?;
     request.options = Options::of_draft(Replaced { id: message.id, versions }, send_at);
-    submit(&caller, &context, inbox, request).await
+    let sent = submit(&caller, &context, inbox, request).await?;
+    mark_answered(&caller, &context, &of, &header).await;
+    Ok(sent)
 }

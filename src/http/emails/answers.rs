@@ -14,13 +14,13 @@ use crate::http::fields::{Fields, JsonBody};
 use crate::http::problem::Problem;
 use crate::http::send::{Addressed, JSON_FACTOR, Options, Sent, parts_request, submit};
 use crate::http::{Context, HttpContext, Id};
-use crate::id::MessageId;
-use crate::message::addresses;
+use crate::id::{InboxId, MessageId};
 use crate::message::automatic::{Automatic, automatic};
 use crate::message::fields::Header;
 use crate::message::mime::Tree;
 use crate::message::text::{attachment, content, escaped, message_ids};
 use crate::message::words::decoded_words;
+use crate::message::{ANSWERS, addresses, answers};
 use crate::reading::Readable;
 use crate::resources::Owner;
 use crate::resources::spool::PATIENCE;
@@ -242,17 +242,35 @@ async fn answer(
     if kind == Kind::Reply && !force {
         check_reply(context, &inbox, original.automatic.as_ref(), &request.rcpt_to).await?;
     }
+    let of = inbox.id.clone();
+    let sent = submit(caller, context, inbox, request).await?;
+    mark(caller, context, &of, &message.id, kind).await;
+    Ok(sent)
+}
+
+/// Marks an email as answered or forwarded. The answer is sent: the mark is not worth an error.
+async fn mark(caller: &Caller, context: &HttpContext, inbox: &InboxId, email: &MessageId, kind: Kind) {
     let change = match kind {
         Kind::Reply => EmailChange { set: Flags::ANSWERED, ..EmailChange::default() },
         Kind::Forward => EmailChange { add: vec![FORWARDED.to_owned()], ..EmailChange::default() },
     };
-    let of = inbox.id.clone();
-    let sent = submit(caller, context, inbox, request).await?;
-    // It is sent: the mark is not worth an error.
-    if let Err(error) = caller.mailboxes(context).change_email(&of, &message.id, change).await {
-        tracing::info!(listener = "http", %error, email = %message.id, "an answered email could not be marked");
+    if let Err(error) = caller.mailboxes(context).change_email(inbox, email, change).await {
+        tracing::info!(listener = "http", %error, %email, "an answered email could not be marked");
     }
-    Ok(sent)
+}
+
+/// Marks what a draft that was sent has answered, which its header names. A draft may have been written by anybody: it can mark an email
+/// of its own inbox alone.
+pub(in crate::http) async fn mark_answered(caller: &Caller, context: &HttpContext, inbox: &InboxId, header: &[u8]) {
+    let Some((kind, id)) = answers(header).and_then(|value| value.split_once(' ')) else { return };
+    let kind = match kind {
+        "reply" => Kind::Reply,
+        "forward" => Kind::Forward,
+        _ => return,
+    };
+    if let Ok(id) = id.trim().parse() {
+        mark(caller, context, inbox, &id, kind).await;
+    }
 }
 
 /// The recipients and the content that a draft begins with: nothing is written above what it quotes.
@@ -277,11 +295,18 @@ pub(in crate::http) async fn begun(
             check_reply(context, inbox, original.automatic.as_ref(), &to).await?;
         }
     }
+    let mut headers = original.headers();
+    headers.push((
+        ANSWERS.to_owned(),
+        format!("{} {}", if answer == Kind::Forward { "forward" } else { "reply" }, message.id),
+    ));
     let mut written = Content {
         subject: Some(subject(&original.subject, answer)),
-        headers: original.headers(),
+        headers,
         attachments: std::mem::take(&mut original.attachments),
         text: Some(String::new()),
+        // A reply is written as text.
+        html: original.html.as_ref().filter(|_| answer == Kind::Forward).map(|_| String::new()),
         ..Content::default()
     };
     original.quoted(answer, &mut written);

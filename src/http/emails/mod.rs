@@ -89,7 +89,8 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Takes `cursor`, `per_page`, `after`, `before`, `label` or `labels` (perhaps several, with commas), `thread` and `unread`.
+    /// Takes `cursor`, `per_page`, `after`, `before`, `label` or `labels` (perhaps several, with commas),
+    /// `mailbox`, `thread` and `unread`.
     pub(super) fn take(parameters: &mut Parameters, longest_label: usize) -> Self {
         let mut filter = EmailFilter::default();
         let per_page = per_page(parameters, PER_PAGE);
@@ -105,6 +106,7 @@ impl Page {
                 Err(error) => parameters.fault("label", error),
             }
         }
+        filter.mailbox = parameters.take::<String>("mailbox");
         filter.thread = parameters.take::<ThreadId>("thread");
         match parameters.take::<bool>("unread") {
             Some(true) => filter.unset |= Flags::SEEN,

@@ -42,6 +42,13 @@ async fn an_answer_begins_as_a_draft_that_is_addressed_and_quotes() {
         |label: &str| counts["data"].as_array().unwrap().iter().find(|one| one["label"] == label).cloned().unwrap();
     assert_eq!(of("inbox"), json!({"name": "INBOX", "label": "inbox", "emails": 1, "unread": 1}));
     assert_eq!(of("drafts")["emails"], 3);
+    let named = |name: &'static str, more: &'static str| {
+        let path = format!("/api/v1/emails?inbox={ben}&mailbox={name}{more}");
+        let world = &world;
+        async move { world.get(token, &path).await.json()["data"].as_array().unwrap().len() }
+    };
+    assert_eq!((named("INBOX", "").await, named("Drafts", "").await, named("Nowhere", "").await), (1, 3, 0));
+    assert_eq!((named("INBOX", "&label=urgent").await, named("INBOX", "&sender=ann").await), (0, 1));
     let list = world.get(token, &format!("/api/v1/emails?inbox={ben}&label=inbox&preview=true")).await.json();
     assert_eq!((&list["data"][0]["preview"], &list["data"][0]["has_attachments"]), (&json!("At noon?"), &json!(true)));
     let found = world.get(token, &format!("/api/v1/emails/search?inbox={ben}&q=noon&preview=true")).await.json();
@@ -69,6 +76,37 @@ async fn a_reply_to_a_program_or_to_itself_begins_only_if_it_is_forced() {
             assert_eq!(world.post(token, &path, json!({"kind": kind, "force": true})).await.status, 201);
         }
         assert_eq!(world.post(token, &path, json!({"kind": "forward"})).await.status, 201);
+    }
+}
+
+#[tokio::test]
+async fn what_a_draft_answers_is_marked_when_the_draft_is_sent() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let ben = world.post(token, "/api/v1/inboxes", json!({"name": "ben"})).await.text("id");
+    let html = LETTER
+        .replace("Content-Type: text/plain\r\n\r\nAt noon?", "Content-Type: text/html\r\n\r\n<p>At <b>noon</b>?</p>");
+    let mailbox = ben.parse().unwrap();
+    for (kind, mark) in [("reply", "\\Answered"), ("forward", "$Forwarded")] {
+        let email = put(&world.context.store, &mailbox, html.as_bytes()).await.id;
+        let draft = begin(&world, email.as_str(), kind).await;
+        assert_eq!(draft["html_body"].as_str().is_some_and(|html| html.contains("<b>noon</b>")), kind == "forward");
+        let path = format!("/api/v1/drafts/{}", draft["id"].as_str().unwrap());
+        let changed = world.patch(token, &path, json!({"to": "bo@elsewhere.org", "text_body": "Yes."})).await;
+        assert_eq!(changed.status, 200, "{}", changed.json());
+        let flags = || async {
+            let found = world.context.store.message(&mailbox, &email).await.unwrap().unwrap();
+            (found.flags.contains(crate::store::messages::Flags::ANSWERED), found.keywords)
+        };
+        assert_eq!(flags().await, (false, String::new()), "{kind}");
+        let sent = world.post(token, &format!("{path}/send"), json!({})).await;
+        assert_eq!(sent.status, 201, "{}", sent.json());
+        let (is_answered, keywords) = flags().await;
+        assert_eq!((is_answered, keywords.contains("$Forwarded")), (kind == "reply", kind == "forward"), "{mark}");
+        let raw =
+            String::from_utf8_lossy(&world.get(token, &format!("/api/v1/emails/{}/raw", sent.text("id"))).await.body)
+                .to_ascii_lowercase();
+        assert!(!raw.contains("inboxlayer-answers"), "{raw}");
     }
 }
 

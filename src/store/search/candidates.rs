@@ -187,21 +187,20 @@ fn fitting(
         return Ok(Vec::new());
     }
     let inboxes: List = of.inboxes.iter().flatten().map(|id| json!([id])).collect();
+    let (named, names) = emails::named(filter, 8);
     let sql = format!(
         "SELECT m.id FROM {} AS item JOIN message m ON m.id = item.value ->> 0
              JOIN inbox i ON i.id = m.inbox_id JOIN mailbox p ON p.id = m.mailbox_id
              JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
          WHERE i.account_id = ?2 AND (?3 = 0 OR m.inbox_id IN (SELECT o.value ->> 0 FROM {} AS o))
-             AND (CAST(?5 AS TEXT) IS NULL OR m.thread_id = ?5) AND m.flags & ?6 = ?6 AND m.flags & ?7 = 0 {} {}
+             AND (CAST(?5 AS TEXT) IS NULL OR m.thread_id = ?5) AND m.flags & ?6 = ?6 AND m.flags & ?7 = 0 {} {named}
          ORDER BY m.id DESC",
         c.items(1),
         c.items(4),
         emails::mailboxes(&filter.mailboxes),
-        emails::keywords(&filter.keywords, 8),
     );
     let (ids, has_inboxes) = (rows(ids), i64::from(of.inboxes.is_some()));
     let values = params![ids, of.account, has_inboxes, inboxes, filter.thread, filter.set, filter.unset];
-    let keywords = filter.keywords.iter().map(|keyword| keyword as &dyn ToValue);
-    let all: Vec<&dyn ToValue> = values.iter().copied().chain(keywords).collect();
+    let all: Vec<&dyn ToValue> = values.iter().copied().chain(names).collect();
     c.query(&sql, &all, |row| row.get(0))
 }

@@ -183,8 +183,13 @@ pub(super) async fn shown(
             }
             (files(written, limit, &errors(refusal, "attachments", written)))
             @if let Some(identity) = &identity {
-                div #identity aria-live="polite" hx-get={(base) "/identity"} hx-trigger="change from:#from, every 15s" hx-include="#from, #identity-seen"
-                    hx-swap="innerHTML" { (identity.show()) }
+                // A token of some inboxes has no stream of the account's domains.
+                @let is_live = session.is_of_account() && session.may(Permissions::MESSAGES_READ);
+                div hx-ext=[is_live.then_some("sse")] sse-connect=[is_live.then_some("/activity/live")] {
+                    div #identity aria-live="polite" hx-get={(base) "/identity"} hx-include="#from, #identity-seen" hx-swap="innerHTML"
+                        hx-trigger=(if is_live { "change from:#from, sse:changed" } else { "change from:#from, every 15s" })
+                        hx-sync="this:queue last" { (identity.show()) }
+                }
             }
             (state(written.draft.as_ref(), ""))
             @if !may_send && !may_save { div .notice .warn { p { "Your API token may neither send mail nor save drafts." } } }
@@ -319,7 +324,8 @@ fn files(written: &Written, limit: usize, errors: &[String]) -> Markup {
             }
             label for="files" { "Attach files" }
             input #files type="file" name="files" multiple aria-describedby="files-hint files-error";
-            p #files-hint .hint { "Or drop them here. All together at most " (octets(limit as u64)) ", of which encoding takes a quarter." }
+            ul #files-list .plain .stack aria-label="Files to attach" {}
+            p #files-hint .hint { span .scripted { "Or drop them here. " } "All together at most " (octets(limit as u64)) ", of which encoding takes a quarter." }
             div #files-error .error role="alert" { @for error in errors { p { (error) } } }
         }
     }

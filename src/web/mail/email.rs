@@ -1,15 +1,16 @@
 //! An email in its thread: header fields, text, HTML, attachments, and what was found in it.
 
 use super::inbox::{Folders, Inbox};
-use super::list::{keys, more};
-use super::messages::{Email, Hidden, Mailbox, Whole};
+use super::list::{PER_PAGE, keys, more};
+use super::messages::{Email, Hidden, MAILBOXES, Mailbox, Whole};
 use super::{delivery, frame};
 use crate::auth::login::Permissions;
+use crate::clock::Timestamp;
 use crate::web::api::to;
 use crate::web::controls::octets;
 use crate::web::form::is_from_here;
 use crate::web::layout::{Section, csrf, page};
-use crate::web::parts::{copyable, time};
+use crate::web::parts::{copyable, status, time};
 use crate::web::refusal::Refusal;
 use crate::web::session::Session;
 use axum::extract::{Path, Query};
@@ -88,8 +89,11 @@ pub(super) async fn show(
     };
     let mut thread = thread.map(|thread| thread.emails).unwrap_or_default();
     thread.reverse();
+    let (newer, older) = neighbours(&session, &whole.email).await?;
     let folders = Folders::of(&session, &inbox.id).await?;
-    let delivery_card = delivery::card(&session, &inbox.id, &id, &whole.sent).await?;
+    // The API writes times as they are read here.
+    let created_at = whole.email.created_at.parse().unwrap_or_else(|_| Timestamp::real());
+    let delivery_card = delivery::card(&session, &inbox.id, &id, created_at, &whole.sent).await?;
     let view = Tab::of(&wanted.view, &whole);
     let content = content(&session, &inbox.id, &whole, view, &wanted).await?;
     let (email, base) = (&whole.email, format!("/mail/{}", inbox.id));
@@ -102,7 +106,12 @@ pub(super) async fn show(
             .map(|(_, one)| one)
     };
     let body = html! {
-        nav .crumbs aria-label="Back" { a href=(base) data-key="u" { "← " bdi { (inbox.email_address) } } }
+        nav .crumbs aria-label="Back" {
+            a href=(base) data-key="u" { "← " bdi { (inbox.email_address) } }
+            @if let Some(newer) = &newer { " · " a href=(newer.path(&session)) data-key="k" rel="prev" { "Newer" } }
+            @if let Some(older) = &older { " · " a href=(older.path(&session)) data-key="j" rel="next" { "Older" } }
+            " · " a href={(base) "?search=1"} data-key="/" { "Search" }
+        }
         div .head {
             h1 { bdi { (email.title()) } }
             div .labels { @for label in email.own_labels() { span .badge { bdi { (folders.label(label)) } } " " } }
@@ -116,6 +125,22 @@ pub(super) async fn show(
         (keys())
     };
     Ok(page(&session, Some(Section::Mail), email.title(), &body))
+}
+
+/// The next newer email in the same mailbox, among those of a page of the list, and the next older one.
+async fn neighbours(session: &Session, email: &Email) -> Result<(Option<Email>, Option<Email>), Refusal> {
+    let label = MAILBOXES.into_iter().find(|label| email.has(label));
+    let all = to(["emails"]).with("inbox", &email.inbox_id).with_some("label", label);
+    let newest = session.api.list::<Email>(all.clone().with("per_page", PER_PAGE)).await?.rows;
+    let at = newest.iter().position(|one| one.id == email.id);
+    let newer = at.and_then(|at| newest.get(at.checked_sub(1)?)).cloned();
+    let older = match at.and_then(|at| newest.get(at.saturating_add(1))).cloned() {
+        Some(older) => Some(older),
+        None => {
+            session.api.list::<Email>(all.with("per_page", 1).with("cursor", &email.id)).await?.rows.into_iter().next()
+        }
+    };
+    Ok((newer, older))
 }
 
 fn others_of<'a>(session: &Session, emails: impl Iterator<Item = &'a Email>, what: &str) -> Markup {
@@ -192,10 +217,12 @@ fn fields(whole: &Whole) -> Markup {
             }
             @if let Some(address) = rcpt_to.as_deref().filter(|address| !is_named(address)) { dt { "Came for" } dd { bdi { (address) } } }
             dt { "Date" } dd { (time(&email.created_at)) }
-            @if let Some(Value::Object(results)) = &whole.authentication {
-                @for (name, result) in results {
+            @match &whole.authentication {
+                Some(Value::Object(results)) => @for (name, result) in results {
                     @if let Some(word) = result.as_str().or_else(|| result.get("result")?.as_str()) { dt { (name.to_uppercase()) } dd { (word) } }
-                }
+                },
+                _ if rcpt_to.is_some() => { dt { "SPF, DKIM, DMARC" } dd { (status("not_checked")) " This version does not check who has sent it." } },
+                _ => {}
             }
         }
     }

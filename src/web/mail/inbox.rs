@@ -61,6 +61,7 @@ impl Inbox {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Mailbox {
+    name: String,
     label: Option<String>,
     emails: u32,
     unread: u32,
@@ -68,9 +69,26 @@ pub(super) struct Mailbox {
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Label {
+    pub(super) id: String,
     pub(super) name: String,
     pub(super) slug: String,
     pub(super) system: bool,
+}
+
+/// What a list shows: emails with a label, or those of a mailbox that a mail program has made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place<'a> {
+    Label(&'a str),
+    Mailbox(&'a str),
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn name(self) -> &'a str {
+        match self {
+            Self::Label(label) => name_of(label),
+            Self::Mailbox(name) => name,
+        }
+    }
 }
 
 /// The mailboxes and labels of an inbox.
@@ -102,11 +120,15 @@ impl Folders {
     }
 
     /// The list of mailboxes and labels; `current` is shown.
-    pub(super) fn nav(&self, inbox: &str, current: Option<&str>, is_swapped: bool) -> Markup {
-        let entry = |slug: &str, name: &str, count: Option<u32>, what: &str| {
+    pub(super) fn nav(&self, inbox: &str, current: Option<Place<'_>>, (is_swapped, may_label): (bool, bool)) -> Markup {
+        let link = |place: Place<'_>, name: &str, count: Option<u32>, what: &str| {
+            let (parameter, value) = match place {
+                Place::Label(label) => ("label", label),
+                Place::Mailbox(name) => ("mailbox", name),
+            };
             html! {
-                li { a href={"/mail/" (inbox) "?label=" (form_urlencoded::byte_serialize(slug.as_bytes()).collect::<String>())}
-                    aria-current=[(current == Some(slug)).then_some("page")] {
+                li { a href={"/mail/" (inbox) "?" (parameter) "=" (form_urlencoded::byte_serialize(value.as_bytes()).collect::<String>())}
+                    aria-current=[(current == Some(place)).then_some("page")] {
                     bdi { (name) }
                     @if let Some(count) = count.filter(|count| *count > 0) {
                         span .count { (count) span .visually-hidden { " " (what) } }
@@ -114,6 +136,9 @@ impl Folders {
                 } }
             }
         };
+        let entry =
+            |slug: &str, name: &str, count: Option<u32>, what: &str| link(Place::Label(slug), name, count, what);
+        let others: Vec<&Mailbox> = self.mailboxes.iter().filter(|one| one.label.is_none()).collect();
         html! {
             nav #folders .folders aria-label="Mailboxes" hx-swap-oob=[is_swapped.then_some("true")] {
                 ul {
@@ -125,12 +150,19 @@ impl Folders {
                     (entry("starred", "Starred", None, ""))
                     (entry("all", "All mail", None, ""))
                 }
+                @if !others.is_empty() {
+                    h2 #others-head { "Mailboxes of mail programs" }
+                    ul aria-labelledby="others-head" {
+                        @for one in others { (link(Place::Mailbox(&one.name), &one.name, Some(one.unread), "unread")) }
+                    }
+                }
                 @if !self.labels.is_empty() {
                     h2 #labels-head { "Labels" }
                     ul aria-labelledby="labels-head" {
                         @for label in &self.labels { (entry(&label.slug, &label.name, None, "")) }
                     }
                 }
+                @if may_label { p .hint { a #labels-link href={"/mail/" (inbox) "/labels"} { "Change labels" } } }
             }
         }
     }

@@ -1,9 +1,10 @@
 //! The list of an inbox's emails, and searching them.
 
-use super::inbox::{Folders, Inbox, name_of};
+use super::inbox::{Folders, Inbox, Place, name_of};
 use super::messages::Email;
 use super::{is_partial, path_of};
 use crate::auth::login::Permissions;
+use crate::clock::Timestamp;
 use crate::in_process::encoded;
 use crate::web::api::{Listed, to};
 use crate::web::layout::{Section, csrf, page};
@@ -17,13 +18,17 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 /// Emails of a page.
-const PER_PAGE: usize = 25;
+pub(super) const PER_PAGE: usize = 25;
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Wanted {
     label: Option<String>,
+    mailbox: Option<String>,
     q: Option<String>,
     cursor: Option<String>,
+    /// The search field has the focus.
+    #[serde(default)]
+    search: String,
 }
 
 impl Wanted {
@@ -32,9 +37,18 @@ impl Wanted {
         self.q.as_deref().map(str::trim).filter(|words| !words.is_empty())
     }
 
-    /// What is listed: a mailbox, a label, or `all`.
-    fn label(&self) -> &str {
-        self.label.as_deref().filter(|label| !label.is_empty()).unwrap_or("inbox")
+    /// What is listed: a label, which may be `all`, or a mailbox without one.
+    fn place(&self) -> Place<'_> {
+        let is_given = |text: &&str| !text.is_empty();
+        match self.mailbox.as_deref().filter(is_given) {
+            Some(name) => Place::Mailbox(name),
+            None => Place::Label(self.label.as_deref().filter(is_given).unwrap_or("inbox")),
+        }
+    }
+
+    /// The heading of the page.
+    fn title(&self) -> &str {
+        if self.words().is_some() { "Search" } else { self.place().name() }
     }
 }
 
@@ -63,6 +77,8 @@ pub(super) async fn show(
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Markup, Refusal> {
+    // The stream of the page begins here, so that nothing is missed between the two.
+    let begun = Timestamp::real();
     let found = emails(&session, &inbox, &wanted).await;
     let (emails, fault) = match found {
         Ok(emails) => (emails, None),
@@ -73,20 +89,22 @@ pub(super) async fn show(
         Err(refusal) => return Err(refusal),
     };
     let folders = Folders::of(&session, &inbox).await?;
-    let current = wanted.words().is_none().then_some(wanted.label());
+    let current = wanted.words().is_none().then_some(wanted.place());
+    let may_label = session.is_of_account() && session.may(Permissions::MESSAGES_WRITE);
     let list = list(&session, &inbox, &wanted, &folders, &emails, fault.as_ref());
     if is_partial(&headers) {
-        let unread = html! { p #unread .visually-hidden role="status" hx-swap-oob="innerHTML" { (unread(&folders)) } };
-        return Ok(html! { (list) (folders.nav(&inbox, current, true)) (unread) });
+        return Ok(html! {
+            title { (wanted.title()) " – Inboxlayer" }
+            (list)
+            (folders.nav(&inbox, current, (true, may_label)))
+            span #list-title hx-swap-oob="innerHTML" { (wanted.title()) }
+            p #unread .visually-hidden role="status" hx-swap-oob="innerHTML" { (announced(&wanted, &emails, &folders)) }
+        });
     }
     let (inbox, inboxes) = (Inbox::find(&session, &inbox).await?, Inbox::all(&session).await?);
-    let title = match wanted.words() {
-        Some(_) => "Search".to_owned(),
-        None => name_of(wanted.label()).to_owned(),
-    };
     let body = html! {
         div .head {
-            h1 { (title) " " span .of { bdi { (inbox.email_address) } } }
+            h1 { span #list-title { (wanted.title()) } " " span .of { bdi { (inbox.email_address) } } }
             div .actions {
                 (switcher(&inboxes, &inbox))
                 @if session.may(Permissions::MESSAGES_SEND) || session.may(Permissions::DRAFTS_WRITE) {
@@ -97,21 +115,28 @@ pub(super) async fn show(
         @if inbox.is_disabled {
             div .notice .warn { p { "This inbox is disabled: it takes no mail and sends none." } }
         }
-        p #unread .visually-hidden role="status" { (unread(&folders)) }
+        p #unread .visually-hidden role="status" { (announced(&wanted, &emails, &folders)) }
         div .mail {
-            (folders.nav(&inbox.id, current, false))
-            div .stack hx-ext="sse" sse-connect={"/mail/" (inbox.id) "/stream"} {
-                (search(&inbox.id, wanted.q.as_deref().unwrap_or_default()))
+            (folders.nav(&inbox.id, current, (false, may_label)))
+            div .stack hx-ext="sse" sse-connect={"/mail/" (inbox.id) "/stream?since=" (begun)} {
+                (search(&inbox.id, wanted.q.as_deref().unwrap_or_default(), !wanted.search.is_empty()))
                 (list)
+                form #answer method="post" action={"/mail/" (inbox.id)} { (csrf(&session)) }
                 (keys())
             }
         }
     };
-    Ok(page(&session, Some(Section::Mail), &title, &body))
+    Ok(page(&session, Some(Section::Mail), wanted.title(), &body))
 }
 
-fn unread(folders: &Folders) -> String {
-    format!("{} unread in Inbox", folders.unread())
+/// What is announced: how many results there are, or how many emails are unread.
+fn announced(wanted: &Wanted, emails: &Listed<Email>, folders: &Folders) -> String {
+    match (wanted.words(), emails.rows.len()) {
+        (Some(_), 1) => "1 result".to_owned(),
+        (Some(_), count) if emails.next.is_some() => format!("{count} results on this page"),
+        (Some(_), count) => format!("{count} results"),
+        (None, _) => format!("{} unread in Inbox", folders.unread()),
+    }
 }
 
 async fn emails(session: &Session, inbox: &str, wanted: &Wanted) -> Result<Listed<Email>, Refusal> {
@@ -122,8 +147,15 @@ async fn emails(session: &Session, inbox: &str, wanted: &Wanted) -> Result<Liste
     match wanted.words() {
         Some(words) => session.api.list(of(&["emails", "search"]).with("q", words)).await,
         None => {
-            let label = Some(wanted.label()).filter(|label| *label != "all");
-            session.api.list(of(&["emails"]).with_some("label", label)).await
+            let of = of(&["emails"]);
+            session
+                .api
+                .list(match wanted.place() {
+                    Place::Label("all") => of,
+                    Place::Label(label) => of.with("label", label),
+                    Place::Mailbox(name) => of.with("mailbox", name),
+                })
+                .await
         }
     }
 }
@@ -148,13 +180,13 @@ fn switcher(inboxes: &Listed<Inbox>, current: &Inbox) -> Markup {
     }
 }
 
-fn search(inbox: &str, words: &str) -> Markup {
+fn search(inbox: &str, words: &str, has_focus: bool) -> Markup {
     html! {
         search {
             form .search method="get" action={"/mail/" (inbox)} hx-get={"/mail/" (inbox)} hx-trigger="input delay:250ms from:#q, submit"
-                hx-target="#list" hx-swap="outerHTML" hx-push-url="true" hx-sync="this:replace" {
+                hx-target="#list" hx-swap="outerHTML" hx-replace-url="true" hx-sync="this:replace" {
                 label .visually-hidden for="q" { "Search this inbox" }
-                input #q type="search" name="q" value=(words) placeholder="Search" autocomplete="off" spellcheck="false"
+                input #q type="search" name="q" value=(words) placeholder="Search" autocomplete="off" spellcheck="false" autofocus[has_focus]
                     aria-describedby="search-hint" data-key="/";
                 button .quiet type="submit" { "Search" }
             }
@@ -180,14 +212,16 @@ fn list(
     fault: Option<&Refusal>,
 ) -> Markup {
     let may = session.may(Permissions::MESSAGES_WRITE);
-    let in_trash = wanted.words().is_none() && wanted.label() == "trash";
+    let in_trash = wanted.words().is_none() && wanted.place() == Place::Label("trash");
     // A page further back stays as it is.
     let is_live = wanted.cursor.is_none();
     html! {
         form #list .mail-list method="post" action={"/mail/" (inbox) "/actions"} {
             @if is_live {
-                div hx-get=(path_of(session)) hx-trigger="sse:email.received, sse:email.sent, sse:email.labels_changed" hx-target="#list"
+                div hx-get=(path_of(session)) hx-trigger="sse:email.received, sse:email.sent, sse:email.labels_changed, reload" hx-target="#list"
                     hx-swap="outerHTML" hx-sync="this:replace" data-live hidden {}
+                // Shown while emails are selected, so that the selection stays.
+                p .notice #waiting hidden { "New mail has arrived. It is shown when nothing is selected." }
             }
             (csrf(session))
             input type="hidden" name="back" value=(path_of(session));
@@ -218,10 +252,10 @@ fn nothing(session: &Session, inbox: &str, wanted: &Wanted, has_more: bool) -> M
         }
         (true, false) => empty("No results. Try fewer words, or part of the sender's address.", &html! {}),
         (false, true) => empty("No results so far; the next page continues with older emails.", &html! {}),
-        (false, false) if wanted.label() == "inbox" => {
+        (false, false) if wanted.place() == Place::Label("inbox") => {
             empty("No mail yet. Mail to this inbox appears here as it arrives.", &write)
         }
-        (false, false) => empty("No email here.", &html! {}),
+        (false, false) => empty("No email here.", &html! { p { a href={"/mail/" (inbox)} { "Open the inbox" } } }),
     }
 }
 
@@ -295,6 +329,13 @@ fn row(session: &Session, folders: &Folders, email: &Email, in_trash: Option<boo
                 }
             }
             @if let Some(in_trash) = in_trash {
+                // For keys: the email is answered from the list. The list is a form, so these buttons name another one.
+                @if !is_own && session.may(Permissions::MESSAGES_SEND | Permissions::DRAFTS_WRITE) {
+                    @for (kind, key) in [("reply", "r"), ("reply_all", "a"), ("forward", "f")] {
+                        button type="submit" name="kind" value=(kind) data-key=(key) form="answer" hidden tabindex="-1"
+                            formaction={"/mail/" (email.inbox_id) "/" (id) "/answer"} { (kind.replace('_', " ")) }
+                    }
+                }
                 span .row-actions {
                     button .quiet .small name="do" value={"archive/" (id)} data-key="e" aria-label={"Archive " (email.title())} { "Archive" }
                     button .quiet .small name="do" value={(if in_trash { "erase" } else { "delete" }) "/" (id)} data-key="#" aria-label={"Delete " (email.title())} { "Delete" }
@@ -317,7 +358,7 @@ fn clip() -> Markup {
 
 /// The keys that the page's script takes.
 pub(super) fn keys() -> Markup {
-    const KEYS: [(&str, &str); 12] = [
+    const KEYS: [(&str, &str); 14] = [
         ("j", "Next email"),
         ("k", "Previous email"),
         ("Enter", "Open the email"),
@@ -327,6 +368,8 @@ pub(super) fn keys() -> Markup {
         ("s", "Star"),
         ("x", "Select"),
         ("r", "Reply"),
+        ("a", "Reply to all"),
+        ("f", "Forward"),
         ("c", "Write"),
         ("/", "Search"),
         ("?", "Show the shortcut keys"),
@@ -342,14 +385,21 @@ pub(super) fn keys() -> Markup {
     }
 }
 
-/// Events of the inbox as they happen.
+#[derive(Debug, Deserialize)]
+pub(super) struct From {
+    /// When the page was made.
+    since: Option<Timestamp>,
+}
+
+/// Events of the inbox as they happen, from the time of the page on.
 pub(super) async fn stream(
     session: Session,
     Path(inbox): Path<String>,
+    Query(from): Query<From>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let types = "email.received,email.sent,email.labels_changed,email.delivered,email.deferred,email.bounced";
-    let target = to(["inboxes", inbox.as_str(), "stream"]).with("types", types);
+    let target = to(["inboxes", inbox.as_str(), "stream"]).with("types", types).with_some("since", from.since);
     let mut wanted = HeaderMap::new();
     if let Some(last) = headers.get("last-event-id") {
         wanted.insert("last-event-id", last.clone());

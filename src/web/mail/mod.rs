@@ -9,6 +9,7 @@ mod delivery;
 mod email;
 mod frame;
 mod inbox;
+mod labels;
 mod list;
 mod messages;
 mod multipart;
@@ -34,6 +35,9 @@ pub(super) fn routes() -> Router<WebContext> {
         .route("/mail/{inbox}/drafts", post(send::save))
         .route("/mail/{inbox}/send", post(send::send))
         .route("/mail/{inbox}/discard", post(send::discard))
+        .route("/mail/{inbox}/labels", get(labels::show).post(labels::create))
+        .route("/mail/{inbox}/labels/{id}", post(labels::rename))
+        .route("/mail/{inbox}/labels/{id}/delete", post(labels::delete))
         .route("/mail/{inbox}/{email}", get(email::show))
         .route("/mail/{inbox}/{email}/html", get(frame::html))
         .route("/mail/{inbox}/{email}/message.eml", get(frame::source))

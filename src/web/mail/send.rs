@@ -6,6 +6,8 @@ use super::compose::{Draft, Written, label_of, shown, state};
 use super::inbox::Inbox;
 use super::upload::Upload;
 use crate::auth::login::Permissions;
+use crate::in_process::encoded;
+use crate::message::text::escaped;
 use crate::web::WebContext;
 use crate::web::api::to;
 use crate::web::form::{Fields, Form};
@@ -38,8 +40,32 @@ fn email(fields: &Fields) -> Map<String, Value> {
     }
     email.insert("subject".to_owned(), json!(fields.text("subject")));
     email.insert("text_body".to_owned(), json!(fields.raw("text_body")));
-    email.insert("html_body".to_owned(), json!(fields.some("html_body")));
+    email.insert(
+        "html_body".to_owned(),
+        json!(fields.some("html_body").map(|html| with_note(html, fields.raw("text_body")))),
+    );
     email
+}
+
+/// How the HTML of a forwarded email begins, and its text.
+const FORWARDED_HTML: &str = "<br><div class=\"gmail_quote\">";
+const FORWARDED_TEXT: &str = "---------- Forwarded message ----------";
+const NOTE: &str = "<div class=\"note\" style=\"white-space: pre-wrap\">";
+
+/// The HTML of a forwarded email, below what was written above its text. Other HTML is as it was written.
+fn with_note(html: &str, text: &str) -> String {
+    let forwarded = html.find(FORWARDED_HTML).map(|at| html.split_at(at));
+    let note = text.split(FORWARDED_TEXT).next().filter(|note| note.len() < text.len()).map(str::trim);
+    match (forwarded, note) {
+        (Some((before, below)), Some(note)) if before.is_empty() || before.starts_with(NOTE) => {
+            if note.is_empty() {
+                below.to_owned()
+            } else {
+                format!("{NOTE}{}</div>{below}", escaped(note))
+            }
+        }
+        _ => html.to_owned(),
+    }
 }
 
 /// Writes the draft. Its version is that of now.
@@ -118,7 +144,13 @@ async fn saved_meanwhile(inbox: &str, upload: &Upload) -> Result<Response, Refus
         }
         Err(refusal) => format!("Not saved: {}", refusal.detail()),
     };
-    Ok(state(saved.ok().or(draft).as_ref(), &outcome).into_response())
+    let shown = state(saved.as_ref().ok().or(draft.as_ref()), &outcome);
+    // The address of the page leads to the draft from now on, also after a reload.
+    let path = saved
+        .ok()
+        .filter(|_| draft.is_none())
+        .map(|saved| format!("/mail/{}/compose?draft={}", encoded(inbox), saved.id));
+    Ok(([("hx-replace-url", path.unwrap_or_else(|| "false".to_owned()))], shown).into_response())
 }
 
 #[derive(Deserialize)]
@@ -219,4 +251,23 @@ pub(super) async fn answer(Path((inbox, email)): Path<(String, String)>, form: F
 pub(super) async fn undo(Path((inbox, email)): Path<(String, String)>, form: Form) -> Result<Redirect, Refusal> {
     let draft: Made = form.session.api.post(to(["emails", &email, "cancel"]), json!({})).await?;
     Ok(Redirect::to(&format!("/mail/{inbox}/compose?draft={}&done=undone", draft.id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_above_a_forwarded_text_is_above_its_html_too() {
+        let html = format!("{FORWARDED_HTML}<p>news</p></div>");
+        let text = |note: &str| format!("{note}\n\n{FORWARDED_TEXT}\nFrom: ann\n\nnews\n");
+        let once = with_note(&html, &text("See <this>"));
+        assert_eq!(once, format!("{NOTE}See &lt;this&gt;</div>{html}"));
+        assert_eq!(with_note(&once, &text("That")), format!("{NOTE}That</div>{html}"));
+        assert_eq!(with_note(&once, &text("")), html);
+        for (html, text) in [("<p>own</p>", text("x")), (html.as_str(), "no forward".to_owned())] {
+            assert_eq!(with_note(html, &text), html, "{text}");
+        }
+        assert_eq!(with_note(&format!("<b>own</b>{html}"), &text("x")), format!("<b>own</b>{html}"));
+    }
 }
