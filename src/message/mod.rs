@@ -25,7 +25,7 @@
 //! | `threading` | which thread it belongs to |
 //! | `disclosed` | where it holds words of a known form, such as API tokens |
 //! | `automatic` | whether a program or a list sent it |
-//! | `markup` | HTML: its tags and texts |
+//! | `markup`, `html_text` | HTML: its tags and texts, and what a reader sees of it as text |
 //! | `display` | HTML for a frame of the web page: without what acts |
 //! | `hidden` | text that a reader does not see |
 //! | `extraction` | a reply without its quotes, one-time codes, links |
@@ -49,6 +49,7 @@ pub mod grams;
 mod headers;
 pub(crate) mod hidden;
 pub(crate) mod highlights;
+mod html_text;
 mod line_ends;
 mod markup;
 pub(crate) mod mime;

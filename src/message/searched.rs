@@ -4,10 +4,10 @@
 
 use super::addresses::{Addresses, LISTED, Listed};
 use super::fields::{Field, Header};
+use super::html_text::html_to_text;
 use super::mime::{Kind, Part, Tree};
 use super::text::{filename, text_of};
 use super::words::decoded_words;
-use mail_parser::decoders::html::html_to_text;
 
 /// Fields with lists of mailboxes.
 pub(crate) const ADDRESS_FIELDS: [&str; 12] = [

@@ -6,10 +6,10 @@ use super::charset;
 use super::decode::transfer_decoded;
 use super::fields::{Header, unfold};
 use super::headers::Fields;
+use super::html_text::html_to_text;
 use super::mime::{Kind, Part, Tree};
 use super::parameters::{decoded_parameter, disposition, transfer_encoding};
 use super::words::without_controls;
-use mail_parser::decoders::html::html_to_text;
 use std::borrow::Cow;
 
 /// A message as displayed.

@@ -39,7 +39,7 @@ use super::fields::Header;
 use super::hidden::{Characters, Findings, HiddenText, Place, without_tags};
 use super::text::Content;
 use super::words::{decoded_words, is_control, without_controls};
-use mail_parser::decoders::html::html_to_text;
+use crate::message::html_text::html_to_text;
 
 /// What was extracted of a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
