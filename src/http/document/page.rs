@@ -20,13 +20,13 @@ pub(super) fn of(api: &Value) -> (String, String) {
     let _ = write!(
         out,
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{title}</title><style>{STYLE}</style></head><body><h1>{title} {}</h1><p>{}</p>\
+         <title>{title}</title><style>{STYLE}</style></head><body><header><a href=\"/docs\">Docs</a></header><main><h1>{title} {}</h1><p>{}</p>\
          <p>The same for programs: <a href=\"/openapi.json\">/openapi.json</a>.</p>",
         text(api, "/info/version"),
         prose(&text(api, "/info/description"))
     );
     let groups = groups(api);
-    out.push_str("<nav>");
+    out.push_str("<nav aria-label=\"Groups\">");
     for tag in groups.keys() {
         let _ = write!(out, "<a href=\"#{}\">{}</a> ", anchor(tag), escaped(tag));
     }
@@ -44,7 +44,7 @@ pub(super) fn of(api: &Value) -> (String, String) {
         fields(&mut out, schema);
         out.push_str("</details>");
     }
-    out.push_str("</body></html>\n");
+    out.push_str("</main></body></html>\n");
     (out, policy)
 }
 
