@@ -133,10 +133,15 @@ fn is_minute(text: &str) -> bool {
 
 /// A value with a button that copies it.
 pub(super) fn copyable(value: &str, what: &str) -> Markup {
+    copyable_at(None, value, what)
+}
+
+/// The same in a part of the page that is replaced: by its id the button keeps the focus.
+pub(super) fn copyable_at(id: Option<&str>, value: &str, what: &str) -> Markup {
     html! {
         span .copyable {
             code { (value) }
-            button .copy type="button" data-copy=(value) aria-label={"Copy " (what)} { "Copy" }
+            button .copy id=[id] type="button" data-copy=(value) aria-label={"Copy " (what)} { "Copy" }
         }
     }
 }

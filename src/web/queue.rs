@@ -140,7 +140,7 @@ fn message(session: &Session, entry: &Entry, back: &str, (shown, others): (&[Del
                         @if delivery.on_hold { (status("on_hold")) } @else if delivery.in_progress { "now" }
                         @else if let Some(at) = &delivery.next_attempt_at { (time(at)) }
                     }
-                    td data-label="Last answer" {
+                    td .long data-label="Last answer" {
                         bdi { (delivery.last_reply.as_deref().unwrap_or("none yet")) }
                         @if let Some(mx) = &delivery.last_mx { " " span .hint { (mx) } }
                     }

@@ -69,7 +69,7 @@ fn row(domain: &Domain, changes: &[Change], now: Timestamp) -> Markup {
                 @if let Some(since) = &domain.degraded_since { " " (status("degraded")) " since " (time(since)) }
             }
             td data-label="30 days" { (strip(&format!("strip-{}", domain.id), &text, &all)) }
-            td data-label="Last change" {
+            td .long data-label="Last change" {
                 @if let Some(last) = changes.first() { (with_times(&last.message)) " " span .hint { (time(&last.at.to_string())) } }
             }
         }

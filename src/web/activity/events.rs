@@ -108,7 +108,7 @@ fn table(events: &[Event]) -> Markup {
                 tbody { @for event in events { tr {
                     td data-label="Time" { (time(&event.created_at)) }
                     th scope="row" { (event.r#type) }
-                    td data-label="What" { (described(event)) }
+                    td .long data-label="What" { (described(event)) }
                 } } }
             } }
         }

@@ -156,7 +156,7 @@ fn row(session: &Session, id: &str, delivery: &Delivery, may_send: bool) -> Mark
                 (status(&delivery.state))
                 @if let Some(at) = &delivery.next_attempt_at { p .hint { "next " (time(at)) } }
             }
-            td data-label="Attempts" {
+            td .long data-label="Attempts" {
                 @if delivery.attempts.is_empty() { "none yet" }
                 @let (newest, earlier): (Vec<_>, Vec<_>) = delivery.attempts.iter().rev().enumerate().partition(|(at, _)| *at < ATTEMPTS);
                 (attempts(&newest))

@@ -68,6 +68,7 @@ async fn shown(
     let body = html! {
         h1 { "Webhooks" }
         (tabs(session, "/activity/webhooks"))
+        p .hint { "Events are sent to a URL of yours as they happen. " (term(Term::Webhooks)) }
         @if session.may(Permissions::WEBHOOKS_WRITE) {
             details .card open[given.is_some() || webhooks.rows.is_empty()] {
                 summary { "Create a webhook" }
@@ -79,7 +80,7 @@ async fn shown(
             }
         }
         @if webhooks.rows.is_empty() {
-            (empty("No webhook yet.", &html! { p { "A webhook sends events to a URL of yours as they happen. " (term(Term::Webhooks)) } }))
+            (empty("No webhook yet.", &html! { p { "Create one above: events are sent to it from then on." } }))
         } @else {
             div .table { table {
                 thead { tr { th scope="col" { "URL" } th scope="col" { "Status" } th scope="col" { "Events" } th scope="col" { "Since" } } }

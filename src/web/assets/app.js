@@ -71,7 +71,14 @@
         if (event.target.closest("form[data-sent]")) return event.preventDefault();
         if (!event.target.matches("[data-live]") || !document.querySelector(".pick input:checked")) return;
         event.preventDefault();
-        said().textContent = "New mail has arrived. It is shown when nothing is selected.";
+        const waiting = document.getElementById("waiting");
+        waiting.hidden = false;
+        said().textContent = waiting.textContent;
+    });
+    document.addEventListener("change", (event) => {
+        const waiting = document.getElementById("waiting");
+        if (!waiting || waiting.hidden || !event.target.matches(".pick input, [data-all]")) return;
+        if (!document.querySelector(".pick input:checked")) htmx.trigger("[data-live]", "reload");
     });
 
     // A time that is entered is of the reader's zone.
@@ -106,20 +113,54 @@
         form.dataset.sent = "1";
     });
     addEventListener("pageshow", () => { for (const form of document.querySelectorAll("form[data-once]")) delete form.dataset.sent; });
+    // The files that are chosen are listed, each with a button that removes it.
+    const choose = (input, files) => {
+        const all = new DataTransfer();
+        for (const file of files) all.items.add(file);
+        input.files = all.files;
+        list(input);
+        said().textContent = files.length + (files.length === 1 ? " file to attach" : " files to attach");
+    };
+    const list = (input) => {
+        const rows = [...input.files].map((file) => {
+            const [row, name, button] = ["li", "bdi", "button"].map((tag) => document.createElement(tag));
+            name.textContent = file.name;
+            Object.assign(button, { type: "button", className: "quiet small", textContent: "Remove" });
+            button.setAttribute("aria-label", "Remove " + file.name);
+            button.addEventListener("click", () => {
+                choose(input, [...input.files].filter((one) => one !== file));
+                input.focus();
+            });
+            row.className = "actions";
+            row.append(name, button);
+            return row;
+        });
+        document.getElementById("files-list").replaceChildren(...rows);
+    };
+    document.addEventListener("change", (event) => {
+        if (event.target.matches("form[data-drop] input[type=file]")) list(event.target);
+    });
     for (const name of ["dragover", "dragleave", "drop"]) {
         document.addEventListener(name, (event) => {
-            const form = event.target.closest && event.target.closest("form[data-drop]");
+            const form = document.querySelector("form[data-drop]");
             if (!form || !event.dataTransfer || ![...event.dataTransfer.types].includes("Files")) return;
+            // A file that is dropped beside the form would be opened in the place of the page.
             event.preventDefault();
-            form.querySelector(".drop").classList.toggle("over", name === "dragover");
-            if (name !== "drop") return;
+            const isOver = form.contains(event.target);
+            form.querySelector(".drop").classList.toggle("over", isOver && name === "dragover");
+            if (!isOver || name !== "drop") return;
             const input = form.querySelector("input[type=file]");
-            const all = new DataTransfer();
-            for (const file of [...input.files, ...event.dataTransfer.files]) all.items.add(file);
-            input.files = all.files;
-            said().textContent = all.files.length + " files attached";
+            choose(input, [...input.files, ...event.dataTransfer.files]);
         });
     }
+
+    // The lists of pages and headings of the guide are open where there is room beside the text.
+    const isWide = matchMedia("(min-width: 60rem)");
+    const fit = () => {
+        for (const one of document.querySelectorAll(".guide-aside details")) one.open = isWide.matches;
+    };
+    isWide.addEventListener("change", fit);
+    document.addEventListener("DOMContentLoaded", fit);
 
     // Dialogs.
     document.addEventListener("click", (event) => {
@@ -151,7 +192,7 @@
             event.preventDefault();
             return dialog.showModal();
         }
-        if (event.key === "j" || event.key === "k") {
+        if ((event.key === "j" || event.key === "k") && rows().length) {
             const all = rows();
             const at = all.findIndex((link) => link.closest("[data-row]").contains(document.activeElement));
             const next = all[at < 0 ? 0 : at + (event.key === "j" ? 1 : -1)];

@@ -70,7 +70,7 @@ fn shown(check: &Check) -> Markup {
                                 strong { a href=(links::purpose(&record.purpose)) { (purpose(&record.purpose)) } } " "
                                 code { (record.name) " " (record.record_type) } " " (status(&record.status))
                             }
-                            (finding(record))
+                            (finding(record, &format!("check-{}-", check.number)))
                         }
                     }
                 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: it is the API's stream of the domain, so that it counts among the account's streams and ends with the session's token.
 
-use super::model::{Domain, read};
+use super::model::{Domain, Shown, read};
 use super::show::{Progress, progress_line, state};
 use crate::web::WebContext;
 use crate::web::api::to;
@@ -11,13 +11,14 @@ use crate::web::refusal::Refusal;
 use crate::web::session::Session;
 use axum::Router;
 use axum::body::{Body, BodyDataStream, Bytes};
-use axum::extract::Path;
+use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
 use maud::{Markup, html};
+use serde::Deserialize;
 use std::convert::Infallible;
 
 /// Octets of one event of the API at most; they are far shorter.
@@ -27,7 +28,14 @@ pub(super) fn routes() -> Router<WebContext> {
     Router::new().route("/domains/{id}/live", get(open))
 }
 
-async fn open(session: Session, Path(id): Path<String>) -> Result<Response, Refusal> {
+#[derive(Debug, Default, Deserialize)]
+struct Wanted {
+    /// What the page shows, as [`Shown::name`] names it.
+    #[serde(default)]
+    seen: String,
+}
+
+async fn open(session: Session, Path(id): Path<String>, Query(wanted): Query<Wanted>) -> Result<Response, Refusal> {
     let domain = read(&session, &id).await?;
     let events = session.api.forward(to(["custom_domains", &id, "stream"]), HeaderMap::new()).await?;
     if !events.status().is_success() {
@@ -35,8 +43,9 @@ async fn open(session: Session, Path(id): Path<String>) -> Result<Response, Refu
         return Ok(events.status().into_response());
     }
     let shown = Shown::of(&domain);
-    let page =
-        Page { session, id, events: events.into_body().into_data_stream(), text: Vec::new(), shown, is_running: false };
+    let missed = (wanted.seen != shown.name()).then(|| changed(&session, &domain));
+    let events = events.into_body().into_data_stream();
+    let page = Page { session, id, events, text: Vec::new(), shown, missed, is_running: false };
     let pieces = unfold(page, |mut page| async move {
         let piece = page.piece().await?;
         Some((Ok::<_, Infallible>(piece), page))
@@ -46,26 +55,6 @@ async fn open(session: Session, Path(id): Path<String>) -> Result<Response, Refu
     Ok((headers, Body::from_stream(pieces)).into_response())
 }
 
-/// What the page shows now.
-#[derive(PartialEq, Eq)]
-struct Shown {
-    status: String,
-    checked_at: Option<String>,
-    updated_at: String,
-    degraded_since: Option<String>,
-}
-
-impl Shown {
-    fn of(domain: &Domain) -> Self {
-        Self {
-            status: domain.verified_status.clone(),
-            checked_at: domain.last_checked_at.clone(),
-            updated_at: domain.updated_at.clone(),
-            degraded_since: domain.degraded_since.clone(),
-        }
-    }
-}
-
 struct Page {
     session: Session,
     id: String,
@@ -73,12 +62,17 @@ struct Page {
     /// Of the API's stream, not yet read.
     text: Vec<u8>,
     shown: Shown,
+    /// The parts as they are now, where the page was made before.
+    missed: Option<String>,
     is_running: bool,
 }
 
 impl Page {
     /// The next octets for the browser; `None`: the stream ends.
     async fn piece(&mut self) -> Option<Bytes> {
+        if let Some(missed) = self.missed.take() {
+            return Some(missed.into());
+        }
         let block = self.block().await?;
         let (event, data) = parsed(&block);
         match event {
@@ -99,8 +93,7 @@ impl Page {
                 if now == self.shown {
                     return Some(Bytes::from_static(NOTHING));
                 }
-                let mut piece = written("state", &state(&self.session, &domain));
-                piece.push_str(&written("badge", &status(&domain.verified_status)));
+                let mut piece = changed(&self.session, &domain);
                 piece.push_str(&written("said", &announcement(&self.shown, &domain)));
                 self.shown = now;
                 Some(piece.into())
@@ -124,6 +117,11 @@ impl Page {
             self.text.extend_from_slice(&octets);
         }
     }
+}
+
+/// The parts of the page that follow the domain.
+fn changed(session: &Session, domain: &Domain) -> String {
+    written("state", &state(session, domain)) + &written("badge", &status(&domain.verified_status))
 }
 
 /// A comment.

@@ -82,7 +82,7 @@ async fn shown(
                 tbody { @for domain in &domains.rows { tr {
                     th scope="row" { a href={"/domains/" (domain.id)} { (domain.domain) } }
                     td data-label="Status" { (status(&domain.verified_status)) }
-                    td data-label="Verdict" { (with_times(&domain.verdict)) }
+                    td .long data-label="Verdict" { (with_times(&domain.verdict)) }
                     td data-label="Last check" { @match &domain.last_checked_at { Some(at) => (time(at)), None => "never" } }
                 } } }
             } }

@@ -101,6 +101,31 @@ pub(super) async fn read(session: &Session, id: &str) -> Result<Domain, Refusal>
     session.api.get(to(["custom_domains", id])).await
 }
 
+/// What a page shows of a domain, so that one that was made before a change gets it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) status: String,
+    pub(super) checked_at: Option<String>,
+    updated_at: String,
+    degraded_since: Option<String>,
+}
+
+impl Shown {
+    pub(super) fn of(domain: &Domain) -> Self {
+        Self {
+            status: domain.verified_status.clone(),
+            checked_at: domain.last_checked_at.clone(),
+            updated_at: domain.updated_at.clone(),
+            degraded_since: domain.degraded_since.clone(),
+        }
+    }
+
+    /// Another one whenever something else is shown.
+    pub(super) fn name(&self) -> String {
+        blake3::hash(format!("{self:?}").as_bytes()).to_hex().chars().take(16).collect()
+    }
+}
+
 /// The pages of one domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tab {
@@ -148,7 +173,7 @@ pub(super) fn framed(session: &Session, domain: &Domain, tab: Option<Tab>, actio
     // Its status part follows the domain while the page is open.
     let body = match tab {
         Some(Tab::Records) => html! {
-            div .live hx-ext="sse" sse-connect={"/domains/" (domain.id) "/live"} { (body) }
+            div .live hx-ext="sse" sse-connect={"/domains/" (domain.id) "/live?seen=" (Shown::of(domain).name())} { (body) }
         },
         _ => body,
     };

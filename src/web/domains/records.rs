@@ -2,7 +2,7 @@
 
 use super::model::{Evidence, Fault, Record};
 use crate::web::docs::links;
-use crate::web::parts::{copyable, status, time};
+use crate::web::parts::{copyable_at, status, time};
 use maud::{Markup, html};
 
 /// What a purpose is called.
@@ -45,6 +45,8 @@ fn row(record: &Record, provider: Option<&str>) -> Markup {
         Some(entry) => (entry.host.as_str(), entry.value.as_str(), entry.priority),
         None => (record.name.as_str(), record.value.as_str(), record.priority),
     };
+    // The part is replaced while the page is open.
+    let of = |part: &str, value: &str, what: &str| copyable_at(Some(&format!("{part}-{}", key(record))), value, what);
     let is_as_written = host == record.name && value == record.value;
     html! {
         tbody .record data-status=(record.status) {
@@ -57,15 +59,15 @@ fn row(record: &Record, provider: Option<&str>) -> Markup {
                 td {
                     div .entry {
                         span .hint { "Host to enter" }
-                        @if host.is_empty() { em { "leave empty" } } @else { (copyable(host, &format!("host {what}"))) }
+                        @if host.is_empty() { em { "leave empty" } } @else { (of("host", host, &format!("host {what}"))) }
                     }
                     @if host != record.name {
-                        div .entry { span .hint { "Full name" } (copyable(&record.name, &format!("full name {what}"))) }
+                        div .entry { span .hint { "Full name" } (of("name", &record.name, &format!("full name {what}"))) }
                     }
                 }
                 td {
                     @if let Some(priority) = priority {
-                        div .entry { span .hint { "Priority" } (copyable(&priority.to_string(), &format!("priority {what}"))) }
+                        div .entry { span .hint { "Priority" } (of("priority", &priority.to_string(), &format!("priority {what}"))) }
                     }
                     div .entry {
                         span .hint {
@@ -74,7 +76,7 @@ fn row(record: &Record, provider: Option<&str>) -> Markup {
                                 None => "Value",
                             }
                         }
-                        (copyable(value, &format!("value {what}")))
+                        (of("value", value, &format!("value {what}")))
                     }
                 }
                 td data-label="Status" {
@@ -83,20 +85,25 @@ fn row(record: &Record, provider: Option<&str>) -> Markup {
                 }
             }
             @if record.error.is_some() || !record.evidence.is_empty() {
-                tr .finding { td colspan="4" { (finding(record)) } }
+                tr .finding { td colspan="4" { (finding(record, "")) } }
             }
         }
     }
 }
 
-/// What was found, what is wrong, how to fix it.
-pub(super) fn finding(record: &Record) -> Markup {
+/// A part of ids that no other record of the domain has.
+fn key(record: &Record) -> String {
+    format!("{}-{}-{}", record.purpose, record.record_type, record.name)
+}
+
+/// What was found, what is wrong, how to fix it. Ids begin with `prefix`, which is another one for each check of a page.
+pub(super) fn finding(record: &Record, prefix: &str) -> Markup {
     let is_warning = record.status == "valid" || !record.required;
     html! {
         div .finding-parts {
-            @if let Some(fault) = &record.error { (fault_of(fault, is_warning)) }
+            @if let Some(fault) = &record.error { (fault_of(record, fault, (prefix, is_warning))) }
             @if !record.evidence.is_empty() {
-                details id={"found-" (record.purpose) "-" (record.record_type) "-" (record.name)} {
+                details id={(prefix) "found-" (key(record))} {
                     summary { "What was found" @if !record.observed.is_empty() { ": " (observed(record)) } }
                     (evidence(&record.evidence))
                 }
@@ -113,7 +120,7 @@ fn observed(record: &Record) -> Markup {
     }
 }
 
-fn fault_of(fault: &Fault, is_warning: bool) -> Markup {
+fn fault_of(record: &Record, fault: &Fault, (prefix, is_warning): (&str, bool)) -> Markup {
     let instruction = match &fault.fix_value {
         Some(value) => fault.fix.strip_suffix(value.as_str()).unwrap_or(&fault.fix),
         None => &fault.fix,
@@ -124,7 +131,8 @@ fn fault_of(fault: &Fault, is_warning: bool) -> Markup {
             @if !fault.fix.is_empty() {
                 p { strong { "Fix: " } bdi { (instruction) } }
                 @if let Some(value) = &fault.fix_value {
-                    p { (copyable(value, "the value of the fix")) }
+                    @let what = format!("the value that fixes the {} record {}", record.record_type, record.name);
+                    p { (copyable_at(Some(&format!("{prefix}fix-{}", key(record))), value, &what)) }
                 }
             }
             @if let Some(at) = &fault.expected_visible_at { p { "Caches keep the old answer until " (time(at)) "." } }

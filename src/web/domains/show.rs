@@ -53,7 +53,7 @@ async fn show(session: Session, Path(id): Path<String>) -> Result<Markup, Refusa
         a .button .quiet href={"/domains/" (id) "/zone"} download { "Download zone file" }
     };
     let body = html! {
-        p id="said" role="status" sse-swap="said" {}
+        p .visually-hidden id="said" role="status" sse-swap="said" {}
         div id="progress" sse-swap="progress" { (progress_line(&progress)) }
         div id="state" .stack sse-swap="state" { (state(&session, &domain)) }
     };

@@ -66,6 +66,13 @@ fn records(context: &WebContext, inbox: &Inbox, host: &str) -> Markup {
                             td data-label="Type" { "SRV" }
                             td data-label="Value" { (copyable(&value, &format!("the value of {name}"))) }
                         } }
+                        // So that one certificate is enough: a client follows it to the host.
+                        @let outlook = format!("_autodiscover._tcp.{domain}");
+                        tr {
+                            td data-label="Name" { (copyable(&outlook, &format!("the name {outlook}"))) }
+                            td data-label="Type" { "SRV" }
+                            td data-label="Value" { (copyable(&format!("0 0 443 {host}."), &format!("the value of {outlook}"))) }
+                        }
                         tr {
                             td data-label="Name" { (copyable(&format!("autoconfig.{domain}"), "the name of autoconfig")) }
                             td data-label="Type" { "CNAME" }

@@ -121,7 +121,7 @@ pub(super) async fn show(
             div .stack hx-ext="sse" sse-connect={"/mail/" (inbox.id) "/stream?since=" (begun)} {
                 (search(&inbox.id, wanted.q.as_deref().unwrap_or_default(), !wanted.search.is_empty()))
                 (list)
-                form #answer method="post" action={"/mail/" (inbox.id)} { (csrf(&session)) }
+                form #answer hidden method="post" action={"/mail/" (inbox.id)} { (csrf(&session)) }
                 (keys())
             }
         }
