@@ -7,7 +7,12 @@ use std::process::Command;
 
 /// Runs a script of `browser/` against a fresh sandbox.
 fn story(name: &str) {
-    let daemon = Daemon::start_in(&[("INBOXLAYER_LIMITS__FAILED_LOGINS", "100000")]);
+    story_with(name, "100000");
+}
+
+/// With this limit of failed log-ins.
+fn story_with(name: &str, failed_logins: &str) {
+    let daemon = Daemon::start_in(&[("INBOXLAYER_LIMITS__FAILED_LOGINS", failed_logins)]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let packages = root.join("target/typescript");
     assert!(packages.join("node_modules/playwright-core").exists(), "npm packages are missing: run tests/run");
@@ -34,6 +39,11 @@ fn forms_come_from_the_sessions_own_pages_and_sessions_end() {
 }
 
 #[test]
+fn wrong_passwords_are_limited_and_the_cookie_is_one_of_this_host() {
+    story_with("throttled", "3");
+}
+
+#[test]
 fn mail_from_strangers_does_nothing() {
     story("untrusted_mail");
 }
@@ -56,4 +66,14 @@ fn an_owner_works_by_clicks_and_keys() {
 #[test]
 fn pages_fit_all_widths_and_are_accessible() {
     story("other_pages");
+}
+
+#[test]
+fn pages_in_other_states_fit_and_are_accessible() {
+    story("states");
+}
+
+#[test]
+fn pages_are_live_and_keys_files_and_focus_work() {
+    story("immediate");
 }

@@ -108,7 +108,7 @@ async function walk(context, page) {
         // The guide is everybody's, and the sandbox's internet is the machine's.
         if (seen.has(path) || seen.size >= MOST || /^\/(docs|api\/docs|sandbox|sign|assets)/.test(path)) continue;
         seen.add(path);
-        if (/\/(stream|live)$/.test(path)) {
+        if (/\/(stream|live)(\?|$)/.test(path)) {
             streams.push(path);
             continue;
         }

@@ -129,16 +129,25 @@ export async function inbound(raw, to = ready.inbox, from = "ann@outside.test") 
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
-const WIDTHS = { desktop: 1280, tablet: 768, phone: 360 };
-/** What a page is looked at in. Sizes are of the width alone, and colours of the scheme: each is here once, and at night all. */
-const VIEWS =
-    process.env.NIGHTLY === undefined
-        ? [
-              ["desktop", "light"],
-              ["tablet", "dark"],
-              ["phone", "light"],
-          ]
-        : ["light", "dark"].flatMap((scheme) => Object.keys(WIDTHS).map((width) => [width, scheme]));
+const WIDTHS = { phone: 320, tablet: 768, desktop: 1280, wide: 1920 };
+/// Pages inspected so far.
+let inspected = 0;
+
+/**
+ * What the next page is looked at in: a width, a scheme, and whether axe-core runs. At night all of them. By day each width once, in a
+ * scheme that alternates from page to page; axe-core runs at the two layouts, of which one is light and the other dark.
+ */
+function views() {
+    if (process.env.NIGHTLY !== undefined) {
+        return ["light", "dark"].flatMap((scheme) => Object.keys(WIDTHS).map((width) => [width, scheme, true]));
+    }
+    inspected += 1;
+    return Object.keys(WIDTHS).map((width, at) => [
+        width,
+        (inspected + (at < 2 ? 0 : 1)) % 2 === 0 ? "light" : "dark",
+        ["phone", "desktop"].includes(width),
+    ]);
+}
 
 /** What is beyond the screen, or cut off at the side of a box, but for lines that end with an ellipsis. */
 function overflow() {
@@ -154,17 +163,19 @@ function overflow() {
     return { scrolls, found: found.slice(0, 5).map((one) => one.outerHTML.slice(0, 200)) };
 }
 
-/** What is wrong with the page that is shown, in each view: what is beyond the screen or cut off, and what axe-core finds. */
-export async function inspect(page, name) {
+/** What is wrong with the page that is shown, in each view (`isBrief`: on a phone, without a screenshot): what is beyond the screen or cut off, and what axe-core finds. */
+export async function inspect(page, name, { isBrief = false } = {}) {
     const wrong = [];
-    for (const [width, colorScheme] of VIEWS) {
+    for (const [width, colorScheme, isChecked] of views()) {
+        if (isBrief && width !== "phone") continue;
         await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
         await page.setViewportSize({ width: WIDTHS[width], height: 900 });
         const at = `${name} (${page.url()}) at ${WIDTHS[width]} px, ${colorScheme}`;
         const { scrolls, found } = await page.evaluate(overflow);
         if (scrolls || found.length) wrong.push(`${at} ${scrolls ? "scrolls sideways" : "is cut off"}: ${found.join("\n")}`);
         mkdirSync(screenshots, { recursive: true });
-        await page.screenshot({ path: `${screenshots}/${name}-${width}-${colorScheme}.jpeg`, type: "jpeg", fullPage: true });
+        if (!isBrief) await page.screenshot({ path: `${screenshots}/${name}-${width}-${colorScheme}.jpeg`, type: "jpeg", fullPage: true });
+        if (!isChecked) continue;
         if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(axe);
         const { passes, violations } = await page.evaluate((values) => axe.run(document, { runOnly: values }), TAGS);
         assert.ok(passes.length > 5, `${at}: axe-core has looked at little: ${passes.map(({ id }) => id)}`);

@@ -125,11 +125,11 @@ const MAILS = [
     ],
 ];
 
-/** The page without what is the mail's own: its names, its article, its ids. */
+/** The page without what is the mail's own: its names, its article, its ids, the links to its neighbours. */
 const around = (page) =>
     page.evaluate(() => {
         const copy = document.documentElement.cloneNode(true);
-        for (const own of copy.querySelectorAll("article, h1, title, .thread, main > .hint")) own.remove();
+        for (const own of copy.querySelectorAll("article, h1, title, .thread, main > .hint, .crumbs")) own.remove();
         for (const one of copy.querySelectorAll("input[name=csrf]")) one.remove();
         copy.querySelector("body").removeAttribute("hx-headers");
         for (const one of copy.querySelectorAll("[value], [action], [href]"))
