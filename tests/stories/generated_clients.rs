@@ -120,7 +120,7 @@ fn known_ids(daemon: &Daemon) -> String {
     let label = made("/api/v1/mailbox_labels", json!({"name": "walk"}));
     let token = made("/api/v1/tokens", json!({"name": "walk"}));
     let hold = json!({"action": "hold", "id": queued});
-    api.post("/api/v1/queue/actions", hold).expect(200);
+    daemon.api_as(daemon.ready("operator_token")).post("/api/v1/queue/actions", hold).expect(200);
     let webhook =
         made("/api/v1/webhook_subscriptions", json!({"url": "http://127.0.0.1:9/", "events": ["email.received"]}));
     let entry = json!({"direction": "send", "action": "block", "pattern": "blocked.test"});
