@@ -23,6 +23,7 @@ pub fn only_one_reads(command: &[u8]) -> Option<&'static str> {
         () if has(&["CHANGEDSINCE"]) => "the codec takes no mod-sequence 0",
         () if has(&["()"]) => "the codec takes FETCH and STATUS of nothing",
         () if has(&["$"]) => "the codec has no `$`",
+        () if command.contains(&0) => "the codec refuses NUL in a literal, we in the message of an APPEND",
         () => return None,
     })
 }
