@@ -5,6 +5,7 @@ mod damaged;
 mod dialogues;
 mod enable;
 mod log_in;
+mod mailboxes;
 mod sessions;
 mod syntax;
 mod watching;

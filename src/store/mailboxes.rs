@@ -9,6 +9,7 @@ use super::{Store, StoreError, Transaction, object_ids};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{Row, params};
+use std::collections::BTreeMap;
 
 pub const INBOX: &str = "INBOX";
 
@@ -236,6 +237,16 @@ impl Store {
         let (inbox, name) = (inbox.clone(), name.to_owned());
         self.read(move |connection| connection.query_opt(STATUS, params![inbox, name], status)).await
     }
+
+    /// The octets of messages with `\Deleted` in each mailbox of an inbox that has some (RFC 9208 §4.1.4).
+    pub async fn deleted_octets(&self, inbox: &InboxId) -> Result<BTreeMap<MailboxId, u64>, StoreError> {
+        let inbox = inbox.clone();
+        self.read(move |connection| {
+            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<i64>(1)?.unsigned_abs()));
+            Ok(connection.query(DELETED_OCTETS, params![inbox], row)?.into_iter().collect())
+        })
+        .await
+    }
 }
 
 /// The columns of [`status`], summed over the parts of a mailbox. The subquery has the condition of the index `message_deleted`.
@@ -259,6 +270,11 @@ const STATUSES: &str = concat!(
     ", b.name, b.special_use FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
      WHERE b.inbox_id = ?1 AND b.is_hidden = 0 GROUP BY b.id ORDER BY b.name"
 );
+
+/// The first condition on `message` is that of the index `message_deleted`.
+const DELETED_OCTETS: &str = "SELECT coalesce(p.part_of, p.id), CAST(sum(c.size) AS BIGINT)
+    FROM mailbox p JOIN message m ON m.mailbox_id + 0 = p.id + 0 AND m.flags & 8 = 8 JOIN content c ON c.id = m.content_id
+    WHERE p.inbox_id = ?1 GROUP BY coalesce(p.part_of, p.id)";
 
 fn status(row: &Row<'_>) -> Result<MailboxStatus, StoreError> {
     let uid_validity = row.get(4)?;

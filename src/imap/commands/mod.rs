@@ -7,9 +7,13 @@ mod copy;
 mod enable;
 mod fetch;
 mod idle;
+mod list;
 mod mailboxes;
+mod metadata;
+mod quota;
 mod search;
 mod select;
+mod status;
 mod store;
 
 use super::context::{CommandError, Context, Enabled};
@@ -69,24 +73,13 @@ fn is_offered(body: &Body) -> bool {
     let is_saved = |set: &SequenceSet| *set == SequenceSet::Saved;
     match body {
         Body::Select(select) => !select.condstore && select.qresync.is_none(),
-        Body::Create(create) => create.uses.is_empty(),
-        Body::List(list) => !list.is_extended,
         Body::Search(search) => search.returned == Returned::Old,
         Body::Fetch(fetch) => fetch.modifiers == Modifiers::default() && !is_saved(&fetch.set),
         Body::Store(store) => store.unchanged_since.is_none() && !is_saved(&store.set),
         Body::Copy(transfer) | Body::Move(transfer) => !is_saved(&transfer.set),
         Body::Expunge(Some(set)) => !is_saved(set),
         Body::Compress(algorithm) => algorithm == "DEFLATE",
-        Body::GetQuota { .. }
-        | Body::GetQuotaRoot(_)
-        | Body::SetQuota(_)
-        | Body::GetMetadata(_)
-        | Body::SetMetadata(_)
-        | Body::Notify(_)
-        | Body::MultiSearch(_)
-        | Body::Sort(_)
-        | Body::Thread(_)
-        | Body::Replace(_) => false,
+        Body::Notify(_) | Body::MultiSearch(_) | Body::Sort(_) | Body::Thread(_) | Body::Replace(_) => false,
         _ => true,
     }
 }
@@ -133,15 +126,15 @@ pub(super) async fn dispatch(
             Ok(Reply::completed())
         }
         Body::Noop | Body::Check => Ok(Reply::completed()),
-        Body::List(list) => mailboxes::list(context, wire, list).await,
-        Body::Lsub { reference, pattern } => mailboxes::lsub(context, wire, &reference, &pattern).await,
+        Body::List(list) => list::list(context, wire, list).await,
+        Body::Lsub { reference, pattern } => list::lsub(context, wire, &reference, &pattern).await,
         Body::Namespace => Ok(mailboxes::namespace(wire)),
-        Body::Create(create) => mailboxes::create(context, &create.mailbox).await,
+        Body::Create(create) => mailboxes::create(context, &create).await,
         Body::Delete(mailbox) => mailboxes::delete(context, &mailbox).await,
         Body::Rename { from, to } => mailboxes::rename(context, &from, &to).await,
         Body::Subscribe(mailbox) => mailboxes::subscribe(context, &mailbox, true).await,
         Body::Unsubscribe(mailbox) => mailboxes::subscribe(context, &mailbox, false).await,
-        Body::Status(status) => select::status(context, wire, &status).await,
+        Body::Status(status) => status::status(context, wire, &status).await,
         Body::Append(Append { mailbox, messages: described }) => {
             match (described.as_slice(), messages.into_iter().next()) {
                 ([NewMessage { flags, date, content: Content::Literal(_) | Content::Utf8(_) }], Some(message)) => {
@@ -154,6 +147,11 @@ pub(super) async fn dispatch(
             let read_only = select.read_only || !may_change;
             select::select(context, wire, &select.mailbox, read_only).await
         }
+        Body::GetQuota { root } => quota::get_quota(context, wire, &root).await,
+        Body::GetQuotaRoot(mailbox) => quota::get_quota_root(context, wire, &mailbox).await,
+        Body::SetQuota(_) => Ok(quota::set_quota()),
+        Body::GetMetadata(command) => metadata::get(context, wire, command).await,
+        Body::SetMetadata(command) => metadata::set(context, command).await,
         Body::Idle => idle::idle(context, wire).await,
         Body::Close => select::close(context).await,
         Body::Unselect => Ok(select::unselect(context)),

@@ -1,14 +1,12 @@
-//! SELECT, EXAMINE, CLOSE, UNSELECT, STATUS. RFC 3501 §6.3.1, §6.3.2, §6.3.10, §6.4.2; RFC 3691.
+//! SELECT, EXAMINE, CLOSE, UNSELECT. RFC 3501 §6.3.1, §6.3.2, §6.4.2; RFC 3691.
 
 use super::copy::expunge_deleted;
 use super::{BAD_NAME, NO_SUCH_MAILBOX};
 use crate::imap::context::{CommandError, Context};
-use crate::imap::names;
 use crate::imap::selected::SelectedMailbox;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
-use crate::imap::wire::syntax::select::{Status, StatusItem};
 use crate::imap::wire::values::Mailbox;
 
 /// SELECT, or EXAMINE.
@@ -61,32 +59,4 @@ pub async fn close(context: &mut Context<'_>) -> Result<Reply, CommandError> {
         expunge_deleted(context, mailbox, None).await?;
     }
     Ok(unselect(context))
-}
-
-/// STATUS.
-pub async fn status(
-    context: &mut Context<'_>,
-    wire: &mut Wire,
-    Status { mailbox, items }: &Status,
-) -> Result<Reply, CommandError> {
-    let Some(name) = context.mailbox_name(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
-    let Some(status) = context.server.store.mailbox_status(&context.login.inbox, &name).await? else {
-        return Ok(Reply::no(NO_SUCH_MAILBOX).code(Code::NonExistent));
-    };
-    let mut values = Vec::with_capacity(items.len());
-    for item in items {
-        values.push(match item {
-            StatusItem::Messages => ("MESSAGES", status.messages.into()),
-            StatusItem::Recent => ("RECENT", status.recent.into()),
-            StatusItem::Unseen => ("UNSEEN", status.unseen.into()),
-            StatusItem::UidNext => ("UIDNEXT", status.uid_next.into()),
-            StatusItem::UidValidity => ("UIDVALIDITY", status.uid_validity.into()),
-            _ => {
-                return Ok(Reply::bad("unknown STATUS item, use MESSAGES, RECENT, UIDNEXT, UIDVALIDITY or UNSEEN"));
-            }
-        });
-    }
-    let utf8 = context.enabled.takes_utf8();
-    wire.writer_for(utf8).status(&names::write(&name, utf8), values);
-    Ok(Reply::completed())
 }

@@ -45,14 +45,7 @@ async fn what_is_not_offered_is_refused_and_the_next_command_is_understood() {
     for command in [
         "SELECT INBOX (CONDSTORE)",
         "SELECT INBOX (QRESYNC (1 2 1:4))",
-        "CREATE x (USE (\\Sent))",
-        "LIST (SUBSCRIBED) \"\" *",
-        "LIST \"\" (a b) RETURN (STATUS (MESSAGES))",
-        "STATUS INBOX (SIZE)",
-        "GETQUOTAROOT INBOX",
-        "SETQUOTA \"\" (STORAGE 1)",
-        "GETMETADATA (DEPTH 1) \"\" /shared/comment",
-        "SETMETADATA INBOX (/shared/comment ~{3+}\r\na\0b)",
+        "STATUS INBOX (HIGHESTMODSEQ)",
         "NOTIFY SET (selected (MessageNew MessageExpunge))",
         "ESEARCH IN (inboxes) ALL",
         "COMPRESS LZW",
@@ -73,7 +66,7 @@ async fn what_is_not_offered_is_refused_and_the_next_command_is_understood() {
     ] {
         let answer = client.ask(command).await;
         assert!(answer[0].contains(" BAD ") && answer.len() == 1, "{command}: {answer:?}");
-        assert!(answer[0].ends_with("not supported") || command.starts_with("STATUS"), "{command}: {answer:?}");
+        assert!(answer[0].ends_with("not supported"), "{command}: {answer:?}");
         client.ok("NOOP").await;
     }
     assert!(client.ok("STATUS INBOX (MESSAGES)").await[0].contains("MESSAGES 1"));

@@ -3,6 +3,19 @@
 use super::capability::{Phase, capabilities};
 use super::writer::Writer;
 
+/// The value of an item of a STATUS response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatusValue {
+    Number(u64),
+    ObjectId(String),
+}
+
+impl<T: Into<u64>> From<T> for StatusValue {
+    fn from(number: T) -> Self {
+        Self::Number(number.into())
+    }
+}
+
 impl Writer<'_> {
     /// `* CAPABILITY`
     pub fn capability(&mut self, phase: Phase) {
@@ -43,15 +56,65 @@ impl Writer<'_> {
         delimiter: char,
         name: &str,
     ) {
+        self.list_with_child_info(response, attributes, delimiter, name, &[]);
+    }
+
+    /// The same with the selection options that mailboxes below it meet (RFC 5258 §4).
+    pub fn list_with_child_info<'n>(
+        &mut self,
+        response: &str,
+        attributes: impl IntoIterator<Item = &'n str>,
+        delimiter: char,
+        name: &str,
+        child_info: &[&str],
+    ) {
         self.raw("* ").raw(response).raw(" ").atoms(attributes).raw(" ");
-        self.delimiter(delimiter).raw(" ").astring(name.as_bytes()).end();
+        self.delimiter(delimiter).raw(" ").astring(name.as_bytes());
+        if !child_info.is_empty() {
+            self.raw(" (\"CHILDINFO\" (").joined(child_info, |writer, option| {
+                writer.string(option.as_bytes());
+            });
+            self.raw("))");
+        }
+        self.end();
     }
 
     /// `* STATUS`
-    pub fn status<'n>(&mut self, name: &str, items: impl IntoIterator<Item = (&'n str, u64)>) {
+    pub fn status<'n>(&mut self, name: &str, items: impl IntoIterator<Item = (&'n str, StatusValue)>) {
         self.raw("* STATUS ").astring(name.as_bytes()).raw(" (");
         self.joined(items, |writer, (item, value)| {
-            writer.raw(item).raw(" ").number(value);
+            writer.raw(item).raw(" ");
+            match value {
+                StatusValue::Number(number) => writer.number(number),
+                StatusValue::ObjectId(id) => writer.raw("(").raw(id).raw(")"),
+            };
+        });
+        self.raw(")").end();
+    }
+
+    /// `* QUOTA`: resources with their use and limit (RFC 9208 §5.1).
+    pub fn quota<'n>(&mut self, root: &str, resources: impl IntoIterator<Item = (&'n str, u64, u64)>) {
+        self.raw("* QUOTA ").string(root.as_bytes()).raw(" (");
+        self.joined(resources, |writer, (resource, used, limit)| {
+            writer.raw(resource).raw(" ").number(used).raw(" ").number(limit);
+        });
+        self.raw(")").end();
+    }
+
+    /// `* QUOTAROOT`
+    pub fn quota_root(&mut self, mailbox: &str, root: &str) {
+        self.raw("* QUOTAROOT ").astring(mailbox.as_bytes()).raw(" ").string(root.as_bytes()).end();
+    }
+
+    /// `* METADATA`: entries with their values; NIL for one without (RFC 5464 §4.4).
+    pub fn metadata<'n>(&mut self, mailbox: &str, entries: impl IntoIterator<Item = (&'n str, Option<&'n [u8]>)>) {
+        self.raw("* METADATA ").string(mailbox.as_bytes()).raw(" (");
+        self.joined(entries, |writer, (entry, value)| {
+            writer.astring(entry.as_bytes()).raw(" ");
+            match value {
+                Some(value) if value.contains(&0) => writer.raw("~").literal(value.len()).raw(value),
+                value => writer.nstring(value),
+            };
         });
         self.raw(")").end();
     }
@@ -140,7 +203,7 @@ mod tests {
             same(|w| w.list("LSUB", [], '/', &name), Data::Lsub { items: vec![], delimiter, mailbox: mailbox() });
             let items = vec![StatusDataItem::Messages(3), StatusDataItem::Unseen(0)];
             let items = Data::Status { mailbox: mailbox(), items: items.into() };
-            same(|w| w.status(&name, [("MESSAGES", 3), ("UNSEEN", 0)]), items);
+            same(|w| w.status(&name, [("MESSAGES", 3_u32.into()), ("UNSEEN", 0_u32.into())]), items);
         }
     }
 }

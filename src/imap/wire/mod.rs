@@ -15,7 +15,7 @@
 pub mod capability;
 pub mod code;
 pub mod command;
-mod data;
+pub mod data;
 pub mod deflate;
 #[cfg(any(test, fuzzing))]
 mod differences;
