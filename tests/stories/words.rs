@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Identifiers that were replaced by terms of the field.
 const OLD_NAMES: &str = "Door Letter Writing guest Clear Impatient Metered Patience Said SesSaid Sight Effort Leash \
     Politeness Voice Parcel Turned Courier Stuffing Marks View obey Lent bell most asked Placed Turns \
-    Seat NotStored Asked Manner said told letter letters manner nobody patience wished placed stands";
+    Seat NotStored Asked Manner said told letter letters manner nobody patience wished placed stands room rooms Room";
 
 /// Words that prose does without: there is a plainer one.
 const ODD_WORDS: &str = "door doors told stands nobody whoever hears wished manner";

@@ -108,8 +108,8 @@ impl Deflate {
     /// Decompresses into `buffer`: how many octets were taken, and whether some were made, or the stream has ended.
     fn decompress(&mut self, buffer: &mut ReadBuf<'_>, received: &[u8]) -> io::Result<(usize, bool)> {
         let before = (self.decompressor.total_in(), self.decompressor.total_out());
-        let room = buffer.initialize_unfilled();
-        let status = self.decompressor.decompress(received, room, FlushDecompress::None).map_err(invalid)?;
+        let unfilled = buffer.initialize_unfilled();
+        let status = self.decompressor.decompress(received, unfilled, FlushDecompress::None).map_err(invalid)?;
         let made = count(self.decompressor.total_out(), before.1);
         buffer.advance(made);
         Ok((count(self.decompressor.total_in(), before.0), made > 0 || status == Status::StreamEnd))

@@ -232,7 +232,7 @@ impl Frame {
     }
 
     /// Octets that may still be kept.
-    pub fn room(&self) -> usize {
+    pub fn left(&self) -> usize {
         if self.is_over { 0 } else { self.limit.saturating_sub(self.octets.len()) }
     }
 

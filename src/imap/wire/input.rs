@@ -39,8 +39,8 @@ impl Wire {
                 }
                 continue;
             }
-            let room = self.frame.literal_left().clamp(READ_AT_ONCE, BATCH);
-            if self.input.is_empty() && !self.fill(room).await? {
+            let capacity = self.frame.literal_left().clamp(READ_AT_ONCE, BATCH);
+            if self.input.is_empty() && !self.fill(capacity).await? {
                 return Ok(Input::End);
             }
             let (count, step) = self.frame.take(&self.input);
@@ -107,7 +107,7 @@ impl Wire {
         let message_limit = self.limits.message.filter(|_| literal.is_message);
         let (limit, too_long) = match message_limit {
             Some(limit) => (limit, Refusal::MessageTooLong),
-            None => (self.frame.room(), Refusal::CommandTooLong),
+            None => (self.frame.left(), Refusal::CommandTooLong),
         };
         let refusal = match message_limit {
             _ if self.refusal.is_some() => self.refusal,

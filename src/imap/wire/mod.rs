@@ -183,8 +183,8 @@ impl Wire {
     }
 
     /// Reads some octets; false at the end of the stream.
-    async fn fill(&mut self, room: usize) -> io::Result<bool> {
-        self.input.reserve(room);
+    async fn fill(&mut self, capacity: usize) -> io::Result<bool> {
+        self.input.reserve(capacity);
         if self.stream.get_ref().can_rest() {
             match timeout(COMPRESSION_RESTS, self.stream.read_buf(&mut self.input)).await {
                 Ok(read) => return Ok(read? > 0),
