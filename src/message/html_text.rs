@@ -101,9 +101,9 @@ impl Shown {
     /// An element begins or ends.
     fn boundary(&mut self, name: &str) {
         let is = |other: &&str| name.eq_ignore_ascii_case(other);
-        if BLOCKS.iter().any(|block| is(block)) {
+        if BLOCKS.iter().any(&is) {
             self.end_line(false);
-        } else if ["td", "th"].iter().any(|cell| is(cell)) {
+        } else if ["td", "th"].iter().any(is) {
             self.is_space_due = true;
         }
     }
