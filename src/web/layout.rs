@@ -66,7 +66,7 @@ impl Section {
 }
 
 /// What htmx may do: no styles of its own, no code in attributes; refusals are shown.
-const HTMX: &str = r##"{"includeIndicatorStyles":false,"allowEval":false,"selfRequestsOnly":true,"historyCacheSize":0,
+const HTMX: &str = r##"{"includeIndicatorStyles":false,"allowEval":false,"selfRequestsOnly":true,"historyCacheSize":0,"attributesToSettle":["class"],
 "responseHandling":[{"code":"204","swap":false},{"code":"[23]..","swap":true},{"code":"[45]..","swap":true,"error":true}]}"##;
 
 fn head(title: &str) -> Markup {
@@ -187,11 +187,11 @@ const DONE: &[(&str, &str)] = &[
 fn notice(uri: &Uri) -> Markup {
     let query = uri.query().unwrap_or_default();
     let done = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "done").map(|(_, value)| value);
-    html! { @if let Some(done) = done { (said(&done)) } }
+    html! { @if let Some(done) = done { (notice_of(&done)) } }
 }
 
 /// The notice of a code of [`DONE`].
-pub(super) fn said(done: &str) -> Markup {
+pub(super) fn notice_of(done: &str) -> Markup {
     let text = DONE.iter().find(|(code, _)| *code == done).map(|(_, text)| *text);
     html! { @if let Some(text) = text { div .notice .good { p { (text) } } } }
 }

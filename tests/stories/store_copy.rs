@@ -22,7 +22,7 @@ const MESSAGES: usize = 700;
 const KEY: &str = "b2Zhbm9mYW5vZmFub2Zhbm9mYW5vZmFub2Zhbm9mYW4=";
 const NEXT_KEY: &str = "bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmU=";
 /// Tables that are of a database itself.
-const OWN: [&str; 3] = ["incomplete_copy", "rate", "schema_version"];
+const OWN: [&str; 4] = ["incomplete_copy", "overview", "rate", "schema_version"];
 
 struct Account {
     inbox: String,

@@ -336,16 +336,16 @@ async fn a_fault_of_one_server_is_not_one_of_the_others_and_of_the_resolver() {
     assert_eq!(texts(&third), ["127.0.0.3"]);
     play.set_fault_at("acme.test", Some(2), Some(Fault::Missing)).unwrap();
     play.set_fault_at("acme.test", Some(1), Some(Fault::Servfail)).unwrap();
-    let asked = question("acme.test.", RecordType::TXT);
-    assert_eq!(ask(first, &asked).await.metadata.response_code, ResponseCode::ServFail);
-    let missing = ask(second, &asked).await;
+    let query = question("acme.test.", RecordType::TXT);
+    assert_eq!(ask(first, &query).await.metadata.response_code, ResponseCode::ServFail);
+    let missing = ask(second, &query).await;
     assert_eq!((missing.metadata.response_code, missing.answers.len()), (ResponseCode::NoError, 0));
     assert_eq!(texts(&ask(second, &question("acme.test.", RecordType::NS)).await).len(), 3);
-    let mut resolved = asked.clone();
+    let mut resolved = query.clone();
     resolved.metadata.recursion_desired = true;
     assert_eq!(ask(first, &resolved).await.answers.len(), 1);
     play.set_fault_at("acme.test", Some(2), None).unwrap();
-    assert_eq!(ask(second, &asked).await.answers.len(), 1);
+    assert_eq!(ask(second, &query).await.answers.len(), 1);
 }
 
 #[tokio::test]

@@ -9,9 +9,9 @@ const OFFERED: &[(&str, Enabled)] = &[("UTF8=ACCEPT", Enabled::UTF8_ACCEPT)];
 
 /// ENABLE: names that are not offered are passed over (RFC 5161 §3.1).
 pub fn enable(context: &mut Context<'_>, wire: &mut Wire, names: &[String]) -> Reply {
-    let is_asked = |name: &str| names.iter().any(|asked| asked.eq_ignore_ascii_case(name));
+    let is_requested = |name: &str| names.iter().any(|requested| requested.eq_ignore_ascii_case(name));
     let before = context.enabled;
-    let new = OFFERED.iter().filter(|(name, what)| is_asked(name) && !before.contains(*what));
+    let new = OFFERED.iter().filter(|(name, what)| is_requested(name) && !before.contains(*what));
     context.enabled = new.clone().fold(before, |enabled, (_, what)| enabled | *what);
     wire.writer().enabled(new.map(|(name, _)| *name));
     Reply::completed()

@@ -13,7 +13,7 @@ use crate::store::metadata::{Annotated, EntryDepth, EntryName, MetadataError};
 /// Entries in one command.
 const ENTRIES: usize = 100;
 
-/// What a mailbox name stands for, and the name as it is stored; the empty name is the server's.
+/// What the name in a command has entries for, and the name as it is stored; the empty name is the server's.
 fn annotated(context: &Context<'_>, mailbox: &Mailbox) -> Option<(Annotated, String)> {
     if mailbox.0.is_empty() {
         return Some((Annotated::Inbox, String::new()));

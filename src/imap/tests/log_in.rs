@@ -88,12 +88,12 @@ async fn who_logs_in_at_a_domain_that_is_not_verified_is_told_what_happens_to_ma
         });
         change.await.unwrap();
         let mut client = world.not_authenticated().await;
-        let told = client.ok(&login("anna@acme.test")).await;
+        let alerts = client.ok(&login("anna@acme.test")).await;
         match expected {
             Some(expected) => {
-                assert!(told.len() == 1 && told[0].starts_with(&format!("{alert} {expected}")), "{told:?}")
+                assert!(alerts.len() == 1 && alerts[0].starts_with(&format!("{alert} {expected}")), "{alerts:?}")
             }
-            None => assert!(told.is_empty(), "{told:?}"),
+            None => assert!(alerts.is_empty(), "{alerts:?}"),
         }
         // Once.
         assert_eq!(client.ok("NOOP").await, [""; 0]);

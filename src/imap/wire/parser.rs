@@ -213,7 +213,7 @@ impl<'a> Parser<'a> {
                 b'\\' if !is_escaped => (is_escaped, has_escape) = (true, true),
                 0 | b'\r' | b'\n' => return Err(self.error("a quoted string has no NUL, CR or LF, use a literal")),
                 _ if is_escaped => {
-                    return Err(self.error("in a quoted string, a backslash stands before \" or \\ only"));
+                    return Err(self.error("in a quoted string, a backslash may precede \" or \\ only"));
                 }
                 _ => {}
             }
@@ -312,13 +312,13 @@ impl<'a> Parser<'a> {
     }
 
     /// A number of so many digits, no more than four.
-    pub fn digits(&mut self, least: usize, most: usize) -> Read<u16> {
+    pub fn digits(&mut self, least: usize, greatest: usize) -> Read<u16> {
         let rest = self.rest();
-        let length = rest.iter().take(most).take_while(|octet| octet.is_ascii_digit()).count();
+        let length = rest.iter().take(greatest).take_while(|octet| octet.is_ascii_digit()).count();
         let number = rest.get(..length).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-        let number = number.filter(|_| length >= least).ok_or_else(|| match least == most {
-            true => self.expected(&format!("{most} digits")),
-            false => self.expected(&format!("{least} to {most} digits")),
+        let number = number.filter(|_| length >= least).ok_or_else(|| match least == greatest {
+            true => self.expected(&format!("{greatest} digits")),
+            false => self.expected(&format!("{least} to {greatest} digits")),
         })?;
         self.at = self.at.saturating_add(length);
         Ok(number)
@@ -359,7 +359,7 @@ pub fn is_astring_char(octet: u8) -> bool {
 pub(in crate::imap) mod tests {
     use super::*;
 
-    /// Reads what stands before CRLF.
+    /// Reads what precedes CRLF.
     pub(in crate::imap) fn read<T>(text: &str, utf8: bool, reader: impl Fn(&mut Parser<'_>) -> Read<T>) -> Read<T> {
         let frame = Frame::of(format!("{text}\r\n").as_bytes()).unwrap();
         let mut parser = Parser::new(&frame, Mode { utf8, is_authenticated: true });

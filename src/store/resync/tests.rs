@@ -1,4 +1,4 @@
-//! Clients that apply what they are told end in the state of the mailbox.
+//! Clients that apply the responses end in the state of the mailbox.
 
 use super::*;
 use crate::mailbox::MailboxService;
@@ -48,7 +48,7 @@ impl Client {
                 assert!(resync.vanished.iter().flatten().all(|uid| !wanted.contains_key(&uid)));
                 self.messages.retain(|uid, _| !resync.vanished.contains(*uid));
                 let changed = shown(&resync.changed);
-                // With its UIDs, a client is not told of new ones.
+                // With its UIDs, a client is sent none of the new ones.
                 assert!(!with_uids || changed.keys().all(|uid| self.messages.contains_key(uid)));
                 self.messages.extend(changed);
                 if with_uids {

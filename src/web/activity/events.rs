@@ -49,8 +49,8 @@ pub(super) struct Wanted {
 
 pub(super) async fn list(session: Session, Query(wanted): Query<Wanted>) -> Result<Markup, Refusal> {
     let kind = wanted.kind.parse::<PublicType>().ok();
-    let asked = to(["events"]).with("order", "desc").with("limit", EVENTS).with_some("types", kind);
-    let events: Events = session.api.get(asked.with_some("before", wanted.before.as_deref())).await?;
+    let request = to(["events"]).with("order", "desc").with("limit", EVENTS).with_some("types", kind);
+    let events: Events = session.api.get(request.with_some("before", wanted.before.as_deref())).await?;
     // A page further back stays as it is.
     let (is_paused, is_first) = (!wanted.paused.is_empty(), wanted.before.is_none());
     let chosen = kind.map(|kind| kind.to_string()).unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::web::WebContext;
 use crate::web::api::to;
 use crate::web::docs::links::{Term, term};
 use crate::web::form::Form;
-use crate::web::layout::{csrf, said};
+use crate::web::layout::{csrf, notice_of};
 use crate::web::parts::{empty, status, time, with_times};
 use crate::web::refusal::Refusal;
 use crate::web::session::Session;
@@ -53,7 +53,7 @@ async fn show(session: Session, Path(id): Path<String>) -> Result<Markup, Refusa
         a .button .quiet href={"/domains/" (id) "/zone"} download { "Download zone file" }
     };
     let body = html! {
-        p .visually-hidden id="said" role="status" sse-swap="said" {}
+        p .visually-hidden id="notice_of" role="status" sse-swap="notice_of" {}
         div id="progress" sse-swap="progress" { (progress_line(&progress)) }
         div id="state" .stack sse-swap="state" { (state(&session, &domain)) }
     };
@@ -70,7 +70,7 @@ async fn verify(Path(id): Path<String>, headers: HeaderMap, form: Form) -> Resul
     };
     if headers.contains_key("hx-request") {
         let notice = if done == "checked" {
-            said(done)
+            notice_of(done)
         } else {
             html! {}
         };
