@@ -429,6 +429,23 @@ fn keywords_of_messages_and_mailboxes() {
 }
 
 #[test]
+fn metadata_entries_and_their_values() {
+    let scene = Scene::with("metadata_entries = 2\nmetadata_value_size = 5");
+    let mut user = scene.user();
+    user.ask("SETMETADATA INBOX (/private/comment \"123456\")", "NO [METADATA MAXSIZE 5]");
+    user.ask("SETMETADATA INBOX (/private/comment \"12345\")", "OK");
+    user.ask("SETMETADATA \"\" (/private/a \"x\" /private/b \"y\")", "NO [METADATA TOOMANY]");
+    user.ask("SETMETADATA \"\" (/private/a \"x\")", "OK");
+    user.ask("SETMETADATA Sent (/private/a \"x\")", "NO [METADATA TOOMANY]");
+    user.ask("SETMETADATA INBOX (/private/comment NIL)", "OK");
+    user.ask("SETMETADATA Sent (/private/a \"x\")", "OK");
+    let read = user.ask("GETMETADATA \"\" (/private/a /private/b)", "OK");
+    assert_eq!(read[0], "* METADATA \"\" (/private/a \"x\")");
+    scene.logged(&["refused", "imap", "limits.metadata_entries"]);
+    scene.ends_with(0);
+}
+
+#[test]
 fn every_limit_is_read_by_the_daemon_and_tried_by_a_story() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(root.join("config/inboxlayer.toml")).unwrap();
