@@ -220,14 +220,13 @@ async fn a_stream_ends_in_time_with_its_token_its_inbox_and_the_daemon() {
     let world = World::new().await;
     let ann = inbox(&world, "ann").await;
     let ours = &world.ours.token;
-    let mut timed = Reading::open(&world, ours, "/api/v1/events/stream?timeout=1", None).await;
-    timed.block().await.unwrap();
-    assert_eq!(timed.block().await, None);
-
     let made = world.post(ours, "/api/v1/tokens", json!({"name": "second"})).await;
     let (id, token) = (made.text("id"), made.text("token"));
     // The inbox's creation is before the places at which the streams begin.
     world.settled().await;
+    let mut timed = Reading::open(&world, ours, "/api/v1/events/stream?timeout=1", None).await;
+    timed.block().await.unwrap();
+    assert_eq!(timed.block().await, None);
     let mut revoked = Reading::open(&world, &token, &format!("/api/v1/inboxes/{ann}/stream"), None).await;
     let mut of_account = Reading::open(&world, &token, "/api/v1/events/stream", None).await;
     let mut other = Reading::open(&world, ours, &format!("/api/v1/inboxes/{ann}/stream"), None).await;
