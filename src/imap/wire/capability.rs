@@ -12,7 +12,7 @@ pub enum Phase {
 
 use Phase::{Authenticated, NotAuthenticated, Plaintext};
 
-/// Each capability, and where it is offered.
+/// Each capability, and where it is offered. ENABLE and IDLE are listed before log-in too, since some clients look there alone.
 const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("IMAP4REV1", &[Plaintext, NotAuthenticated, Authenticated]),
     ("LITERAL+", &[Plaintext, NotAuthenticated, Authenticated]),
@@ -24,8 +24,8 @@ const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("AUTH=LOGIN", &[NotAuthenticated]),
     ("AUTH=OAUTHBEARER", &[NotAuthenticated]),
     ("AUTH=XOAUTH2", &[NotAuthenticated]),
-    ("ENABLE", &[Authenticated]),
-    ("IDLE", &[Authenticated]),
+    ("ENABLE", &[NotAuthenticated, Authenticated]),
+    ("IDLE", &[NotAuthenticated, Authenticated]),
     ("NAMESPACE", &[Authenticated]),
     ("CHILDREN", &[Authenticated]),
     ("SPECIAL-USE", &[Authenticated]),
