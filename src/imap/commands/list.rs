@@ -5,6 +5,7 @@
 //! extended.
 
 use super::metadata::entry_names;
+use super::no_memory;
 use super::status::{self, Items};
 use crate::imap::context::{CommandError, Context};
 use crate::imap::names::{self, DELIMITER, Pattern};
@@ -116,6 +117,10 @@ pub async fn list(context: &mut Context<'_>, wire: &mut Wire, command: List) -> 
         command.patterns.iter().filter_map(|one| Pattern::read(&command.reference, one, utf8)).collect();
     let status = Items::read(context, &command.returned.status).await?;
     let metadata = metadata_of(context, &entries).await?;
+    let mut claim = wire.claim();
+    if claim.grow_to(metadata.values().flat_map(BTreeMap::values).map(Vec::len).sum()).is_err() {
+        return Ok(no_memory());
+    }
     let met: &[&str] = if selection.subscribed { &["SUBSCRIBED"] } else { &["SPECIAL-USE"] };
     for (name, listed) in names_of(context, &command).await? {
         // Matching may take long.

@@ -1,6 +1,6 @@
 //! GETMETADATA and SETMETADATA. RFC 5464.
 
-use super::{BAD_NAME, NO_SUCH_MAILBOX};
+use super::{BAD_NAME, NO_SUCH_MAILBOX, no_memory};
 use crate::imap::context::{CommandError, Context};
 use crate::imap::names;
 use crate::imap::wire::Wire;
@@ -12,8 +12,10 @@ use crate::store::metadata::{Annotated, EntryDepth, EntryName, MetadataError};
 
 /// Entries in one command.
 const ENTRIES: usize = 100;
+/// Entries in one response.
+const AT_ONCE: usize = 10;
 
-/// What the name in a command has entries for, and the name as it is stored; the empty name is the server's.
+/// What has the entries that a command names, and the name of the mailbox as it is stored. The empty name is the whole inbox.
 fn annotated(context: &Context<'_>, mailbox: &Mailbox) -> Option<(Annotated, String)> {
     if mailbox.0.is_empty() {
         return Some((Annotated::Inbox, String::new()));
@@ -58,10 +60,16 @@ pub async fn get(context: &mut Context<'_>, wire: &mut Wire, command: GetMetadat
     let limit = command.max_size.and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX);
     let longest = found.iter().map(|(_, value)| value.len()).filter(|length| *length > limit).max();
     found.retain(|(_, value)| value.len() <= limit);
-    if !found.is_empty() {
-        let utf8 = context.enabled.takes_utf8();
-        let entries = found.iter().map(|(entry, value)| (entry.as_str(), Some(value.as_slice())));
-        wire.writer_for(utf8).metadata(&names::write(&name, utf8), entries);
+    let mut claim = wire.claim();
+    if claim.grow_to(found.iter().map(|(_, value)| value.len()).sum()).is_err() {
+        return Ok(no_memory());
+    }
+    let utf8 = context.enabled.takes_utf8();
+    let mailbox = names::write(&name, utf8);
+    for entries in found.chunks(AT_ONCE) {
+        let entries = entries.iter().map(|(entry, value)| (entry.as_str(), Some(value.as_slice())));
+        wire.writer_for(utf8).metadata(&mailbox, entries);
+        wire.flush_batch().await?;
     }
     let reply = Reply::completed();
     Ok(match longest.and_then(|longest| u64::try_from(longest).ok()) {
@@ -75,8 +83,7 @@ pub async fn set(context: &mut Context<'_>, command: SetMetadata) -> Result<Repl
     let Some((of, _)) = annotated(context, &command.mailbox) else {
         return Ok(Reply::no(BAD_NAME).code(Code::Cannot));
     };
-    let names: Vec<_> = command.entries.iter().map(|(name, _)| name.clone()).collect();
-    let names = match entry_names(names.iter()) {
+    let names = match entry_names(command.entries.iter().map(|(name, _)| name)) {
         Ok(names) => names,
         Err(refused) => return Ok(refused),
     };

@@ -196,3 +196,24 @@ async fn metadata_is_set_read_and_listed() {
         assert!(reply[0].contains(&format!(" {answer} ")), "{reply:?}");
     }
 }
+
+#[tokio::test]
+async fn metadata_is_counted_against_the_budget_of_memory() {
+    let world = World::with(|config| config.limits.memory_per_account = 1024 * 1024).await;
+    let mut client = world.user().await;
+    for first in 0..12 {
+        let entry = |number: u32| format!("/private/{first}/{number} \"{}\"", "x".repeat(16_000));
+        let entries: Vec<String> = (0..10).map(entry).collect();
+        client.ok(&format!("SETMETADATA \"\" ({})", entries.join(" "))).await;
+    }
+    for command in
+        ["GETMETADATA (DEPTH infinity) \"\" /private", "GETMETADATA (DEPTH infinity MAXSIZE 20000) \"\" /private"]
+    {
+        let reply = client.ask(command).await;
+        assert!(reply[0].contains(" NO [UNAVAILABLE] out of memory"), "{command}");
+    }
+    // Long values are in several responses.
+    let some = client.ok("GETMETADATA (DEPTH infinity) \"\" (/private/1 /private/2)").await;
+    assert_eq!(some.len(), 2);
+    assert!(some.iter().all(|line| line.starts_with("* METADATA \"\" (/private/")));
+}
