@@ -60,9 +60,9 @@ const SWEEP_PAUSE: u64 = 1_000_000;
 
 /// How long the connections to close next are kept in order, in microseconds.
 const ORDER_KEPT: u64 = 100_000;
-/// Of how many connections one is put in order: a look through all is paid for by so many new connections.
+/// One connection in this many is put in order, so that a walk over all of them serves that share of new connections.
 const ORDERED: usize = 64;
-/// As many are put in order at least.
+/// The minimum number of connections that are put in order.
 const FEWEST_ORDERED: usize = 16;
 
 /// Microseconds since the first call.

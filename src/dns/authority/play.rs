@@ -169,7 +169,7 @@ impl Play {
         Self::with_servers(outside, 1)
     }
 
-    /// The same with so many name servers, at most [`Play::SERVERS`].
+    /// The same with `servers` name servers, from 1 to [`Play::SERVERS`].
     pub fn with_servers(outside: Ipv4Addr, servers: u8) -> Self {
         let used = NAME_SERVERS.iter().take(usize::from(servers.max(1)));
         let name_servers = used.map(|(name, ip)| (Name::from_ascii(name).unwrap_or_default(), *ip)).collect();

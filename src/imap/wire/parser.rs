@@ -311,7 +311,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// A number of so many digits, no more than four.
+    /// A number of `least` to `greatest` digits; `greatest` is 4 at most.
     pub fn digits(&mut self, least: usize, greatest: usize) -> Read<u16> {
         let rest = self.rest();
         let length = rest.iter().take(greatest).take_while(|octet| octet.is_ascii_digit()).count();

@@ -204,7 +204,7 @@ fn redeliver_since(session: &Session, action: &str, refusal: Option<&Refusal>) -
     }
 }
 
-/// The time of a field `datetime-local`, which is so many minutes behind UTC.
+/// The time in a `datetime-local` field, whose time zone is `minutes_behind` UTC.
 fn local_time(text: &str, minutes_behind: &str) -> Option<Timestamp> {
     // Browsers leave the seconds out where they are 0.
     let seconds = if text.len() == "2026-01-01T00:00".len() { ":00" } else { "" };
