@@ -268,7 +268,8 @@ impl Open {
         None
     }
 
-    /// Finds the next `count` to close: each the longest-waiting one of the network that has the most waiting, without those before it.
+    /// Finds the next ones to close, at most `count`: each the longest-waiting one of the network that has the most waiting, without
+    /// those before it. Ends at networks with half as many as the largest: a network that opens more meanwhile is larger than they are.
     fn put_in_order(&mut self, count: usize) {
         let waiting = |all: &HashMap<u64, Arc<Activity>>| {
             let waiting = all.iter().filter_map(|(key, one)| Some(Reverse((one.waiting_since()?, *key))));
@@ -280,8 +281,10 @@ impl Open {
         let mut networks: Vec<_> = self.by_network.values().map(|all| (all, waiting(all))).collect();
         let ranks = networks.iter().enumerate().filter_map(|(at, (_, waiting))| rank(at, waiting));
         let (mut ranks, mut order) = (ranks.collect::<BinaryHeap<_>>(), VecDeque::new());
+        let most = ranks.peek().map_or(0, |(most, ..)| *most);
         while order.len() < count
-            && let Some((_, _, at)) = ranks.pop()
+            && let Some((many, _, at)) = ranks.pop()
+            && many > most / 2
             && let Some((all, waiting)) = networks.get_mut(at)
         {
             let longest = waiting.pop().and_then(|Reverse((since, key))| Some((since, Arc::clone(all.get(&key)?))));
@@ -437,6 +440,25 @@ mod tests {
         new.iter().for_each(|place| place.activity.works());
         assert_eq!(waiting(), 0);
         assert!(matches!(admit(&connections, ip("203.0.113.1")), Ok(_) | Err(Refused::ListenerFull)));
+    }
+
+    #[test]
+    fn a_crowd_that_reconnects_closes_none_of_those_who_came_alone() {
+        for first in 0..40 {
+            let connections = connections(40, 40, 10, LONG);
+            let of_crowd = |n: usize| admit(&connections, ip(&format!("198.51.{}.{}", n % 8, 1 + n / 8)));
+            let (mut crowd, mut alone) = (Vec::new(), Vec::new());
+            for n in 0..160 {
+                crowd.extend(of_crowd(n));
+                if n >= first && n % 4 == 0 && alone.len() < 20 {
+                    alone.push(admit(&connections, ip(&format!("203.0.{n}.1"))).unwrap());
+                }
+                // Closed sessions end.
+                crowd.retain(|place| !closing(place));
+                assert!(!alone.iter().any(closing), "{first}, {n}");
+            }
+            assert_eq!((alone.len(), crowd.len()), (20, 20));
+        }
     }
 
     #[test]
