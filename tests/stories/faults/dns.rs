@@ -4,7 +4,7 @@
 //!
 //! Delegations have no port, so all servers listen at port 53, which needs root unless the system allows it to everyone.
 
-use super::knot::{Knot, until};
+use super::knot::{Knot, end, until};
 use super::relay::{Log, LoggedQuery, stand_before};
 use super::unbound;
 use std::collections::BTreeMap;
@@ -122,7 +122,6 @@ pub enum Paths {
 
 /// All of them, running.
 pub struct Dns {
-    network: Network,
     parent: Knot,
     customers: Vec<Knot>,
     resolver: Child,
@@ -132,8 +131,16 @@ pub struct Dns {
     delegations: BTreeMap<String, Delegation>,
     keys: BTreeMap<String, String>,
     log: Option<Log>,
+    /// Dropped last, when the servers have ended: another test reuses its addresses.
+    network: Network,
     /// Locks the IPv6 address.
     _turn: Option<File>,
+}
+
+impl Drop for Dns {
+    fn drop(&mut self) {
+        end(&mut self.resolver);
+    }
 }
 
 impl Dns {

@@ -92,6 +92,20 @@ impl Knot {
     }
 }
 
+impl Drop for Knot {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            end(child);
+        }
+    }
+}
+
+/// Ends a server; its addresses are free then.
+pub fn end(server: &mut Child) {
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
 /// Waits; shows the log if that takes too long.
 pub fn until(what: &str, log: &Path, done: impl Fn() -> bool) {
     let began = Instant::now();
