@@ -1,11 +1,13 @@
 //! The server over real sockets, with a real store and real TLS.
 
 mod bad_input;
+mod binary;
 mod damaged;
 mod dialogues;
 mod enable;
 mod log_in;
 mod mailboxes;
+mod object_ids;
 mod sessions;
 mod syntax;
 mod watching;

@@ -13,6 +13,16 @@ pub(crate) fn transfer_decoded<'a>(encoding: Option<&[u8]>, body: &'a [u8]) -> C
     }
 }
 
+/// Whether a body with the named transfer encoding, in lower case, is the content itself. Without a name, it is.
+pub(crate) fn is_identity(encoding: Option<&[u8]>) -> bool {
+    matches!(encoding, None | Some(b"7bit" | b"8bit" | b"binary"))
+}
+
+/// Whether [`transfer_decoded`] decodes it, or there is nothing to decode.
+pub(crate) fn is_known(encoding: Option<&[u8]>) -> bool {
+    is_identity(encoding) || matches!(encoding, Some(b"base64" | b"quoted-printable"))
+}
+
 /// The value of a base64 digit.
 pub(super) fn base64_digit(octet: u8) -> Option<u8> {
     match octet {

@@ -18,6 +18,7 @@
 //! | `mime` | a body: the tree of its parts |
 //! | `decode`, `charset` | octets of a part: without transfer encoding, as text |
 //! | `text` | what of a message is shown: text, HTML, attachments |
+//! | `preview` | how its text begins |
 //! | `searched` | what SEARCH looks into |
 //! | `grams` | the trigrams of that, for the index of searches |
 //! | `highlights` | where the words of a search are |
@@ -56,6 +57,7 @@ pub(crate) mod mime;
 pub(crate) mod octets_read;
 pub(crate) mod overview;
 pub(crate) mod parameters;
+pub(crate) mod preview;
 mod received;
 mod rewrite;
 pub(crate) mod searched;

@@ -14,6 +14,17 @@ use crate::resources::spool::Incoming;
 use crate::store::append::Append;
 use crate::store::keywords::KeywordLimits;
 
+const BINARY_REFUSED: &str = "binary content is not stored: lines must end in CRLF, encode the parts in base64";
+
+/// How the octets of a message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiteralKind {
+    /// `{n}`, and in `UTF8 (~{n})`.
+    Text,
+    /// `~{n}`: RFC 3516 §4.4.
+    Binary,
+}
+
 /// APPEND.
 pub async fn append(
     context: &mut Context<'_>,
@@ -21,6 +32,7 @@ pub async fn append(
     flags: &[Flag],
     date: Option<jiff::Timestamp>,
     message: Incoming,
+    kind: LiteralKind,
 ) -> Result<Reply, CommandError> {
     let Some(name) = context.mailbox_name(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let limits = KeywordLimits::from(&context.server.config.limits);
@@ -32,12 +44,18 @@ pub async fn append(
         Ok(message) => message,
         Err(error) => return Ok(Refusal::from(error).into()),
     };
-    // RFC 3501 §9: a literal has no NUL.
+    // RFC 3516 §4.3: what is binary is not stored.
     if has_nul(&message) {
-        return Ok(Reply::no(NUL_REFUSED).code(Code::Cannot));
+        return Ok(Reply::no(NUL_REFUSED).code(Code::UnknownCte));
     }
     let limit = context.server.config.limits.message_size;
+    let length = message.len();
     let message = match with_crlf(message) {
+        // Line ends of binary content may not be changed.
+        Ok(octets) if kind == LiteralKind::Binary && octets.len() != length => {
+            return Ok(Reply::no(BINARY_REFUSED).code(Code::UnknownCte));
+        }
+        Err(_) if kind == LiteralKind::Binary => return Ok(Reply::no(BINARY_REFUSED).code(Code::UnknownCte)),
         Ok(octets) if octets.len() <= limit => octets,
         Ok(_) => return Ok(Refusal::MessageTooLong.into()),
         Err(error) => return Ok(Reply::no(error.to_string()).code(Code::Cannot)),

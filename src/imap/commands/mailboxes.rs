@@ -10,6 +10,7 @@ use crate::imap::wire::response::Reply;
 use crate::imap::wire::syntax::list::Create;
 use crate::imap::wire::values::Mailbox;
 use crate::store::mailboxes::{MailboxError, MailboxKind};
+use crate::store::object_ids::mailbox_id;
 
 /// NAMESPACE: personal only.
 pub(super) fn namespace(wire: &mut Wire) -> Reply {
@@ -25,7 +26,11 @@ pub async fn create(context: &mut Context<'_>, create: &Create) -> Result<Reply,
         return Ok(Reply::no(text).code(Code::UseAttr));
     };
     let created = context.server.mailboxes.create_with_use(&context.login.inbox, &name, special_use).await;
-    reply(created.map(drop), "created")
+    match created {
+        // RFC 8474 §4.1.
+        Ok(uid_validity) => Ok(Reply::ok("created").code(Code::MailboxId(mailbox_id(uid_validity)))),
+        Err(error) => reply(Err(error), "created"),
+    }
 }
 
 /// At most one of the uses that there are; `None`: another one, or several.

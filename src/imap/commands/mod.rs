@@ -29,6 +29,7 @@ use crate::auth::login::Permissions;
 use crate::resources::memory::Claim;
 use crate::resources::spool::Incoming;
 use crate::store::open_mailbox::Fetched;
+use append::LiteralKind;
 use copy::Kind;
 
 const NOTHING_SELECTED: &str = "no mailbox selected";
@@ -137,8 +138,12 @@ pub(super) async fn dispatch(
         Body::Status(status) => status::status(context, wire, &status).await,
         Body::Append(Append { mailbox, messages: described }) => {
             match (described.as_slice(), messages.into_iter().next()) {
-                ([NewMessage { flags, date, content: Content::Literal(_) | Content::Utf8(_) }], Some(message)) => {
-                    append::append(context, &mailbox, flags, *date, message).await
+                ([NewMessage { flags, date, content: Content::Literal(spooled) }], Some(message)) => {
+                    let kind = if spooled.is_binary { LiteralKind::Binary } else { LiteralKind::Text };
+                    append::append(context, &mailbox, flags, *date, message, kind).await
+                }
+                ([NewMessage { flags, date, content: Content::Utf8(_) }], Some(message)) => {
+                    append::append(context, &mailbox, flags, *date, message, LiteralKind::Text).await
                 }
                 _ => Ok(Reply::bad(NOT_SUPPORTED)),
             }

@@ -8,6 +8,7 @@ use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
 use crate::imap::wire::values::Mailbox;
+use crate::store::object_ids::mailbox_id;
 
 /// SELECT, or EXAMINE.
 pub async fn select(
@@ -39,6 +40,8 @@ pub async fn select(
     writer.untagged_ok(Some(&Code::PermanentFlags(permanent)), "permanent flags");
     writer.untagged_ok(Some(&Code::UidNext(uid_next)), "next UID");
     writer.untagged_ok(Some(&Code::UidValidity(uid_validity)), "UIDs valid");
+    // RFC 8474 §4.2.
+    writer.untagged_ok(Some(&Code::MailboxId(mailbox_id(uid_validity))), "mailbox ID");
     context.selected = Some(selected);
     Ok(Reply::ok("selected").code(if read_only { Code::ReadOnly } else { Code::ReadWrite }))
 }

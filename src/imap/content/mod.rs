@@ -2,6 +2,7 @@
 //!
 //! Pure: bytes in, bytes out. Invariant: every section is a slice of the message as it was delivered, octet for octet.
 
+pub(super) mod binary;
 pub(super) mod envelope;
 #[cfg(test)]
 mod linear_time;

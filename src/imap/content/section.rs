@@ -81,15 +81,20 @@ pub(in crate::imap) fn write_section(writer: &mut Writer<'_>, section: &Section)
         Section::Text(path) => (path.as_ref(), "TEXT", None),
         Section::Mime(path) => (Some(path), "MIME", None),
     };
-    for (at, number) in path.into_iter().flatten().enumerate() {
-        writer.raw(if at > 0 { "." } else { "" }).number(number.get());
-    }
+    write_path(writer, path);
     writer.raw(if path.is_some() && !name.is_empty() { "." } else { "" }).raw(name);
     if let Some(names) = fields {
         writer.raw("(").joined(names, |writer, name| {
             writer.astring(name);
         });
         writer.raw(")");
+    }
+}
+
+/// Writes the number of a part; nothing for the message itself.
+pub(in crate::imap) fn write_path(writer: &mut Writer<'_>, path: Option<&Path>) {
+    for (at, number) in path.into_iter().flatten().enumerate() {
+        writer.raw(if at > 0 { "." } else { "" }).number(number.get());
     }
 }
 

@@ -55,7 +55,6 @@ async fn what_is_not_offered_is_refused_and_the_next_command_is_understood() {
         "SORT (DATE) UTF-8 ALL",
         "UID THREAD REFERENCES UTF-8 ALL",
         "FETCH 1 (FLAGS MODSEQ)",
-        "FETCH 1 BINARY[1]",
         "UID FETCH 1 FLAGS (CHANGEDSINCE 1)",
         "FETCH $ FLAGS",
         "STORE 1 (UNCHANGEDSINCE 5) FLAGS ()",

@@ -43,6 +43,8 @@ const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("UIDPLUS", &[Authenticated]),
     ("MOVE", &[Authenticated]),
     ("COMPRESS=DEFLATE", &[Authenticated]),
+    ("BINARY", &[Authenticated]),
+    ("PREVIEW", &[Authenticated]),
     ("UTF8=ACCEPT", &[Authenticated]),
 ];
 

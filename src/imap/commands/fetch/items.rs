@@ -1,10 +1,10 @@
 //! The items of a FETCH: which there are, and what each needs of a message.
 
 use super::super::NOT_SUPPORTED;
-use crate::imap::content::section::{Reach, reach, write_section};
+use crate::imap::content::section::{Reach, reach, write_path, write_section};
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
-use crate::imap::wire::syntax::fetch::{Item, Section};
+use crate::imap::wire::syntax::fetch::{Item, Partial, Section};
 use crate::imap::wire::writer::Writer;
 use crate::store::open_mailbox::Depth;
 use std::sync::Arc;
@@ -40,23 +40,15 @@ pub(super) fn once(mut names: Vec<Item>, by_uid: bool) -> Result<Arc<[Item]>, Re
 
 /// Whether CAPABILITY lists what an item belongs to.
 fn is_offered(name: &Item) -> bool {
-    !matches!(
-        name,
-        Item::Binary { .. }
-            | Item::BinarySize { .. }
-            | Item::ModSeq
-            | Item::EmailId
-            | Item::ThreadId
-            | Item::SaveDate
-            | Item::Preview { .. }
-    )
+    !matches!(name, Item::ModSeq)
 }
 
 /// How much of a message an item needs.
 pub(super) fn depth(name: &Item) -> Depth {
     match name {
-        Item::Flags | Item::Uid | Item::InternalDate => Depth::Flags,
-        Item::Rfc822Size => Depth::Size,
+        Item::Flags | Item::Uid | Item::InternalDate | Item::SaveDate => Depth::Flags,
+        Item::EmailId | Item::ThreadId => Depth::Flags,
+        Item::Rfc822Size | Item::BinarySize { path: None } => Depth::Size,
         Item::Envelope | Item::Rfc822Header => Depth::Header,
         Item::Section { section, .. } if reach(section) == Reach::Header => Depth::Header,
         _ => Depth::Body,
@@ -67,6 +59,7 @@ pub(super) fn depth(name: &Item) -> Depth {
 pub(super) fn needs_structure(name: &Item) -> bool {
     match name {
         Item::Body | Item::BodyStructure => true,
+        Item::Binary { path, .. } | Item::BinarySize { path } => path.is_some(),
         Item::Section { section, .. } => reach(section) == Reach::Structure,
         _ => false,
     }
@@ -82,7 +75,15 @@ pub(super) fn field_names(name: &Item) -> usize {
 
 /// Whether an item sets `\Seen`.
 pub(super) fn sets_seen(name: &Item) -> bool {
-    matches!(name, Item::Section { peek: false, .. } | Item::Rfc822 | Item::Rfc822Text)
+    matches!(
+        name,
+        Item::Section { peek: false, .. } | Item::Binary { peek: false, .. } | Item::Rfc822 | Item::Rfc822Text
+    )
+}
+
+/// Whether an item is decoded, which can fail.
+pub(super) fn is_decoded(name: &Item) -> bool {
+    matches!(name, Item::Binary { path: Some(_), .. } | Item::BinarySize { path: Some(_) })
 }
 
 /// Writes the label of an item with octets: its name, section and origin, and a space.
@@ -93,20 +94,29 @@ pub(super) fn write_label(writer: &mut Writer<'_>, name: &Item) {
         Item::Section { section, partial, .. } => {
             writer.raw("BODY[");
             write_section(writer, section);
-            writer.raw("]");
-            if let Some((origin, _)) = partial {
-                writer.raw("<").number(*origin).raw(">");
-            }
-            writer.raw(" ")
+            write_origin(writer, *partial)
+        }
+        Item::Binary { path, partial, .. } => {
+            write_path(writer.raw("BINARY["), path.as_ref());
+            write_origin(writer, *partial)
         }
         _ => writer.raw("RFC822 "),
     };
 }
 
+/// The end of a label: where a partial FETCH begins, and a space.
+fn write_origin<'w, 'a>(writer: &'w mut Writer<'a>, partial: Option<Partial>) -> &'w mut Writer<'a> {
+    writer.raw("]");
+    if let Some((origin, _)) = partial {
+        writer.raw("<").number(origin).raw(">");
+    }
+    writer.raw(" ")
+}
+
 /// Whether an item is made by parsing.
 pub(super) fn is_parsed(name: &Item) -> bool {
     match name {
-        Item::Envelope => true,
+        Item::Envelope | Item::Preview { .. } => true,
         Item::Section { section: Section::Fields(..) | Section::FieldsNot(..), .. } => true,
         _ => needs_structure(name),
     }

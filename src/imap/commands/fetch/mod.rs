@@ -3,18 +3,19 @@
 //! Invariant: no more than a batch of messages is in memory while the client is waited for, and it is counted; what is not
 //! requested is not read; a large body is copied from the store to the client piece by piece.
 
+mod contents;
 mod items;
 mod pieces;
 mod seen;
 
-use self::items::{depth, is_parsed, needs_structure, once, sets_seen, write_label};
+use self::contents::{Content, Unmade, contents, made_octets, octets_to_read};
+use self::items::{depth, is_decoded, is_parsed, once, sets_seen, write_label};
 use self::pieces::{Piece, Source, wants_pieces};
 use self::seen::SeenMarker;
-use super::{EXPUNGED, NO_SUCH_MESSAGE, claim_memory, no_memory};
-use crate::id::MailboxId;
-use crate::imap::content::envelope::{ADDRESSES, write_envelope};
-use crate::imap::content::section::{Octets, section};
-use crate::imap::content::structure::write_structure;
+use super::{EXPUNGED, NO_SUCH_MESSAGE, no_memory};
+use crate::clock::Timestamp;
+use crate::id::{MailboxId, ThreadId};
+use crate::imap::content::section::Octets;
 use crate::imap::context::{CommandError, Context};
 use crate::imap::flags::{push_new_keywords, write_flags};
 use crate::imap::selected::SelectedMailbox;
@@ -22,12 +23,12 @@ use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
 use crate::imap::wire::syntax::fetch::{Fetch, Item, Section};
-use crate::imap::wire::writer::Writer;
-use crate::message::ReadLimits;
-use crate::message::fields::{Header, slice};
-use crate::message::mime::Tree;
-use crate::resources::work::{Cancelled, INLINE, WorkBudget};
+use crate::message::fields::slice;
+use crate::message::{ReadLimits, has_nul};
+use crate::resources::memory::Claim;
+use crate::resources::work::INLINE;
 use crate::store::messages::Flags;
+use crate::store::object_ids::ObjectIds;
 use crate::store::open_mailbox::{Depth, Fetched, LARGE_BODY};
 use std::num::NonZeroU32;
 use std::ops::Range;
@@ -41,6 +42,8 @@ const OCTETS: usize = 1024 * 1024;
 const PIECE: usize = 512 * 1024;
 /// Memory for parsing the structure of a message, in multiples of its size.
 const STRUCTURE_FACTOR: usize = 2;
+/// Memory for decoding the parts of a message, in multiples of its size: what is sent, and one that is being cut.
+const DECODED_FACTOR: usize = 2;
 
 /// FETCH and UID FETCH.
 pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -> Result<Reply, CommandError> {
@@ -60,21 +63,31 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
     let source = Source { store, inbox, reading, owner };
     let seen = SeenMarker { server: context.server, inbox, mailbox, changed: context.changed };
     let parsed = names.iter().filter(|name| is_parsed(name)).count();
+    let decodes = names.iter().any(is_decoded);
+    // Once the octets have been sent: a message that cannot be read does not become \Seen.
+    let marks_late = sets_seen && (in_pieces || decodes);
+    let wants_ids = names.iter().any(|name| matches!(name, Item::EmailId | Item::ThreadId));
     let utf8 = context.enabled.takes_utf8();
 
-    let (mut rest, mut sent, mut damaged) = (uids.as_slice(), 0, Vec::new());
+    let (mut rest, mut sent, mut failed) = (uids.as_slice(), 0, Failed::default());
     let mut claim = wire.claim();
     while !rest.is_empty() {
         let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
         let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
         sent += messages.len();
-        take_damaged(&mut messages, &mut damaged);
-        if !claim_memory(&mut claim, &messages) {
+        failed.take_damaged(&mut messages);
+        if !claim_memory(&mut claim, &messages, if decodes { 1 + DECODED_FACTOR } else { 1 }) {
             return Ok(no_memory());
         }
+        let ids = match wants_ids {
+            true => {
+                let uids = messages.iter().map(|message| message.flags.uid).collect();
+                store.messages_object_ids(inbox, mailbox, uids).await?
+            }
+            false => Vec::new(),
+        };
         rest = rest.get(looked_for.max(1)..).unwrap_or_default();
-        // The others once their octets have been sent: a message whose body is damaged does not become \Seen.
-        let newly_seen = match sets_seen && !in_pieces {
+        let newly_seen = match sets_seen && !marks_late {
             true => seen.set(&mut messages, |message| !message.lacks_body()).await,
             false => Vec::new(),
         };
@@ -85,7 +98,7 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
             if !source.complete(wire, selected, &names, &mut run, &mut claim, in_pieces).await? {
                 return Ok(no_memory());
             }
-            take_damaged(&mut run, &mut damaged);
+            failed.take_damaged(&mut run);
             let octets = run.iter().map(|message| octets_to_read(parsed, message)).sum();
             let read_names = Arc::clone(&names);
             let read = reading.read(owner, octets, move |reader, budget| {
@@ -99,14 +112,23 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
             });
             let (run, contents) = wire.watch(read).await??;
             for (mut message, contents) in run.into_iter().zip(contents) {
-                if message.body.len() > LARGE_BODY {
+                let uid = message.flags.uid;
+                let contents = match contents {
+                    Ok(contents) => contents,
+                    Err(unmade) => {
+                        failed.unmade.push((uid, unmade));
+                        continue;
+                    }
+                };
+                if message.body_size > LARGE_BODY {
                     // It is read again, piece by piece.
                     message.body = Vec::new();
-                    claim.shrink_to(message.header.len().saturating_add(PIECE));
+                    let kept = message.header.len().saturating_add(made_octets(&contents));
+                    claim.shrink_to(kept.saturating_add(PIECE));
                 }
-                let is_late = sets_seen && (in_pieces || message.lacks_body());
+                let is_late = sets_seen && (marks_late || message.lacks_body());
                 let late = is_late.then_some(seen).filter(|_| !message.flags.flags.contains(Flags::SEEN));
-                let show_flags = newly_seen.binary_search(&message.flags.uid).is_ok();
+                let show_flags = newly_seen.binary_search(&uid).is_ok();
                 let first = match first_piece(&names, &contents) {
                     None => None,
                     Some((section, range)) => {
@@ -114,14 +136,20 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
                             Ok(piece) => Some(piece),
                             Err(CommandError::Store(error)) => {
                                 message.note_damage(inbox, error)?;
-                                damaged.push(message.flags.uid);
+                                failed.damaged.push(uid);
                                 continue;
                             }
                             Err(error) => return Err(error),
                         }
                     }
                 };
-                let answer = Answer { message, contents, first, show_flags, late };
+                let ids = ids.binary_search_by_key(&uid, |ids| ids.uid).ok().and_then(|at| ids.get(at));
+                if wants_ids && ids.is_none() {
+                    // It was expunged a moment ago.
+                    sent = sent.saturating_sub(1);
+                    continue;
+                }
+                let answer = Answer { message, contents, ids, first, show_flags, late };
                 push_message(wire, selected, &names, answer, source).await?;
             }
             if messages.len() > 0 || !rest.is_empty() {
@@ -130,8 +158,8 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
             }
         }
     }
-    if !damaged.is_empty() {
-        return Ok(super::damaged(&damaged));
+    if let Some(reply) = failed.reply() {
+        return Ok(reply);
     }
     // RFC 2180 §4.1.2: the others have been sent.
     if sent < uids.len() && !by_uid {
@@ -140,9 +168,45 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
     Ok(Reply::completed())
 }
 
-/// Takes out the messages whose bodies are damaged, and notes their UIDs.
-fn take_damaged(messages: &mut Vec<Fetched>, damaged: &mut Vec<u32>) {
-    damaged.extend(messages.extract_if(.., |message| message.is_damaged).map(|message| message.flags.uid));
+/// UIDs of the messages that were not sent.
+#[derive(Debug, Default)]
+struct Failed {
+    damaged: Vec<u32>,
+    unmade: Vec<(u32, Unmade)>,
+}
+
+impl Failed {
+    /// Takes out the messages whose bodies are damaged.
+    fn take_damaged(&mut self, messages: &mut Vec<Fetched>) {
+        self.damaged.extend(messages.extract_if(.., |message| message.is_damaged).map(|message| message.flags.uid));
+    }
+
+    /// The reply, if there are any.
+    fn reply(&self) -> Option<Reply> {
+        if !self.damaged.is_empty() {
+            return Some(super::damaged(&self.damaged));
+        }
+        let (uid, unmade) = self.unmade.first()?;
+        Some(match unmade {
+            // RFC 3516 §4.3.
+            Unmade::UnknownEncoding => {
+                let text = format!("UID {uid} has an unknown Content-Transfer-Encoding there, fetch it with BODY");
+                Reply::no(text).code(Code::UnknownCte)
+            }
+            Unmade::TooLarge => {
+                let text = format!("the parts fetched of UID {uid} are larger than it, fetch each once");
+                Reply::no(text).code(Code::Limit)
+            }
+        })
+    }
+}
+
+/// Sets a claim to so many times the size of these messages. False if that exceeds the budget.
+fn claim_memory(claim: &mut Claim, messages: &[Fetched], times: usize) -> bool {
+    let octets: usize = messages.iter().map(|message| message.header.len() + message.body.len()).sum();
+    let octets = octets.saturating_mul(times);
+    claim.shrink_to(octets);
+    claim.grow_to(octets).is_ok()
 }
 
 /// How many of the next messages are read together: as many as are small work, or one that is not or whose body is not in
@@ -154,74 +218,6 @@ fn read_together(messages: &[Fetched], parsed: usize, in_pieces: bool) -> usize 
         in_pieces || message.lacks_body() || octets > INLINE
     };
     messages.iter().position(is_more).unwrap_or(messages.len()).max(1)
-}
-
-/// The content of one item.
-#[derive(Debug)]
-enum Content {
-    /// The whole item, encoded.
-    Encoded(Vec<u8>),
-    /// The octets after the item's label; NIL for none.
-    Octets(Option<Octets>),
-    /// Not made from the content, or read in pieces.
-    Nothing,
-}
-
-/// Estimated octets of work for a message: its size, once for every four of the `parsed` items, rounded up.
-fn octets_to_read(parsed: usize, message: &Fetched) -> usize {
-    message.header.len().saturating_add(message.body.len()).saturating_mul(parsed.div_ceil(4))
-}
-
-/// The content of each item; `of_header`: only of those that need only the header.
-fn contents(
-    names: &[Item],
-    message: &Fetched,
-    limits: &ReadLimits,
-    budget: &WorkBudget,
-    of_header: bool,
-    utf8: bool,
-) -> Result<Vec<Content>, Cancelled> {
-    let needs_tree = !of_header && names.iter().any(needs_structure);
-    let tree = needs_tree.then(|| Tree::parse(&message.header, &message.body, limits));
-    let of_item = |name| {
-        budget.check()?;
-        Ok(match depth(name) {
-            Depth::Body if of_header => Content::Nothing,
-            _ => content(name, message, tree.as_ref(), limits, utf8),
-        })
-    };
-    names.iter().map(of_item).collect()
-}
-
-fn content(name: &Item, message: &Fetched, tree: Option<&Tree<'_>>, limits: &ReadLimits, utf8: bool) -> Content {
-    let (header, body) = (&message.header, &message.body);
-    let (wanted, partial) = match name {
-        Item::Flags | Item::Uid | Item::InternalDate | Item::Rfc822Size => return Content::Nothing,
-        Item::Envelope => {
-            let mut item = Vec::new();
-            let mut writer = Writer::new(&mut item, utf8);
-            write_envelope(writer.raw("ENVELOPE "), &Header::read(header, limits), &mut { ADDRESSES });
-            return Content::Encoded(item);
-        }
-        Item::Body | Item::BodyStructure => {
-            let Some(tree) = tree else { return Content::Nothing };
-            let extended = *name == Item::BodyStructure;
-            let mut item = Vec::new();
-            let mut writer = Writer::new(&mut item, utf8);
-            write_structure(writer.raw(if extended { "BODYSTRUCTURE " } else { "BODY " }), tree, extended);
-            return Content::Encoded(item);
-        }
-        Item::Rfc822Header => (Section::Header(None), None),
-        Item::Rfc822Text => (Section::Text(None), None),
-        Item::Section { section, partial, .. } => (section.clone(), *partial),
-        // RFC822
-        _ => (Section::Whole, None),
-    };
-    let octets = section(header, (body, message.body_size), tree, &wanted, limits);
-    Content::Octets(match partial {
-        Some((offset, count)) => octets.map(|octets| octets.partial(index(offset), index(count.get()))),
-        None => octets,
-    })
 }
 
 /// The first item that is read in pieces: its section, and the range of it. It is read before the response begins: once part of
@@ -245,6 +241,8 @@ fn range_of((offset, count): (u32, NonZeroU32)) -> Range<usize> {
 struct Answer<'a> {
     message: Fetched,
     contents: Vec<Content>,
+    /// Where EMAILID or THREADID is fetched.
+    ids: Option<&'a ObjectIds>,
     first: Option<Option<Piece>>,
     /// Its flags have changed.
     show_flags: bool,
@@ -260,7 +258,7 @@ async fn push_message(
     answer: Answer<'_>,
     source: Source<'_>,
 ) -> Result<(), CommandError> {
-    let Answer { mut message, contents, mut first, mut show_flags, late } = answer;
+    let Answer { mut message, contents, ids, mut first, mut show_flags, late } = answer;
     let Some(sequence) = selected.sequence_number(message.flags.uid) else { return Ok(()) };
     push_new_keywords(wire, selected, &message.flags);
     wire.writer().raw("* ").number(sequence).raw(" FETCH (");
@@ -289,6 +287,14 @@ async fn push_message(
             Item::Rfc822Size => {
                 wire.writer().raw("RFC822.SIZE ").number(message.size);
             }
+            Item::BinarySize { path: None } => {
+                wire.writer().raw("BINARY.SIZE[] ").number(message.size);
+            }
+            Item::SaveDate => push_save_date(wire, message.saved_at),
+            Item::EmailId => push_object_id(wire, "EMAILID", ids.map(|ids| ids.email.as_str())),
+            Item::ThreadId => {
+                push_object_id(wire, "THREADID", ids.and_then(|ids| ids.thread.as_ref()).map(ThreadId::as_str));
+            }
             _ => match name {
                 Item::Section { section, partial: Some(partial), .. } if matches!(content, Content::Nothing) => {
                     let piece = match first.take() {
@@ -301,7 +307,7 @@ async fn push_message(
                     };
                     match piece {
                         Some(piece) => {
-                            push_label(wire, name, piece.len());
+                            push_label(wire, name, piece.len(), false);
                             push_piece(wire, selected.mailbox, &message, piece, source).await?;
                         }
                         None => push_nil(wire, name),
@@ -309,11 +315,11 @@ async fn push_message(
                 }
                 _ => match content {
                     Content::Octets(Some(Octets::Stored { header, body }))
-                        if message.body.is_empty() && !body.is_empty() =>
+                        if message.lacks_body() && !body.is_empty() =>
                     {
                         let of_header = slice(&message.header, header);
                         let length = of_header.len().saturating_add(body.len());
-                        push_label(wire, name, length);
+                        push_label(wire, name, length, false);
                         wire.push_large(of_header).await?;
                         source.push_body(wire, selected.mailbox, message.flags.uid, body).await?;
                     }
@@ -366,7 +372,8 @@ async fn push_content(wire: &mut Wire, name: &Item, message: &Fetched, content: 
         Content::Encoded(item) => wire.push_large(&item).await,
         Content::Octets(Some(octets)) => {
             let pieces = octets.pieces(&message.header, &message.body);
-            push_label(wire, name, pieces.iter().map(|piece| piece.len()).sum());
+            let is_binary = matches!(name, Item::Binary { .. }) && pieces.iter().any(|piece| has_nul(piece));
+            push_label(wire, name, pieces.iter().map(|piece| piece.len()).sum(), is_binary);
             for piece in pieces {
                 wire.push_large(piece).await?;
             }
@@ -380,11 +387,31 @@ async fn push_content(wire: &mut Wire, name: &Item, message: &Fetched, content: 
     }
 }
 
-/// The label of an item and the length of its literal.
-fn push_label(wire: &mut Wire, name: &Item, length: usize) {
+/// The label of an item and the length of its literal, a literal8 if it `is_binary`.
+fn push_label(wire: &mut Wire, name: &Item, length: usize, is_binary: bool) {
     let mut writer = wire.writer();
     write_label(&mut writer, name);
-    writer.literal(length);
+    writer.raw(if is_binary { "~" } else { "" }).literal(length);
+}
+
+/// RFC 8514 §4.2.
+fn push_save_date(wire: &mut Wire, saved_at: Option<Timestamp>) {
+    let mut writer = wire.writer();
+    writer.raw("SAVEDATE ");
+    match saved_at {
+        Some(date) => writer.date_time(date),
+        None => writer.raw("NIL"),
+    };
+}
+
+/// RFC 8474 §5.3.
+fn push_object_id(wire: &mut Wire, name: &str, id: Option<&str>) {
+    let mut writer = wire.writer();
+    writer.raw(name).raw(" ");
+    match id {
+        Some(id) => writer.raw("(").raw(id).raw(")"),
+        None => writer.raw("NIL"),
+    };
 }
 
 fn push_nil(wire: &mut Wire, name: &Item) {
@@ -400,7 +427,6 @@ fn index(number: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
     use crate::id::ContentId;
     use crate::store::open_mailbox::MessageFlags;
 

@@ -2,8 +2,8 @@
 //!
 //! The structure of the last such message is kept, so that it is parsed once.
 
-use super::items::{depth, needs_structure};
-use super::{PIECE, STRUCTURE_FACTOR};
+use super::items::{depth, is_decoded, needs_structure};
+use super::{DECODED_FACTOR, PIECE, STRUCTURE_FACTOR};
 use crate::id::{InboxId, MailboxId};
 use crate::imap::content::section::part_at;
 use crate::imap::context::CommandError;
@@ -11,6 +11,7 @@ use crate::imap::selected::SelectedMailbox;
 use crate::imap::wire::Wire;
 use crate::imap::wire::syntax::fetch::{Item, Section};
 use crate::message::mime::Tree;
+use crate::message::preview;
 use crate::reading::Reading;
 use crate::resources::Owner;
 use crate::resources::memory::Claim;
@@ -74,7 +75,15 @@ impl Source<'_> {
                 {
                     message.note_damage(self.inbox, error)?;
                 }
-                claim.grow_to(PIECE).is_ok()
+                let has_room = claim.grow_to(PIECE).is_ok();
+                if has_room && names.iter().any(|name| matches!(name, Item::Preview { .. })) {
+                    let beginning = self.store.body_range(self.inbox, mailbox, uid, 0..preview::READ).await;
+                    match beginning {
+                        Ok(beginning) => message.body = beginning.unwrap_or_default(),
+                        Err(error) => message.note_damage(self.inbox, error)?,
+                    }
+                }
+                has_room
             } else if in_pieces {
                 let is_read = match self.read_structure(wire, selected, message).await {
                     Err(CommandError::Store(error)) => message.note_damage(self.inbox, error).map(|()| true)?,
@@ -82,7 +91,8 @@ impl Source<'_> {
                 };
                 is_read && claim.grow_to(PIECE).is_ok()
             } else {
-                let needed = message.body_size.saturating_mul(STRUCTURE_FACTOR);
+                let decoded = if names.iter().any(is_decoded) { DECODED_FACTOR } else { 0 };
+                let needed = message.body_size.saturating_mul(STRUCTURE_FACTOR.saturating_add(decoded));
                 let has_room = claim.wait_to_grow(needed, PATIENCE).await.is_ok();
                 if has_room {
                     let whole =
