@@ -6,7 +6,7 @@
 use super::throttle::{Attempt, Throttle};
 use super::token::{Token, hash_of};
 use crate::address::{Address, DomainName, InboxName, LocalPart};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Limits;
 use crate::events::Subscription;
 use crate::id::{AccountId, DomainId, InboxId, TokenId, UserId};
@@ -95,6 +95,11 @@ impl Authenticator {
         let throttle = Arc::new(Throttle::new(clock.clone(), limits.failed_logins, &store));
         let (connections_per_account, check_every) = (limits.connections_per_account, CHECK_EVERY);
         Self { store, clock, platform, throttle, connections_per_account, check_every }
+    }
+
+    /// The time by the clock that tokens expire by.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// For tests in which sessions end by events alone.

@@ -58,7 +58,7 @@ async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result
     let (tag, row, body, messages) = match input {
         Input::Command(command, messages) => {
             let Command { tag, row, body } = *command;
-            (Some(tag), row, body, messages)
+            (tag, row, body, messages)
         }
         Input::Unreadable(tag, error) => return Ok((tag, Reply::bad(error.to_string()))),
         Input::Refused(tag, refusal) => return Ok((tag, refusal.into())),
@@ -67,7 +67,7 @@ async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result
     };
     if matches!(body, Body::Logout) {
         wire.writer().bye("logging out");
-        wire.reply(tag.as_ref().map(Tag::as_str), &Reply::completed());
+        wire.reply(Some(tag.as_str()), &Reply::completed());
         return Err(End::LoggedOut);
     }
     let (name, may_expunge) = (row.name, row.may_expunge);
@@ -79,7 +79,7 @@ async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result
         false => Ok(()),
     };
     let done = match caught_up {
-        Ok(()) => commands::dispatch(context, wire, row, body, messages).await,
+        Ok(()) => commands::dispatch(context, wire, (&tag, row), body, messages).await,
         Err(error) => Err(error),
     };
     let done = match done {
@@ -109,7 +109,7 @@ async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result
         Err(CommandError::Store(error)) => unavailable(context, name, &error),
         Err(CommandError::Work(error)) => unavailable(context, name, &error),
     };
-    Ok((tag, reply))
+    Ok((Some(tag), reply))
 }
 
 fn unavailable(context: &Context<'_>, command: &str, error: &(dyn std::error::Error + Sync)) -> Reply {

@@ -37,6 +37,9 @@ pub(super) struct SelectedMailbox {
     named: Vec<Box<str>>,
     /// The structure of the message that was last fetched in pieces.
     pub structure: Option<(u32, Part)>,
+    /// `$`: the first and last UIDs of runs of messages next to each other, ascending. Of a run, messages may have been expunged
+    /// since, and none can have come: new ones have higher UIDs than all others (RFC 5182 §2.1).
+    saved: Vec<(u32, u32)>,
 }
 
 /// The responses that changes call for.
@@ -69,6 +72,7 @@ impl SelectedMailbox {
             recent,
             named,
             structure: None,
+            saved: Vec::new(),
         }
     }
 
@@ -139,6 +143,22 @@ impl SelectedMailbox {
         if by_uid || all_exist { Ok(self.clip(set, by_uid)) } else { Err(NoSuchMessage) }
     }
 
+    /// Makes these messages the result that `$` stands for.
+    pub fn save(&mut self, mut uids: Vec<u32>) {
+        uids.sort_unstable();
+        let (mut runs, mut before) = (Vec::<(u32, u32)>::new(), None);
+        for uid in uids {
+            let Ok(at) = self.uids.binary_search(&uid) else { continue };
+            match runs.last_mut().filter(|_| before.is_some_and(|before: usize| before + 1 == at)) {
+                Some(run) => run.1 = uid,
+                None => runs.push((uid, uid)),
+            }
+            before = Some(at);
+        }
+        runs.shrink_to_fit();
+        self.saved = runs;
+    }
+
     /// The same, but sequence numbers that do not exist are left out too.
     pub fn clip(&self, set: &SequenceSet, by_uid: bool) -> Vec<u32> {
         let spans = self.spans(set, by_uid);
@@ -161,14 +181,19 @@ impl SelectedMailbox {
             MessageNumber::Value(value) => value.get(),
             MessageNumber::Last => last,
         };
+        let of_uids = |low: u32, high: u32| {
+            (self.uids.partition_point(|uid| *uid < low), self.uids.partition_point(|uid| *uid <= high))
+        };
         let mut ranges = Vec::with_capacity(set.ranges().len());
+        if *set == SequenceSet::Saved {
+            ranges.extend(self.saved.iter().map(|(first, last)| of_uids(*first, *last)));
+        }
         for (first, last) in set.ranges() {
             let (a, b) = (number(*first), number(*last));
             let (low, high) = (a.min(b), a.max(b));
-            ranges.push(if by_uid {
-                (self.uids.partition_point(|uid| *uid < low), self.uids.partition_point(|uid| *uid <= high))
-            } else {
-                (index(low).saturating_sub(1), index(high).min(self.uids.len()))
+            ranges.push(match by_uid {
+                true => of_uids(low, high),
+                false => (index(low).saturating_sub(1), index(high).min(self.uids.len())),
             });
         }
         ranges.sort_unstable();
@@ -297,6 +322,21 @@ mod tests {
         assert_eq!(sequence("5"), Err(NoSuchMessage));
         assert_eq!(super::tests::selected(&[]).select(&set_of("*"), false), Err(NoSuchMessage));
         assert!(super::tests::selected(&[]).select(&set_of("1:*"), true).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_saved_result_loses_what_is_expunged_and_gains_nothing() {
+        let mut selected = selected(&[2, 4, 6, 8]);
+        assert!(selected.select(&SequenceSet::Saved, false).unwrap().is_empty());
+        selected.save(vec![8, 2, 4, 77]);
+        assert_eq!(selected.saved, [(2, 4), (8, 8)]);
+        assert_eq!(selected.select(&SequenceSet::Saved, true).unwrap(), [2, 4, 8]);
+        let changed = [flags(9, Flags::default())].into_iter().collect();
+        selected.update(Changes { changed, expunged: vec![4], ..Changes::default() }, &(9..9));
+        selected.take_expunged();
+        assert_eq!(selected.select(&SequenceSet::Saved, false).unwrap(), [2, 8]);
+        selected.save(Vec::new());
+        assert!(selected.clip_to_runs(&SequenceSet::Saved, false).is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod enable;
 mod log_in;
 mod mailboxes;
 mod object_ids;
+mod search;
 mod sessions;
 mod syntax;
 mod watching;

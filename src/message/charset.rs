@@ -52,7 +52,7 @@ pub(crate) fn decoded(name: &[u8], octets: &[u8]) -> String {
 }
 
 /// True for a known charset name.
-pub(super) fn is_known(name: &[u8]) -> bool {
+pub(crate) fn is_known(name: &[u8]) -> bool {
     Charset::find(name).is_some()
 }
 

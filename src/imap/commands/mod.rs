@@ -21,10 +21,9 @@ use super::wire::Wire;
 use super::wire::capability::Phase;
 use super::wire::code::Code;
 use super::wire::command::{Body, Row, State};
+use super::wire::frame::Tag;
 use super::wire::response::Reply;
 use super::wire::syntax::append::{Append, Content, NewMessage};
-use super::wire::syntax::{fetch::Modifiers, search::Returned};
-use super::wire::values::SequenceSet;
 use crate::auth::login::Permissions;
 use crate::resources::memory::Claim;
 use crate::resources::spool::Incoming;
@@ -71,14 +70,10 @@ fn claim_memory(claim: &mut Claim, messages: &[Fetched]) -> bool {
 /// Whether CAPABILITY lists all that a command asks for. Items of FETCH and STATUS and search keys are looked at where they are
 /// read.
 fn is_offered(body: &Body) -> bool {
-    let is_saved = |set: &SequenceSet| *set == SequenceSet::Saved;
     match body {
         Body::Select(select) => !select.condstore && select.qresync.is_none(),
-        Body::Search(search) => search.returned == Returned::Old,
-        Body::Fetch(fetch) => fetch.modifiers == Modifiers::default() && !is_saved(&fetch.set),
-        Body::Store(store) => store.unchanged_since.is_none() && !is_saved(&store.set),
-        Body::Copy(transfer) | Body::Move(transfer) => !is_saved(&transfer.set),
-        Body::Expunge(Some(set)) => !is_saved(set),
+        Body::Fetch(fetch) => fetch.modifiers.changed_since.is_none() && !fetch.modifiers.vanished,
+        Body::Store(store) => store.unchanged_since.is_none(),
         Body::Compress(algorithm) => algorithm == "DEFLATE",
         Body::Notify(_) | Body::MultiSearch(_) | Body::Sort(_) | Body::Thread(_) | Body::Replace(_) => false,
         _ => true,
@@ -97,7 +92,7 @@ fn compress(wire: &Wire) -> Reply {
 pub(super) async fn dispatch(
     context: &mut Context<'_>,
     wire: &mut Wire,
-    row: &Row,
+    (tag, row): (&Tag, &Row),
     body: Body,
     messages: Vec<Incoming>,
 ) -> Result<Reply, CommandError> {
@@ -161,7 +156,7 @@ pub(super) async fn dispatch(
         Body::Close => select::close(context).await,
         Body::Unselect => Ok(select::unselect(context)),
         Body::Expunge(set) => copy::expunge(context, set.as_ref()).await,
-        Body::Search(search) => search::search(context, wire, search).await,
+        Body::Search(search) => search::search(context, wire, tag, search).await,
         Body::Fetch(fetch) => fetch::fetch(context, wire, fetch).await,
         Body::Store(store) => store::store(context, wire, store).await,
         Body::Copy(transfer) => copy::transfer(context, wire, Kind::Copy, transfer).await,

@@ -210,11 +210,17 @@ pub const COMMANDS: &[Row] = &[
     Row::ours("UNSELECT", Selected, |_| Ok(Body::Unselect)),
     Row::ours("EXPUNGE", Selected, |_| Ok(Body::Expunge(None))).changes(),
     Row::ours("UID EXPUNGE", Selected, uid_expunge).changes(),
-    Row::ours("SEARCH", Selected, |p| search::search(p, false).map(Body::Search)).reads_messages().no_expunge(),
+    Row::ours("SEARCH", Selected, |p| search::search(p, false).map(Body::Search))
+        .reads_messages()
+        .no_expunge()
+        .by_sequence(),
     Row::ours("UID SEARCH", Selected, |p| search::search(p, true).map(Body::Search)).reads_messages(),
-    Row::ours("SORT", Selected, |p| search::sort(p, false).map(Body::Sort)).reads_messages().no_expunge(),
+    Row::ours("SORT", Selected, |p| search::sort(p, false).map(Body::Sort)).reads_messages().no_expunge().by_sequence(),
     Row::ours("UID SORT", Selected, |p| search::sort(p, true).map(Body::Sort)).reads_messages(),
-    Row::ours("THREAD", Selected, |p| search::thread(p, false).map(Body::Thread)).reads_messages().no_expunge(),
+    Row::ours("THREAD", Selected, |p| search::thread(p, false).map(Body::Thread))
+        .reads_messages()
+        .no_expunge()
+        .by_sequence(),
     Row::ours("UID THREAD", Selected, |p| search::thread(p, true).map(Body::Thread)).reads_messages(),
     Row::ours("FETCH", Selected, |p| fetch::fetch(p, false).map(Body::Fetch))
         .reads_messages()

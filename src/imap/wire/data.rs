@@ -1,6 +1,7 @@
-//! Untagged responses with data about mailboxes and the server. RFC 9051 §7.2, §7.3, §7.4.1; RFC 2342, RFC 2971, RFC 5161.
+//! Untagged responses with data about mailboxes and the server. RFC 9051 §7.2, §7.3, §7.4.1; RFC 2342, RFC 2971, RFC 4731, RFC 5161.
 
 use super::capability::{Phase, capabilities};
+use super::values::PartialRange;
 use super::writer::Writer;
 
 /// The value of an item of a STATUS response.
@@ -14,6 +15,26 @@ impl<T: Into<u64>> From<T> for StatusValue {
     fn from(number: T) -> Self {
         Self::Number(number.into())
     }
+}
+
+/// What an ESEARCH response answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    pub tag: &'a str,
+    /// The name of a mailbox as it goes over the wire, and its UIDVALIDITY: of the answers to ESEARCH.
+    pub mailbox: Option<(&'a str, u32)>,
+    pub by_uid: bool,
+}
+
+/// What an ESEARCH response says. `None` is left out, as is an empty `all`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SearchResults<'a> {
+    pub min: Option<u32>,
+    pub max: Option<u32>,
+    pub count: Option<u32>,
+    /// In the order of the result.
+    pub all: &'a [u32],
+    pub partial: Option<(PartialRange, &'a [u32])>,
 }
 
 impl Writer<'_> {
@@ -137,6 +158,37 @@ impl Writer<'_> {
         }
         self.end();
     }
+
+    /// `* ESEARCH`: RFC 4731 §3.1, RFC 7377 §2.1, RFC 9394 §3.1.
+    pub fn esearch(&mut self, answered: Answered<'_>, results: &SearchResults<'_>) {
+        self.raw("* ESEARCH (TAG ").string(answered.tag.as_bytes());
+        if let Some((name, uid_validity)) = answered.mailbox {
+            self.raw(" MAILBOX ").astring(name.as_bytes()).raw(" UIDVALIDITY ").number(uid_validity);
+        }
+        self.raw(if answered.by_uid { ") UID" } else { ")" });
+        let SearchResults { min, max, count, all, partial } = *results;
+        for (name, number) in [("MIN", min), ("MAX", max), ("COUNT", count)] {
+            if let Some(number) = number {
+                self.raw(" ").raw(name).raw(" ").number(number);
+            }
+        }
+        if !all.is_empty() {
+            self.raw(" ALL ").set(all.iter().copied());
+        }
+        if let Some((range, part)) = partial {
+            let (sign, a, b) = match range {
+                PartialRange::FromFirst(a, b) => ("", a, b),
+                PartialRange::FromLast(a, b) => ("-", a, b),
+            };
+            self.raw(" PARTIAL (").raw(sign).number(a.get()).raw(":").raw(sign).number(b.get()).raw(" ");
+            match part {
+                [] => self.raw("NIL"),
+                part => self.set(part.iter().copied()),
+            };
+            self.raw(")");
+        }
+        self.end();
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +241,32 @@ mod tests {
         let flags = ["\\Seen", "$Label1", "a-b"];
         let theirs = flags.map(|flag| Flag::try_from(flag).unwrap()).to_vec();
         same(|writer| writer.flags(flags), Data::Flags(theirs));
+    }
+
+    #[test]
+    fn results_of_searches_are_as_in_their_rfcs() {
+        use std::num::NonZeroU32;
+        let written = |answered: Answered<'_>, results: SearchResults<'_>| {
+            let mut output = Vec::new();
+            Writer::new(&mut output, false).esearch(answered, &results);
+            String::from_utf8(output).unwrap()
+        };
+        let none = SearchResults::default();
+        let answered = Answered { tag: "A282", mailbox: None, by_uid: false };
+        let by_uid = Answered { by_uid: true, ..answered };
+        let some = SearchResults { min: Some(2), count: Some(3), ..none };
+        assert_eq!(written(answered, some), "* ESEARCH (TAG \"A282\") MIN 2 COUNT 3\r\n");
+        assert_eq!(written(by_uid, none), "* ESEARCH (TAG \"A282\") UID\r\n");
+        let all = SearchResults { max: Some(9), all: &[2, 10, 11], ..none };
+        assert_eq!(written(by_uid, all), "* ESEARCH (TAG \"A282\") UID MAX 9 ALL 2,10:11\r\n");
+        let mailbox = Answered { tag: "t", mailbox: Some(("a b", 1)), by_uid: true };
+        let expected = "* ESEARCH (TAG \"t\" MAILBOX \"a b\" UIDVALIDITY 1) UID COUNT 0\r\n";
+        assert_eq!(written(mailbox, SearchResults { count: Some(0), ..none }), expected);
+        let (one, hundred) = (NonZeroU32::MIN, NonZeroU32::new(100).unwrap());
+        let partial = |range, part| written(by_uid, SearchResults { partial: Some((range, part)), ..none });
+        let start = "* ESEARCH (TAG \"A282\") UID PARTIAL";
+        assert_eq!(partial(PartialRange::FromLast(one, hundred), &[]), format!("{start} (-1:-100 NIL)\r\n"));
+        assert_eq!(partial(PartialRange::FromFirst(one, hundred), &[5, 6]), format!("{start} (1:100 5:6)\r\n"));
     }
 
     proptest! {

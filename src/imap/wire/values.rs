@@ -24,7 +24,7 @@ pub enum SequenceSet {
 }
 
 impl SequenceSet {
-    /// Its ranges; none of a result, of which there is none while nothing is saved.
+    /// Its ranges; none of a saved result.
     pub fn ranges(&self) -> &[(MessageNumber, MessageNumber)] {
         match self {
             Self::Ranges(ranges) => ranges,
@@ -45,6 +45,20 @@ pub enum PartialRange {
     FromLast(NonZeroU32, NonZeroU32),
 }
 
+impl PartialRange {
+    /// The part of the results.
+    pub fn of<T>(self, results: &[T]) -> &[T] {
+        let index = |number: NonZeroU32| usize::try_from(number.get()).unwrap_or(usize::MAX);
+        let (Self::FromFirst(a, b) | Self::FromLast(a, b)) = self;
+        let (first, last) = (index(a.min(b)) - 1, index(a.max(b)).min(results.len()));
+        let range = match self {
+            Self::FromFirst(..) => first..last,
+            Self::FromLast(..) => results.len() - last..results.len().saturating_sub(first),
+        };
+        results.get(range).unwrap_or_default()
+    }
+}
+
 /// A flag of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flag {
@@ -61,3 +75,19 @@ pub enum Flag {
 
 /// A charset that SEARCH, SORT or THREAD names, as it was sent.
 pub type Charset = String;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_results_is_counted_from_either_end() {
+        let number = |number| NonZeroU32::new(number).unwrap();
+        let of_first = |a, b| PartialRange::FromFirst(number(a), number(b)).of(&[1, 2, 3, 4, 5]).to_vec();
+        let of_last = |a, b| PartialRange::FromLast(number(a), number(b)).of(&[1, 2, 3, 4, 5]).to_vec();
+        assert_eq!((of_first(1, 2), of_first(5, 4), of_first(4, 99)), (vec![1, 2], vec![4, 5], vec![4, 5]));
+        assert_eq!((of_last(1, 2), of_last(5, 4), of_last(4, 99)), (vec![4, 5], vec![1, 2], vec![1, 2]));
+        assert!(of_first(6, 9).is_empty() && of_last(6, 9).is_empty());
+        assert!(PartialRange::FromLast(number(1), number(u32::MAX)).of::<u32>(&[]).is_empty());
+    }
+}

@@ -1,4 +1,4 @@
-//! FETCH. RFC 3501 §6.4.5, §7.4.2.
+//! FETCH. RFC 3501 §6.4.5, §7.4.2; RFC 9394 (PARTIAL).
 //!
 //! Invariant: no more than a batch of messages is in memory while the client is waited for, and it is counted; what is not
 //! requested is not read; a large body is copied from the store to the client piece by piece.
@@ -47,13 +47,16 @@ const DECODED_FACTOR: usize = 2;
 
 /// FETCH and UID FETCH.
 pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -> Result<Reply, CommandError> {
-    let Fetch { set, items, by_uid, modifiers: _ } = command;
+    let Fetch { set, items, by_uid, modifiers } = command;
     let names = match once(items, by_uid) {
         Ok(names) => names,
         Err(refused) => return Ok(refused),
     };
     let Some(selected) = &mut context.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
-    let Ok(uids) = selected.select(&set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
+    let Ok(mut uids) = selected.select(&set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
+    if let Some(range) = modifiers.partial {
+        uids = range.of(&uids).to_vec();
+    }
     let in_pieces = wants_pieces(&names);
     let deepest = names.iter().map(depth).max().unwrap_or(Depth::Flags);
     let depth = if in_pieces { Depth::Header } else { deepest };

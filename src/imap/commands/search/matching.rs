@@ -6,11 +6,13 @@ use crate::clock::Timestamp;
 use crate::id::ContentId;
 use crate::imap::selected::SelectedMailbox;
 use crate::message::ReadLimits;
+use crate::message::charset::decoded;
 use crate::message::date::date;
 use crate::message::fields::Header;
 use crate::message::mime::Tree;
 use crate::message::searched::{SearchedHeader, lower, searched_texts};
 use crate::reading::Reader;
+use crate::store::object_ids::ObjectIds;
 use crate::store::open_mailbox::{Depth, Fetched, MessageFlags};
 use std::sync::OnceLock;
 
@@ -19,8 +21,8 @@ use std::sync::OnceLock;
 pub(super) struct Text(String);
 
 impl Text {
-    pub fn new(bytes: &[u8]) -> Self {
-        Self(lower(String::from_utf8_lossy(bytes).into_owned()))
+    pub fn new(charset: &str, octets: &[u8]) -> Self {
+        Self(lower(decoded(charset.as_bytes(), octets)))
     }
 
     /// `text` is in lower case.
@@ -36,6 +38,8 @@ pub(super) struct Candidate {
     pub is_recent: bool,
     depth: Depth,
     internal_date: Timestamp,
+    saved_at: Option<Timestamp>,
+    ids: Option<ObjectIds>,
     size: u32,
     header: Vec<u8>,
     body: Vec<u8>,
@@ -54,6 +58,8 @@ impl Candidate {
             is_recent,
             depth: Depth::Flags,
             internal_date: Timestamp::from_millis(0),
+            saved_at: None,
+            ids: None,
             size: 0,
             header: Vec::new(),
             body: Vec::new(),
@@ -65,12 +71,14 @@ impl Candidate {
     }
 
     /// As read from the store; flags as the client knows them.
-    pub fn of_store(message: Fetched, depth: Depth, selected: &SelectedMailbox) -> Self {
+    pub fn of_store(message: Fetched, ids: Option<ObjectIds>, depth: Depth, selected: &SelectedMailbox) -> Self {
         let uid = message.flags.uid;
         Self {
             depth,
             content: Some(message.content),
             internal_date: message.internal_date,
+            saved_at: message.saved_at,
+            ids,
             size: message.size,
             header: message.header,
             body: message.body,
@@ -107,9 +115,25 @@ impl Candidate {
         self.at(Depth::Size).map(|known| known.size)
     }
 
-    /// INTERNALDATE in days since 1970, in UTC.
-    pub fn day_of_arrival(&self) -> Option<i64> {
-        self.at(Depth::Size).map(|known| known.internal_date.seconds().div_euclid(86_400))
+    /// INTERNALDATE.
+    pub fn arrived_at(&self) -> Option<Timestamp> {
+        self.at(Depth::Size).map(|known| known.internal_date)
+    }
+
+    /// SAVEDATE; of messages of before this was stored, INTERNALDATE (RFC 8514 §4.3).
+    pub fn saved_at(&self) -> Option<Timestamp> {
+        self.at(Depth::Size).map(|known| known.saved_at.unwrap_or(known.internal_date))
+    }
+
+    /// Whether EMAILID is this.
+    pub fn has_email_id(&self, id: &str) -> Option<bool> {
+        self.at(Depth::Size).map(|known| known.ids.as_ref().is_some_and(|ids| ids.email.as_str() == id))
+    }
+
+    /// Whether THREADID is this.
+    pub fn has_thread_id(&self, id: &str) -> Option<bool> {
+        let thread = |ids: &ObjectIds| ids.thread.as_ref().is_some_and(|thread| thread.as_str() == id);
+        self.at(Depth::Size).map(|known| known.ids.as_ref().is_some_and(thread))
     }
 
     /// The day of the Date field, disregarding its time zone (RFC 3501 §6.4.4).

@@ -1,148 +1,141 @@
-//! SEARCH. RFC 3501 §6.4.4.
-//!
-//! Invariant: a message's date and size are read only if its flags do not decide, its header only if these do not, its body
-//! last; and no more than a batch of messages is in memory.
+//! SEARCH. RFC 9051 §6.4.4; RFC 4731 (ESEARCH), RFC 5032 (WITHIN), RFC 5182 (SEARCHRES), RFC 9394 (PARTIAL).
 
+mod find;
 mod matching;
 mod query;
+mod results;
 mod work_limit;
 
-use self::matching::Candidate;
-use self::query::Query;
-use self::work_limit::{Meter, WorkLimit};
-use super::{claim_memory, no_memory};
+use self::find::{Finder, Stop};
+use self::query::{Context as Given, Query, names_sequence_numbers};
+use self::results::{is_returned, results, saved};
 use crate::imap::context::{CommandError, Context, Enabled};
 use crate::imap::updates::push_changes;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
+use crate::imap::wire::data::Answered;
+use crate::imap::wire::frame::Tag;
 use crate::imap::wire::response::Reply;
-use crate::imap::wire::syntax::search::Search;
-use crate::reading::Reading;
-use crate::resources::Owner;
-use crate::resources::spool::PATIENCE;
-use crate::store::open_mailbox::Depth;
-use std::sync::Arc;
+use crate::imap::wire::syntax::search::{ReturnOptions, Returned, Search};
+use crate::imap::wire::syntax::search_keys::SearchKey;
+use crate::message::charset::is_known;
 
-/// Messages read at once, and their octets.
-const MESSAGES: usize = 2000;
-const OCTETS: usize = 1024 * 1024;
-/// Memory for searching a large message, in multiples of its size: itself, and its decoded text.
-const TEXT_FACTOR: usize = 4;
-
-/// Charsets that SEARCH takes.
+/// Charsets that a refusal lists. All that mail is decoded from are taken.
 const CHARSETS: &[&str] = &["UTF-8", "US-ASCII"];
 
-fn is_supported(charset: &str) -> bool {
-    CHARSETS.iter().any(|name| charset.eq_ignore_ascii_case(name))
-}
-
-/// A search and its limits.
-struct Work<'a> {
-    reading: &'a Reading,
-    owner: &'a Owner,
-    query: Arc<Query>,
-    limit: Arc<WorkLimit>,
-}
-
-impl Work<'_> {
-    /// Sorts messages into those that match and those that need more to be read.
-    async fn judge(
-        &self,
-        wire: &mut Wire,
-        candidates: Vec<Candidate>,
-        found: &mut Vec<u32>,
-        undecided: &mut Vec<u32>,
-    ) -> Result<(), CommandError> {
-        let texts: usize = candidates.iter().map(Candidate::whole_size).sum();
-        let keys = candidates.len().saturating_mul(self.query.keys()).saturating_mul(work_limit::KEY);
-        let (query, limit) = (Arc::clone(&self.query), Arc::clone(&self.limit));
-        let judged = self.reading.read(self.owner, texts.saturating_add(keys), move |reader, budget| {
-            let meter = Meter { limit: &limit, budget };
-            let judge = |mut candidate: Candidate| {
-                candidate.begin(reader);
-                (candidate.uid(), query.matches(&candidate, meter))
-            };
-            let judged: Vec<_> = candidates.into_iter().map(judge).collect();
-            budget.check().map(|()| judged)
-        });
-        for (uid, verdict) in wire.watch(judged).await?? {
-            match verdict {
-                Some(true) => found.push(uid),
-                Some(false) => {}
-                None => undecided.push(uid),
-            }
-        }
-        Ok(())
-    }
-}
-
 /// SEARCH and UID SEARCH.
-pub async fn search(context: &mut Context<'_>, wire: &mut Wire, command: Search) -> Result<Reply, CommandError> {
-    let Search { charset, key, by_uid, returned: _ } = command;
-    if charset.as_deref().is_some_and(|charset| !is_supported(charset)) {
-        return Ok(Reply::no("charset not supported").code(Code::BadCharset(CHARSETS)));
-    }
+pub async fn search(
+    context: &mut Context<'_>,
+    wire: &mut Wire,
+    tag: &Tag,
+    Search { charset, key, by_uid, returned }: Search,
+) -> Result<Reply, CommandError> {
     // RFC 6855 §3: strings are UTF-8 then.
     if charset.is_some() && context.enabled.contains(Enabled::UTF8_ACCEPT) {
         return Ok(Reply::bad("no CHARSET once UTF8=ACCEPT is enabled, strings are UTF-8"));
+    }
+    let options = options(returned, context.enabled);
+    let found = match find(context, wire, charset.as_deref(), &key, by_uid).await {
+        Ok(found) => found,
+        Err(stop) => return not_found(context, options, stop),
+    };
+    match options {
+        None => {
+            let numbers = numbers(context, &found, by_uid);
+            wire.writer().search(numbers);
+        }
+        Some(options) => answer(context, wire, tag, (&options, by_uid), found),
+    }
+    Ok(completed(context))
+}
+
+/// The options of an ESEARCH response; `None` where the response is one of before RFC 4731.
+fn options(returned: Returned, enabled: Enabled) -> Option<ReturnOptions> {
+    match returned {
+        Returned::Extended(options) => Some(options),
+        // RFC 9051 §6.4.4.
+        Returned::Old if enabled.contains(Enabled::IMAP4REV2) => {
+            Some(ReturnOptions { all: true, ..ReturnOptions::default() })
+        }
+        Returned::Old => None,
+    }
+}
+
+/// The UIDs of what matches in the selected mailbox, ascending.
+async fn find(
+    context: &mut Context<'_>,
+    wire: &mut Wire,
+    charset: Option<&str>,
+    key: &SearchKey,
+    by_uid: bool,
+) -> Result<Vec<u32>, Stop> {
+    let charset = charset.unwrap_or("UTF-8");
+    if !is_known(charset.as_bytes()) {
+        return Err(Reply::no("charset not supported").code(Code::BadCharset(CHARSETS)).into());
+    }
+    // RFC 9586 §3.
+    if context.enabled.contains(Enabled::UIDONLY) && names_sequence_numbers(key) {
+        let text = "messages are named by UID once UIDONLY is enabled, search for UID";
+        return Err(Reply::bad(text).code(Code::UidRequired).into());
     }
     // The flags that are searched must be those the client knows.
     if context.changed.take() {
         push_changes(context, wire, by_uid).await?;
     }
-    let Some(selected) = &context.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
-    let Some(query) = Query::new(&key, selected) else {
-        return Ok(Reply::bad("search key not supported"));
+    let Some(selected) = &context.selected else { return Err(Reply::bad(super::NOTHING_SELECTED).into()) };
+    let given = Given { selected, charset, now: context.server.authenticator.now() };
+    let Some(query) = Query::new(key, &given) else {
+        return Err(Reply::bad("search key not supported").into());
     };
-    let (reading, owner) = (&context.server.reading, &context.owner);
-    let work = Work { reading, owner, query: Arc::new(query), limit: Arc::new(WorkLimit::new(work_limit::OCTETS)) };
-    let (store, inbox, mailbox) = (&context.server.store, &context.login.inbox, selected.mailbox);
+    Finder::new(context).find(wire, selected, query).await
+}
 
-    let by_flags = |uid: &u32| Some(Candidate::of_flags(selected.flags(*uid)?, selected.is_recent(*uid)));
-    let mut claim = wire.claim();
-    let mut found = Vec::new();
-    let mut undecided = Vec::new();
-    for batch in selected.uids().chunks(MESSAGES) {
-        work.judge(wire, batch.iter().filter_map(by_flags).collect(), &mut found, &mut undecided).await?;
+/// The reply where nothing was searched: with SAVE, a NO empties the saved result, and a BAD does not (RFC 5182 §2.1).
+fn not_found(context: &mut Context<'_>, options: Option<ReturnOptions>, stop: Stop) -> Result<Reply, CommandError> {
+    let done = stop.settled();
+    let is_bad = done.as_ref().is_ok_and(Reply::is_bad);
+    if options.is_some_and(|options| options.save)
+        && !is_bad
+        && let Some(selected) = &mut context.selected
+    {
+        selected.save(Vec::new());
     }
-    for depth in [Depth::Size, Depth::Header, Depth::Body] {
-        let uids = std::mem::take(&mut undecided);
-        let mut rest = uids.as_slice();
-        while !rest.is_empty() && !work.limit.is_spent() {
-            let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
-            let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
-            let damaged: Vec<u32> = messages.iter().filter(|m| m.is_damaged).map(|m| m.flags.uid).collect();
-            if !damaged.is_empty() {
-                return Ok(super::damaged(&damaged));
-            }
-            if !claim_memory(&mut claim, &messages) {
-                return Ok(no_memory());
-            }
-            // A large body ends its batch.
-            if let Some(last) = messages.last_mut()
-                && last.lacks_body()
-            {
-                let needed = last.body_size.saturating_mul(TEXT_FACTOR);
-                if claim.wait_to_grow(needed, PATIENCE).await.is_err() {
-                    return Ok(no_memory());
-                }
-                let whole = 0..last.body_size;
-                last.body = store.body_range(inbox, mailbox, last.flags.uid, whole).await?.unwrap_or_default();
-            }
-            rest = rest.get(looked_for.max(1)..).unwrap_or_default();
-            let candidates = messages.into_iter().map(|m| Candidate::of_store(m, depth, selected)).collect();
-            work.judge(wire, candidates, &mut found, &mut undecided).await?;
-        }
+    done
+}
+
+/// The numbers that the client knows these messages by.
+fn numbers(context: &Context<'_>, uids: &[u32], by_uid: bool) -> Vec<u32> {
+    match &context.selected {
+        Some(selected) if !by_uid => uids.iter().filter_map(|uid| selected.sequence_number(*uid)).collect(),
+        _ => uids.to_vec(),
     }
-    if work.limit.is_spent() {
-        return Ok(Reply::no("search is too expensive, use fewer keys").code(Code::Limit));
+}
+
+/// Writes the ESEARCH response for the messages that were found, in their order, and saves them.
+fn answer(
+    context: &mut Context<'_>,
+    wire: &mut Wire,
+    tag: &Tag,
+    (options, by_uid): (&ReturnOptions, bool),
+    found: Vec<u32>,
+) {
+    if is_returned(options) {
+        let numbers = numbers(context, &found, by_uid);
+        let answered = Answered { tag: tag.as_str(), mailbox: None, by_uid };
+        wire.writer().esearch(answered, &results(options, &numbers));
     }
-    // Messages that another session has expunged match no search.
-    let expunged = selected.expunged();
-    found.retain(|uid| !expunged.contains(uid));
-    found.sort_unstable();
-    let number = |uid: u32| if by_uid { Some(uid) } else { selected.sequence_number(uid) };
-    wire.writer().search(found.into_iter().filter_map(number));
+    if options.save
+        && let Some(selected) = &mut context.selected
+    {
+        selected.save(saved(options, found));
+    }
+}
+
+/// OK; with a code if there are messages that have been expunged and that the client still knows.
+fn completed(context: &Context<'_>) -> Reply {
     let reply = Reply::completed();
-    Ok(if expunged.is_empty() { reply } else { reply.code(Code::ExpungeIssued) })
+    match &context.selected {
+        Some(selected) if !selected.expunged().is_empty() => reply.code(Code::ExpungeIssued),
+        _ => reply,
+    }
 }

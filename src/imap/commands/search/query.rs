@@ -2,11 +2,14 @@
 
 use super::matching::{Candidate, Text};
 use super::work_limit::Meter;
+use crate::clock::Timestamp;
 use crate::imap::selected::SelectedMailbox;
 use crate::imap::wire::syntax::search_keys::{DateOf, Order, SearchKey};
 use crate::imap::wire::values::{Flag, SequenceSet};
+use crate::message::charset::decoded;
 use crate::store::messages::Flags;
 use jiff::civil::Date;
+use std::time::Duration;
 
 #[derive(Debug)]
 pub(super) enum Query {
@@ -26,6 +29,16 @@ pub(super) enum Query {
     Recent,
     /// INTERNALDATE, in days.
     Arrived(Span),
+    /// INTERNALDATE is not later.
+    Until(Timestamp),
+    /// INTERNALDATE is not earlier.
+    From(Timestamp),
+    /// SAVEDATE, in days.
+    Saved(Span),
+    /// The EMAILID.
+    Email(String),
+    /// The THREADID.
+    Thread(String),
     /// The Date field, in days.
     Sent(Span),
     /// More octets.
@@ -56,8 +69,13 @@ impl Span {
         }
     }
 
-    pub fn contains(self, day: i64) -> bool {
+    fn contains(self, day: i64) -> bool {
         self.0 <= day && day < self.1
+    }
+
+    /// By the day in UTC.
+    fn has(self, time: Timestamp) -> bool {
+        self.contains(time.seconds().div_euclid(86_400))
     }
 }
 
@@ -66,18 +84,47 @@ fn days(date: Date) -> i64 {
     date.duration_since(Date::constant(1970, 1, 1)).as_hours() / 24
 }
 
+/// What the meaning of keys depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    pub selected: &'a SelectedMailbox,
+    /// Of strings.
+    pub charset: &'a str,
+    pub now: Timestamp,
+}
+
+impl Context<'_> {
+    fn text(&self, octets: &[u8]) -> Text {
+        Text::new(self.charset, octets)
+    }
+
+    fn ago(&self, seconds: u32) -> Timestamp {
+        self.now.before(Duration::from_secs(seconds.into()))
+    }
+}
+
+/// Whether a key, or one in it, names messages by sequence number.
+pub(super) fn names_sequence_numbers(key: &SearchKey) -> bool {
+    match key {
+        SearchKey::Sequence(set) => *set != SequenceSet::Saved,
+        SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().any(names_sequence_numbers),
+        SearchKey::Not(key) => names_sequence_numbers(key),
+        _ => false,
+    }
+}
+
 impl Query {
     /// `None` when a key is not supported.
-    pub fn new(key: &SearchKey, selected: &SelectedMailbox) -> Option<Self> {
+    pub fn new(key: &SearchKey, context: &Context<'_>) -> Option<Self> {
         use SearchKey as K;
+        let selected = context.selected;
         let not = |query| Self::Not(Box::new(query));
-        let all = |keys: &[SearchKey]| keys.iter().map(|key| Self::new(key, selected)).collect::<Option<_>>();
+        let all = |keys: &[SearchKey]| keys.iter().map(|key| Self::new(key, context)).collect::<Option<_>>();
         Some(match key {
             K::All => Self::All(Vec::new()),
             K::And(keys) => Self::All(all(keys)?),
             K::Or(keys) => Self::Any(all(keys)?),
-            K::Not(key) => not(Self::new(key, selected)?),
-            K::Sequence(SequenceSet::Saved) | K::Uid(SequenceSet::Saved) => return None,
+            K::Not(key) => not(Self::new(key, context)?),
             K::Sequence(set) => Self::Uids(selected.clip_to_runs(set, false)),
             K::Uid(set) => Self::Uids(selected.clip_to_runs(set, true)),
 
@@ -91,18 +138,22 @@ impl Query {
             K::Larger(size) => Self::Larger(*size),
             K::Smaller(size) => Self::Smaller(*size),
 
-            K::Header(name, wanted) => Self::Header(String::from_utf8_lossy(name).to_lowercase(), Text::new(wanted)),
-            K::Subject(wanted) => Self::Subject(Text::new(wanted)),
-            K::Body(wanted) => Self::Body(Text::new(wanted)),
-            K::Text(wanted) => Self::Anywhere(Text::new(wanted)),
+            K::Older(seconds) => Self::Until(context.ago(*seconds)),
+            K::Younger(seconds) => Self::From(context.ago(*seconds)),
+            K::Date(DateOf::Saved, order, date) => Self::Saved(Span::of(*order, *date)),
+            // RFC 8514 §4.3: every mailbox has save dates.
+            K::SaveDateSupported => Self::All(Vec::new()),
+            K::EmailId(id) => Self::Email(id.clone()),
+            K::ThreadId(id) => Self::Thread(id.clone()),
 
-            K::Date(DateOf::Saved, ..)
-            | K::Older(_)
-            | K::Younger(_)
-            | K::ModSeq(..)
-            | K::EmailId(_)
-            | K::ThreadId(_)
-            | K::SaveDateSupported => return None,
+            K::Header(name, wanted) => {
+                Self::Header(decoded(context.charset.as_bytes(), name).to_lowercase(), context.text(wanted))
+            }
+            K::Subject(wanted) => Self::Subject(context.text(wanted)),
+            K::Body(wanted) => Self::Body(context.text(wanted)),
+            K::Text(wanted) => Self::Anywhere(context.text(wanted)),
+
+            K::ModSeq(..) => return None,
         })
     }
 
@@ -138,7 +189,12 @@ impl Query {
                 Some(candidate.flags.keywords.split_ascii_whitespace().any(|k| k.eq_ignore_ascii_case(keyword)))
             }
             Self::Recent => Some(candidate.is_recent),
-            Self::Arrived(span) => candidate.day_of_arrival().map(|day| span.contains(day)),
+            Self::Arrived(span) => candidate.arrived_at().map(|time| span.has(time)),
+            Self::Until(time) => candidate.arrived_at().map(|arrived| arrived <= *time),
+            Self::From(time) => candidate.arrived_at().map(|arrived| arrived >= *time),
+            Self::Saved(span) => candidate.saved_at().map(|time| span.has(time)),
+            Self::Email(id) => candidate.has_email_id(id),
+            Self::Thread(id) => candidate.has_thread_id(id),
             Self::Larger(size) => candidate.size().map(|octets| u64::from(octets) > *size),
             Self::Smaller(size) => candidate.size().map(|octets| u64::from(octets) < *size),
             Self::Sent(span) => candidate.day_sent().map(|day| day.is_some_and(|day| span.contains(day))),
@@ -149,6 +205,16 @@ impl Query {
                 Some(false) => candidate.body_contains(text),
                 verdict => verdict,
             },
+        }
+    }
+
+    /// Whether it needs the object identifiers of messages.
+    pub fn needs_ids(&self) -> bool {
+        match self {
+            Self::All(queries) | Self::Any(queries) => queries.iter().any(Self::needs_ids),
+            Self::Not(query) => query.needs_ids(),
+            Self::Email(_) | Self::Thread(_) => true,
+            _ => false,
         }
     }
 
@@ -187,4 +253,18 @@ fn combine(queries: &[Query], candidate: &Candidate, meter: Meter<'_>, decisive:
         }
     }
     all_known.then_some(!decisive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imap::wire::parser::tests::read;
+    use crate::imap::wire::syntax::search_keys::search_keys;
+
+    #[test]
+    fn sequence_numbers_are_seen_however_deep_they_are() {
+        let of = |keys: &str| names_sequence_numbers(&read(keys, false, search_keys).unwrap());
+        assert!(of("1:3") && of("SEEN OR UID 1 NOT (FLAGGED 4)"));
+        assert!(!of("UID 1:3") && !of("$ SEEN") && !of("OR UID $ NOT (FLAGGED ALL)"));
+    }
 }
