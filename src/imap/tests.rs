@@ -9,6 +9,7 @@ mod log_in;
 mod mailboxes;
 mod object_ids;
 mod search;
+mod search_index;
 mod sessions;
 mod syntax;
 mod watching;

@@ -7,6 +7,7 @@ use super::keywords::InboxLimits;
 use super::message_rows::{self, Delivered, Going, NewMessage};
 use super::messages::Flags;
 use super::queue::{NewSubmission, SendLimits};
+use super::search::{Indexed, Outcome};
 use super::sent::Note;
 use super::{Store, StoreError, Transaction, bodies, content, due, mailboxes, parts};
 use crate::address::Address;
@@ -15,6 +16,8 @@ use crate::config::Limits;
 use crate::events::Cursor;
 use crate::id::{AccountId, DomainId, InboxId, MailboxId, MessageId, RunnerId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
+use crate::message::ReadLimits;
+use crate::message::grams::Grams;
 use crate::message::threading::Threading;
 use crate::resources::Owner;
 use crate::store::engine::{Engine, params};
@@ -367,5 +370,22 @@ pub(crate) fn outgoing(account: &AccountId, inbox: &InboxId, rcpt_to: &[&str], b
         arrived_at: Timestamp::real(),
         now: Timestamp::from_millis(0),
         expires_at: Timestamp::from_millis(24 * 3600 * 1000),
+    }
+}
+
+/// Indexes all of an account's mail.
+pub(crate) async fn index_all(store: &Store, account: &AccountId) {
+    loop {
+        let (messages, has_more) = store.search_unindexed(account, None, 3).await.unwrap();
+        let mut batch = Vec::new();
+        for message in messages {
+            let raw = store.message_raw(&message.inbox, &message.id).await.unwrap().unwrap();
+            let grams = Grams::of_message(&raw.header, &raw.body, &ReadLimits::default()).unwrap();
+            batch.push(Indexed { message, outcome: Outcome::Grams(grams), overview: None });
+        }
+        store.search_index(account, None, batch).await.unwrap();
+        if !has_more {
+            return;
+        }
     }
 }

@@ -16,7 +16,7 @@ fn noise(length: usize, seed: u32) -> String {
 
 impl World {
     /// Puts other octets in the place of a body.
-    async fn damage(&self, uid: u32) {
+    pub(super) async fn damage(&self, uid: u32) {
         let damage = move |c: &Transaction<'_>| {
             let sql = "UPDATE body SET data = ?2 WHERE id IN (SELECT c.body_id FROM message m
                            JOIN content c ON c.id = m.content_id WHERE m.uid = ?1)";

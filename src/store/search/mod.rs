@@ -7,6 +7,7 @@
 
 pub(crate) mod candidates;
 mod indexing;
+mod of_mailbox;
 #[cfg(test)]
 mod steps_tests;
 #[cfg(test)]

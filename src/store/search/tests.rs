@@ -6,27 +6,10 @@ use crate::message::grams::{Grams, Place};
 use crate::store::Store;
 use crate::store::emails::EmailFilter;
 use crate::store::message_rows;
-use crate::store::testing::{account, inbox, put, store_with_account};
+use crate::store::testing::{account, inbox, index_all, put, store_with_account};
 
 fn wanted(word: &str) -> Grams {
     Grams::of_terms([(Place::Anywhere, word)], false)
-}
-
-/// Indexes all of an account's mail.
-async fn index_all(store: &Store, account: &AccountId) {
-    loop {
-        let (messages, has_more) = store.search_unindexed(account, None, 3).await.unwrap();
-        let mut batch = Vec::new();
-        for message in messages {
-            let raw = store.message_raw(&message.inbox, &message.id).await.unwrap().unwrap();
-            let grams = Grams::of_message(&raw.header, &raw.body, &crate::message::ReadLimits::default()).unwrap();
-            batch.push(Indexed { message, outcome: Outcome::Grams(grams), overview: None });
-        }
-        store.search_index(account, None, batch).await.unwrap();
-        if !has_more {
-            return;
-        }
-    }
 }
 
 async fn message(store: &Store, inbox: &InboxId, text: &str) -> MessageId {

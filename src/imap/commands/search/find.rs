@@ -1,6 +1,6 @@
 //! Finds the messages of a mailbox that match a query.
 //!
-//! Invariant: a message's date and size are read only if its flags do not decide, its header only if these do not, its body
+//! The search index says which messages may contain the texts of a query; each of these is read and compared. Invariant: a message's date and size are read only if its flags do not decide, its header only if these do not, its body
 //! last; and no more than a batch of messages is in memory.
 
 use super::super::{claim_memory, damaged, no_memory};
@@ -14,10 +14,12 @@ use crate::imap::server::ImapServer;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
+use crate::message::grams::Grams;
 use crate::resources::Owner;
 use crate::resources::memory::Claim;
 use crate::resources::spool::PATIENCE;
 use crate::resources::work::WorkError;
+use crate::store::StoreError;
 use crate::store::open_mailbox::{Depth, Fetched};
 use std::sync::Arc;
 
@@ -89,6 +91,12 @@ impl<'a> Finder<'a> {
             self.judge(wire, &query, batch.iter().filter_map(by_flags).collect(), &mut judged).await?;
         }
         for depth in [Depth::Size, Depth::Header, Depth::Body] {
+            if !query.reads(depth) {
+                continue;
+            }
+            if depth >= Depth::Header {
+                self.drop_others(selected, &query, &mut judged.undecided).await?;
+            }
             let uids = std::mem::take(&mut judged.undecided);
             let mut rest = uids.as_slice();
             while !rest.is_empty() && !self.limit.is_spent() {
@@ -105,6 +113,23 @@ impl<'a> Finder<'a> {
         judged.found.retain(|uid| !expunged.contains(uid));
         judged.found.sort_unstable();
         Ok(judged.found)
+    }
+
+    /// Removes messages that cannot match by the search index. Where it would find more than half of them, they are all read.
+    async fn drop_others(
+        &self,
+        selected: &SelectedMailbox,
+        query: &Query,
+        undecided: &mut Vec<u32>,
+    ) -> Result<(), StoreError> {
+        let (Some(terms), most) = (query.terms(), undecided.len() / 2) else { return Ok(()) };
+        let wanted: Vec<Grams> = terms.into_iter().map(|all| Grams::of_terms(all, false)).collect();
+        let (account, inbox) = (&self.login.account, &self.login.inbox);
+        let found = self.server.store.mailbox_candidates(account, inbox, selected.mailbox, wanted, most).await?;
+        if let Some(found) = found {
+            undecided.retain(|uid| found.binary_search(uid).is_ok());
+        }
+        Ok(())
     }
 
     /// Messages, and for how many of the UIDs they were looked for.

@@ -25,6 +25,10 @@ impl Text {
         Self(lower(decoded(charset.as_bytes(), octets)))
     }
 
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// `text` is in lower case.
     fn is_in(&self, text: &str) -> bool {
         text.contains(&self.0)

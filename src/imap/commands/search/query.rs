@@ -7,9 +7,14 @@ use crate::imap::selected::SelectedMailbox;
 use crate::imap::wire::syntax::search_keys::{DateOf, Order, SearchKey};
 use crate::imap::wire::values::{Flag, SequenceSet};
 use crate::message::charset::decoded;
+use crate::message::grams::Place;
 use crate::store::messages::Flags;
+use crate::store::open_mailbox::Depth;
 use jiff::civil::Date;
 use std::time::Duration;
+
+/// Alternatives that are looked for in the index at most.
+const LISTS: usize = 300;
 
 #[derive(Debug)]
 pub(super) enum Query {
@@ -208,6 +213,47 @@ impl Query {
         }
     }
 
+    /// Whether a key compares what is read at this depth.
+    pub fn reads(&self, depth: Depth) -> bool {
+        match self {
+            Self::All(queries) | Self::Any(queries) => queries.iter().any(|query| query.reads(depth)),
+            Self::Not(query) => query.reads(depth),
+            Self::Uids(_) | Self::Flags(_) | Self::Keyword(_) | Self::Recent => depth == Depth::Flags,
+            Self::Sent(_) | Self::Subject(_) | Self::Header(..) => depth == Depth::Header,
+            Self::Body(_) => depth == Depth::Body,
+            Self::Anywhere(_) => matches!(depth, Depth::Header | Depth::Body),
+            _ => depth == Depth::Size,
+        }
+    }
+
+    /// Texts of which a message that matches contains all of at least one list, for the search index; `None` where there are no such
+    /// texts, or too many lists.
+    pub fn terms(&self) -> Option<Vec<Vec<(Place, &str)>>> {
+        match self {
+            Self::All(queries) => {
+                let of_keys: Vec<_> = queries.iter().filter_map(Self::terms).collect();
+                let (only, several): (Vec<_>, Vec<_>) = of_keys.into_iter().partition(|lists| lists.len() == 1);
+                match only.is_empty() {
+                    false => Some(vec![only.into_iter().flatten().flatten().collect()]),
+                    true => several.into_iter().min_by_key(Vec::len),
+                }
+            }
+            Self::Any(queries) => {
+                let lists = queries.iter().map(Self::terms).collect::<Option<Vec<_>>>()?.concat();
+                (lists.len() <= LISTS).then_some(lists)
+            }
+            Self::Subject(text) => term(Place::Subject, text),
+            Self::Header(name, text) => match name.as_str() {
+                "from" => term(Place::From, text),
+                "to" | "cc" | "bcc" => term(Place::To, text),
+                "subject" => term(Place::Subject, text),
+                _ => term(Place::Anywhere, text),
+            },
+            Self::Body(text) | Self::Anywhere(text) => term(Place::Anywhere, text),
+            _ => None,
+        }
+    }
+
     /// Whether it needs the object identifiers of messages.
     pub fn needs_ids(&self) -> bool {
         match self {
@@ -237,6 +283,12 @@ impl Query {
             _ => 0,
         }
     }
+}
+
+/// A text that is long enough for the index.
+fn term(place: Place, text: &Text) -> Option<Vec<Vec<(Place, &str)>>> {
+    let is_long_enough = text.as_str().chars().nth(2).is_some();
+    is_long_enough.then(|| vec![vec![(place, text.as_str())]])
 }
 
 /// And (`decisive` is false) or or (`decisive` is true) of the conditions.
