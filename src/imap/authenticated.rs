@@ -3,8 +3,8 @@
 //! Invariant: an unexpected error is `NO [UNAVAILABLE]`, logged once, here.
 
 use super::commands;
-use super::context::{CommandError, Context, End};
-use super::updates::{push_changes, push_expunged};
+use super::context::{CommandError, Context, Enabled, End};
+use super::updates::{push_changes, push_expunged, push_highest_modseq};
 use super::wire::code::Code;
 use super::wire::command::{Body, Command};
 use super::wire::frame::Tag;
@@ -70,12 +70,12 @@ async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result
         wire.reply(Some(tag.as_str()), &Reply::completed());
         return Err(End::LoggedOut);
     }
-    let (name, may_expunge) = (row.name, row.may_expunge);
+    let (name, may_expunge) = (row.name, row.may_expunge && !searches_sequence_numbers(&body));
     let always = matches!(body, Body::Noop | Body::Check);
     // Another daemon may have changed the mailbox a moment ago: its event may come later.
     let is_behind = context.server.store.is_shared() && row.reads_messages;
     let caught_up = match is_behind {
-        true => push_changes(context, wire, false).await,
+        true => push_changes(context, wire, false).await.map(drop),
         false => Ok(()),
     };
     let done = match caught_up {
@@ -83,12 +83,13 @@ async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result
         Err(error) => Err(error),
     };
     let done = match done {
-        Ok(reply) if always || context.changed.take() => push_changes(context, wire, may_expunge).await.map(|()| reply),
         Ok(reply) => {
-            if may_expunge {
-                push_expunged(context, wire);
-            }
-            Ok(reply)
+            let has_expunged = match always || context.changed.take() {
+                true => push_changes(context, wire, may_expunge).await,
+                false => Ok(may_expunge && push_expunged(context, wire)),
+            };
+            push_highest_modseq(context, wire);
+            has_expunged.map(|has_expunged| with_highest_modseq(context, reply, has_expunged))
         }
         Err(error) => Err(error),
     };
@@ -110,6 +111,26 @@ async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result
         Err(CommandError::Work(error)) => unavailable(context, name, &error),
     };
     Ok((Some(tag), reply))
+}
+
+/// Whether a search names messages by sequence number, which its results must not change (RFC 7162 §3.2.10.2).
+fn searches_sequence_numbers(body: &Body) -> bool {
+    match body {
+        Body::Search(search) => search.key.names_sequence_numbers(),
+        Body::Sort(sort) => sort.key.names_sequence_numbers(),
+        Body::Thread(thread) => thread.key.names_sequence_numbers(),
+        _ => false,
+    }
+}
+
+/// With HIGHESTMODSEQ, if VANISHED was sent (RFC 7162 §3.2.7, §3.2.9) and there is no other code.
+fn with_highest_modseq(context: &Context<'_>, reply: Reply, has_expunged: bool) -> Reply {
+    match &context.selected {
+        Some(selected) if has_expunged && reply.is_plain_ok() && context.enabled.contains(Enabled::QRESYNC) => {
+            reply.code(Code::HighestModSeq(selected.highest_modseq()))
+        }
+        _ => reply,
+    }
 }
 
 fn unavailable(context: &Context<'_>, command: &str, error: &(dyn std::error::Error + Sync)) -> Reply {

@@ -9,6 +9,7 @@ use crate::message::mime::Part;
 use crate::store::flag_list::{FlagList, KeywordTable};
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Changes, MessageFlags, OpenMailbox, Seen};
+use crate::store::uid_ranges::UidRanges;
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -24,6 +25,8 @@ pub(super) struct SelectedMailbox {
     pub read_only: bool,
     /// The state of the mailbox that this reflects.
     pub seen: Seen,
+    /// The client has been sent all changes up to this mod-sequence. It is below `seen.modseq` while an EXPUNGE is delayed.
+    sent_up_to: i64,
     /// Ascending; the sequence number is the index plus 1.
     uids: Vec<u32>,
     /// At the same indexes.
@@ -47,8 +50,8 @@ pub(super) struct SelectedMailbox {
 pub(super) struct Updates {
     /// EXISTS and RECENT.
     pub exists: Option<(u32, u32)>,
-    /// UIDs of messages with other flags.
-    pub changed: Vec<u32>,
+    /// UIDs of messages with other flags, and their mod-sequences.
+    pub changed: Vec<(u32, i64)>,
 }
 
 /// A sequence number beyond the last message.
@@ -65,6 +68,7 @@ impl SelectedMailbox {
             mailbox: open.id,
             read_only,
             seen: open.seen,
+            sent_up_to: open.seen.modseq,
             uids,
             flags,
             keywords,
@@ -174,6 +178,17 @@ impl SelectedMailbox {
         self.spans(set, by_uid).into_iter().filter_map(run).collect()
     }
 
+    /// The UIDs of a set, whether there are such messages or not.
+    pub fn uid_ranges(&self, set: &SequenceSet) -> UidRanges {
+        let last = self.uids.last().copied().unwrap_or(0);
+        let number = |number: MessageNumber| match number {
+            MessageNumber::Value(value) => value.get(),
+            MessageNumber::Last => last,
+        };
+        let ranges = set.ranges().iter().map(|(first, last)| (number(*first), number(*last)));
+        ranges.map(|(a, b)| a.min(b)..=a.max(b)).collect()
+    }
+
     /// The indexes of the messages of a set: ascending, non-empty, disjoint.
     fn spans(&self, set: &SequenceSet, by_uid: bool) -> Vec<Range<usize>> {
         let last = if by_uid { self.uids.last().copied().unwrap_or(0) } else { self.exists() };
@@ -233,14 +248,14 @@ impl SelectedMailbox {
             let exists = |uid: &u32| changes.changed.uids.binary_search(uid).is_ok();
             self.expunged.extend(self.uids.iter().filter(|uid| !exists(uid)));
         }
-        for flags in changes.changed.iter() {
+        for (flags, modseq) in changes.changed.iter().zip(changes.modseqs) {
             if self.uids.last().is_none_or(|last| flags.uid > *last) {
                 if recent.contains(&flags.uid) {
                     self.recent.insert(flags.uid);
                 }
                 self.push(&flags);
             } else if self.set_flags(&flags) {
-                updates.changed.push(flags.uid);
+                updates.changed.push((flags.uid, modseq));
             }
         }
         if self.uids.len() > before {
@@ -248,7 +263,20 @@ impl SelectedMailbox {
         }
         // The client has never known of messages that came and went since the last update.
         self.expunged.extend(changes.expunged.into_iter().filter(|uid| self.uids.binary_search(uid).is_ok()));
+        if self.expunged.is_empty() {
+            self.sent_up_to = self.seen.modseq;
+        }
         updates
+    }
+
+    /// The HIGHESTMODSEQ of the client: a later synchronization from it misses nothing (RFC 7162 §3.2).
+    pub fn highest_modseq(&self) -> u64 {
+        self.sent_up_to.unsigned_abs()
+    }
+
+    /// Whether an EXPUNGE is delayed.
+    pub fn has_expunged(&self) -> bool {
+        !self.expunged.is_empty()
     }
 
     /// Messages for which no EXPUNGE has been sent, and which therefore still have a sequence number.
@@ -256,16 +284,17 @@ impl SelectedMailbox {
         self.expunged.iter().copied().collect()
     }
 
-    /// Removes expunged messages; their sequence numbers from the last to the first, so that none changes another.
-    pub fn take_expunged(&mut self) -> Vec<u32> {
+    /// Removes expunged messages: their sequence numbers and UIDs from the last to the first, so that no number changes another.
+    pub fn take_expunged(&mut self) -> Vec<(u32, u32)> {
         if self.expunged.is_empty() {
             return Vec::new();
         }
         let mut expunged = std::mem::take(&mut self.expunged);
         expunged.sort_unstable();
         expunged.dedup();
-        let mut sequence: Vec<u32> = expunged.iter().filter_map(|uid| self.sequence_number(*uid)).collect();
-        sequence.reverse();
+        let numbered = expunged.iter().filter_map(|uid| Some((self.sequence_number(*uid)?, *uid)));
+        let mut numbered: Vec<(u32, u32)> = numbered.collect();
+        numbered.reverse();
         let is_expunged: Vec<bool> = self.uids.iter().map(|uid| expunged.binary_search(uid).is_ok()).collect();
         let mut removed = is_expunged.iter();
         self.uids.retain(|_| removed.next() == Some(&false));
@@ -275,7 +304,8 @@ impl SelectedMailbox {
             self.keywords.remove(*uid);
             self.recent.remove(uid);
         }
-        sequence
+        self.sent_up_to = self.seen.modseq;
+        numbered
     }
 }
 
@@ -343,11 +373,15 @@ mod tests {
     fn an_expunged_message_keeps_its_number_until_expunge_is_sent() {
         let mut selected = selected(&[2, 4, 6, 8]);
         let changed = [flags(6, Flags::SEEN), flags(9, Flags::default())].into_iter().collect();
-        let updates = selected.update(Changes { changed, expunged: vec![4, 8, 77], ..Changes::default() }, &(9..10));
+        let seen = Seen { modseq: 7, uid_next: 10 };
+        let (modseqs, expunged) = (vec![3, 4], vec![4, 8, 77]);
+        let updates = selected.update(Changes { seen, changed, modseqs, expunged, ..Changes::default() }, &(9..10));
         assert_eq!(updates.exists, Some((5, 1)));
-        assert_eq!(updates.changed, [6]);
+        assert_eq!(updates.changed, [(6, 3)]);
         assert_eq!(selected.sequence_number(8), Some(4));
-        assert_eq!(selected.take_expunged(), [4, 2]);
+        assert_eq!(selected.highest_modseq(), 1);
+        assert_eq!(selected.take_expunged(), [(4, 8), (2, 4)]);
+        assert_eq!(selected.highest_modseq(), 7);
         assert_eq!(selected.uids(), [2, 6, 9]);
         assert!(selected.take_expunged().is_empty());
         assert_eq!(selected.flags(6), Some(flags(6, Flags::SEEN)));
@@ -358,9 +392,10 @@ mod tests {
         let mut selected = selected(&[2, 4, 6, 8]);
         let changed =
             [flags(2, Flags::default()), flags(6, Flags::SEEN), flags(9, Flags::default())].into_iter().collect();
-        let updates = selected.update(Changes { changed, is_whole: true, ..Changes::default() }, &(9..10));
-        assert_eq!((updates.exists, updates.changed), (Some((5, 1)), vec![6]));
-        assert_eq!(selected.take_expunged(), [4, 2]);
+        let modseqs = vec![1, 5, 6];
+        let updates = selected.update(Changes { changed, modseqs, is_whole: true, ..Changes::default() }, &(9..10));
+        assert_eq!((updates.exists, updates.changed), (Some((5, 1)), vec![(6, 5)]));
+        assert_eq!(selected.take_expunged(), [(4, 8), (2, 4)]);
         assert_eq!(selected.uids(), [2, 6, 9]);
     }
 
@@ -368,7 +403,8 @@ mod tests {
     fn flags_that_the_client_has_set_are_no_update() {
         let mut selected = selected(&[2]);
         assert!(selected.set_flags(&flags(2, Flags::SEEN)));
-        let changes = Changes { changed: [flags(2, Flags::SEEN)].into_iter().collect(), ..Changes::default() };
+        let changed = [flags(2, Flags::SEEN)].into_iter().collect();
+        let changes = Changes { changed, modseqs: vec![2], ..Changes::default() };
         assert!(selected.update(changes, &(9..9)).changed.is_empty());
     }
 }

@@ -2,12 +2,14 @@
 
 mod bad_input;
 mod binary;
+mod condstore;
 mod damaged;
 mod dialogues;
 mod enable;
 mod log_in;
 mod mailboxes;
 mod object_ids;
+mod qresync;
 mod search;
 mod search_index;
 mod sessions;
@@ -54,6 +56,7 @@ struct World {
     plaintext: SocketAddr,
     tls: SocketAddr,
     shutdown: Shutdown,
+    config: Config,
 }
 
 trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -89,14 +92,32 @@ impl World {
 
         let mut config = Config::default();
         change(&mut config);
-        let events = store.events().clone();
+        let (plaintext, tls, shutdown) = Self::serve(&dir, &store, &config).await;
+        let (events, token) = (store.events().clone(), token.secret().clone());
+        Self { dir, store, events, account, inbox, token, token_id, plaintext, tls, shutdown, config }
+    }
+
+    /// With so many messages in INBOX, none of them `\Recent`.
+    async fn of(messages: usize) -> Self {
+        let world = Self::new().await;
+        for _ in 0..messages {
+            world.arrives("From: a@b\r\nSubject: s\r\n\r\nbody\r\n").await;
+        }
+        world.user().await.ok("SELECT INBOX").await;
+        world
+    }
+
+    /// Serves a store on two ports: plaintext, and TLS.
+    async fn serve(dir: &TempDir, store: &Store, config: &Config) -> (SocketAddr, SocketAddr, Shutdown) {
+        let (pem, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
         let limits = config.limits.clone();
+        let clock = Clock::System;
         let platform = DomainName::parse("inboxlayer.dev").unwrap();
         let server = Arc::new(ImapServer {
             authenticator: Authenticator::new(store.clone(), clock, platform, &config.limits),
             spool: Spool::open(dir.path(), &config.limits).unwrap(),
-            reading: Reading::new(&config, WorkPool::default(), ReadingLog::default()),
-            config: Arc::new(config),
+            reading: Reading::new(config, WorkPool::default(), ReadingLog::default()),
+            config: Arc::new(config.clone()),
             mailboxes: MailboxService::new(store.clone(), &limits),
             store: store.clone(),
             tls: ServerTls::load(&pem, &key).unwrap(),
@@ -109,9 +130,19 @@ impl World {
             let (server, ending) = (Arc::clone(&server), shutdown.clone());
             shutdown.spawn(serve(listener, server, implicit_tls, ending));
         }
-        let token = token.secret().clone();
-        let (plaintext, tls) = (addresses[0], addresses[1]);
-        Self { dir, store, events, account, inbox, token, token_id, plaintext, tls, shutdown }
+        (addresses[0], addresses[1], shutdown)
+    }
+
+    /// The same after a restart: the store has been closed and opened again.
+    async fn restarted(self) -> Self {
+        self.shutdown.request();
+        assert!(self.shutdown.finished(std::time::Duration::from_secs(20)).await);
+        let Self { dir, store, events, account, inbox, token, token_id, config, .. } = self;
+        drop((store, events));
+        let store = Store::open(&dir.path().join("data")).unwrap();
+        let (plaintext, tls, shutdown) = Self::serve(&dir, &store, &config).await;
+        let events = store.events().clone();
+        Self { dir, store, events, account, inbox, token, token_id, plaintext, tls, shutdown, config }
     }
 
     async fn encrypt(&self, stream: impl Both + 'static) -> Box<dyn Both> {
@@ -224,4 +255,18 @@ impl Client {
 
 fn short_timeouts(config: &mut Config) {
     config.limits.imap_timeout = HumanDuration::seconds(1);
+}
+
+/// The number after a word of a response.
+fn number_after(line: &str, word: &str) -> u64 {
+    let (_, after) = line.split_once(word).unwrap_or_else(|| panic!("{word} in {line}"));
+    let digits = after.trim_start_matches([' ', '(']);
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().unwrap_or_else(|_| panic!("{word} in {line}"))
+}
+
+/// The same in the line that has the word.
+fn number_of(lines: &[String], word: &str) -> u64 {
+    let line = lines.iter().find(|line| line.contains(word));
+    number_after(line.unwrap_or_else(|| panic!("{word} in {lines:?}")), word)
 }

@@ -1,19 +1,22 @@
 //! What has changed in the selected mailbox, as untagged responses.
 //!
-//! Invariant: the client is sent EXPUNGE responses only where RFC 3501 §7.4.1 allows it.
+//! Invariant: the client is sent EXPUNGE responses only where RFC 3501 §7.4.1 allows it, and VANISHED in place of them once it has
+//! enabled QRESYNC (RFC 7162 §3.2.10).
 
-use super::context::{CommandError, Context};
+use super::context::{CommandError, Context, Enabled};
 use super::flags::push_flags;
 use super::wire::Wire;
+use super::wire::code::Code;
 
-/// Sends what has changed in the selected mailbox.
+/// Sends what has changed in the selected mailbox. True if messages were expunged.
 pub(super) async fn push_changes(
     context: &mut Context<'_>,
     wire: &mut Wire,
     may_expunge: bool,
-) -> Result<(), CommandError> {
+) -> Result<bool, CommandError> {
     context.changed.take();
-    let Some(selected) = &mut context.selected else { return Ok(()) };
+    let shows_modseq = context.enabled.contains(Enabled::CONDSTORE);
+    let Some(selected) = &mut context.selected else { return Ok(false) };
     let (store, inbox) = (&context.server.store, &context.login.inbox);
     let changes = store.mailbox_changes(inbox, selected.mailbox, selected.seen).await?;
     let changes = changes.ok_or(CommandError::MailboxDeleted)?;
@@ -23,25 +26,55 @@ pub(super) async fn push_changes(
         recent = store.claim_recent(inbox, selected.mailbox, recent.end).await;
     }
     let updates = selected.update(changes, &recent);
-    for uid in updates.changed {
-        let (Some(sequence), Some(flags)) = (selected.sequence_number(uid), selected.flags(uid)) else { continue };
-        push_flags(wire, selected, sequence, &flags);
+    for (uid, modseq) in updates.changed {
+        let Some(flags) = selected.flags(uid) else { continue };
+        push_flags(wire, selected, &flags, shows_modseq.then_some(modseq));
         wire.flush_batch().await?;
     }
-    if may_expunge {
-        push_expunged(context, wire);
-    }
+    let has_expunged = may_expunge && push_expunged(context, wire);
     if let (Some(_), Some(selected)) = (updates.exists, &context.selected) {
         wire.writer().counted(selected.exists(), "EXISTS");
         wire.writer().counted(selected.recent(), "RECENT");
     }
-    Ok(())
+    Ok(has_expunged)
 }
 
-/// Sends EXPUNGE responses for expunged messages.
-pub(super) fn push_expunged(context: &mut Context<'_>, wire: &mut Wire) {
-    let Some(selected) = &mut context.selected else { return };
-    for sequence in selected.take_expunged() {
+/// Sends EXPUNGE responses, or one VANISHED, for expunged messages. True if there were some.
+pub(super) fn push_expunged(context: &mut Context<'_>, wire: &mut Wire) -> bool {
+    let Some(selected) = &mut context.selected else { return false };
+    let expunged = selected.take_expunged();
+    if expunged.is_empty() {
+        return false;
+    }
+    if context.enabled.contains(Enabled::QRESYNC) {
+        wire.writer().vanished(&expunged.into_iter().map(|(_, uid)| uid).collect(), false);
+        return true;
+    }
+    for (sequence, _) in expunged {
         wire.writer().counted(sequence, "EXPUNGE");
+    }
+    true
+}
+
+/// While an EXPUNGE is delayed, tells a client that synchronizes by QRESYNC up to where it knows all changes: it may have been sent
+/// higher mod-sequences (RFC 7162 §3.2, §6).
+pub(super) fn push_highest_modseq(context: &Context<'_>, wire: &mut Wire) {
+    if let Some(selected) = &context.selected
+        && selected.has_expunged()
+        && context.enabled.contains(Enabled::QRESYNC)
+    {
+        let code = Code::HighestModSeq(selected.highest_modseq());
+        wire.writer().untagged_ok(Some(&code), "expunged messages will be reported later");
+    }
+}
+
+/// The client takes part in CONDSTORE from here on (RFC 7162 §3.1).
+pub(super) fn enable_condstore(context: &mut Context<'_>, wire: &mut Wire) {
+    if context.enabled.contains(Enabled::CONDSTORE) {
+        return;
+    }
+    context.enabled |= Enabled::CONDSTORE;
+    if let Some(selected) = &context.selected {
+        wire.writer().untagged_ok(Some(&Code::HighestModSeq(selected.highest_modseq())), "CONDSTORE is enabled");
     }
 }

@@ -242,6 +242,10 @@ impl Store {
                     None => rows.remove(connection, name)?,
                 }
             }
+            if let Rows::Mailbox(mailbox) = rows {
+                // RFC 7162 §3.2.
+                mailboxes::next_uids(connection, mailbox, 0)?;
+            }
             let is_over = count(connection, &inbox)? > limits.entries.max(before);
             if is_over { Err(MetadataError::TooMany(limits.entries)) } else { Ok(()) }
         })

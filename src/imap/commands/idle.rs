@@ -24,7 +24,9 @@ pub async fn idle(context: &mut Context<'_>, wire: &mut Wire) -> Result<Reply, C
                     _ => Reply::bad("expected DONE"),
                 });
             }
-            () = changed.wait(), if context.selected.is_some() => push_changes(context, wire, true).await?,
+            () = changed.wait(), if context.selected.is_some() => {
+                push_changes(context, wire, true).await?;
+            }
             () = sleep_until(deadline) => return Err(CommandError::IdleTimeout),
         }
     }

@@ -6,7 +6,7 @@
 
 use super::metadata::entry_names;
 use super::no_memory;
-use super::status::{self, Items};
+use super::status::Items;
 use crate::imap::context::{CommandError, Context};
 use crate::imap::names::{self, DELIMITER, Pattern};
 use crate::imap::wire::Wire;
@@ -104,9 +104,6 @@ pub async fn list(context: &mut Context<'_>, wire: &mut Wire, command: List) -> 
         wire.writer().list("LIST", [NO_SELECT], DELIMITER, "");
         return Ok(Reply::completed());
     }
-    if !status::are_offered(&command.returned.status) {
-        return Ok(Reply::bad(status::NOT_OFFERED));
-    }
     let entries = match entry_names(command.returned.metadata.iter()) {
         Ok(entries) => entries,
         Err(refused) => return Ok(refused),
@@ -115,7 +112,7 @@ pub async fn list(context: &mut Context<'_>, wire: &mut Wire, command: List) -> 
     // What is encoded wrongly matches nothing.
     let patterns: Vec<_> =
         command.patterns.iter().filter_map(|one| Pattern::read(&command.reference, one, utf8)).collect();
-    let status = Items::read(context, &command.returned.status).await?;
+    let status = Items::read(context, wire, &command.returned.status).await?;
     let metadata = metadata_of(context, &entries).await?;
     let mut claim = wire.claim();
     if claim.grow_to(metadata.values().flat_map(BTreeMap::values).map(Vec::len).sum()).is_err() {

@@ -24,6 +24,7 @@ use super::wire::command::{Body, Row, State};
 use super::wire::frame::Tag;
 use super::wire::response::Reply;
 use super::wire::syntax::append::{Append, Content, NewMessage};
+use super::wire::syntax::select::Select;
 use crate::auth::login::Permissions;
 use crate::resources::memory::Claim;
 use crate::resources::spool::Incoming;
@@ -42,6 +43,11 @@ const NOT_SUPPORTED: &str = "not supported";
 /// RFC 5530.
 fn over_quota() -> Reply {
     Reply::no("the inbox is full").code(Code::OverQuota)
+}
+
+/// A mod-sequence that the client sent. No higher one is ever assigned than the highest that can be stored.
+fn known_modseq(modseq: u64) -> i64 {
+    i64::try_from(modseq).unwrap_or(i64::MAX)
 }
 
 fn no_memory() -> Reply {
@@ -71,9 +77,6 @@ fn claim_memory(claim: &mut Claim, messages: &[Fetched]) -> bool {
 /// read.
 fn is_offered(body: &Body) -> bool {
     match body {
-        Body::Select(select) => !select.condstore && select.qresync.is_none(),
-        Body::Fetch(fetch) => fetch.modifiers.changed_since.is_none() && !fetch.modifiers.vanished,
-        Body::Store(store) => store.unchanged_since.is_none(),
         Body::Compress(algorithm) => algorithm == "DEFLATE",
         Body::Notify(_) | Body::MultiSearch(_) | Body::Sort(_) | Body::Thread(_) | Body::Replace(_) => false,
         _ => true,
@@ -145,7 +148,7 @@ pub(super) async fn dispatch(
         }
         Body::Select(select) => {
             let read_only = select.read_only || !may_change;
-            select::select(context, wire, &select.mailbox, read_only).await
+            select::select(context, wire, Select { read_only, ..select }).await
         }
         Body::GetQuota { root } => quota::get_quota(context, wire, &root).await,
         Body::GetQuotaRoot(mailbox) => quota::get_quota_root(context, wire, &mailbox).await,

@@ -1,34 +1,46 @@
-//! SELECT, EXAMINE, CLOSE, UNSELECT. RFC 3501 §6.3.1, §6.3.2, §6.4.2; RFC 3691.
+//! SELECT, EXAMINE, CLOSE, UNSELECT. RFC 3501 §6.3.1, §6.3.2, §6.4.2; RFC 3691; RFC 7162 (HIGHESTMODSEQ, QRESYNC, CLOSED).
 
 use super::copy::expunge_deleted;
-use super::{BAD_NAME, NO_SUCH_MAILBOX};
-use crate::imap::context::{CommandError, Context};
+use super::{BAD_NAME, NO_SUCH_MAILBOX, known_modseq};
+use crate::imap::context::{CommandError, Context, Enabled};
+use crate::imap::flags::push_flags;
 use crate::imap::selected::SelectedMailbox;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
-use crate::imap::wire::values::Mailbox;
+use crate::imap::wire::syntax::select::{QResync, Select};
+use crate::imap::wire::values::NumberRanges;
 use crate::store::object_ids::mailbox_id;
+use crate::store::resync::{Known, Resync};
+
+/// Pairs of a sequence number and a UID that are compared: what a client sends beyond these is passed over.
+const MATCHES: usize = 10_000;
 
 /// SELECT, or EXAMINE.
-pub async fn select(
-    context: &mut Context<'_>,
-    wire: &mut Wire,
-    mailbox: &Mailbox,
-    read_only: bool,
-) -> Result<Reply, CommandError> {
+pub async fn select(context: &mut Context<'_>, wire: &mut Wire, command: Select) -> Result<Reply, CommandError> {
+    let Select { mailbox, read_only, condstore, qresync } = command;
+    if qresync.is_some() && !context.enabled.contains(Enabled::QRESYNC) {
+        return Ok(Reply::bad("QRESYNC has to be enabled first"));
+    }
     // A SELECT that fails leaves nothing selected (RFC 3501 §6.3.1).
-    unselect(context);
-    let Some(name) = context.mailbox_name(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
-    let inbox = &context.login.inbox;
-    let Some(open) = context.server.store.mailbox_open(inbox, &name, !read_only).await? else {
+    if context.selected.is_some() {
+        unselect(context);
+        wire.writer().untagged_ok(Some(&Code::Closed), "the mailbox selected before is closed");
+    }
+    let Some(name) = context.mailbox_name(&mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
+    let (store, inbox) = (&context.server.store, &context.login.inbox);
+    let opened = match qresync {
+        None => store.mailbox_open(inbox, &name, !read_only).await?.map(|open| (open, None)),
+        Some(known) => store.mailbox_resync(inbox, &name, !read_only, known_of(known)).await?,
+    };
+    let Some((open, resync)) = opened else {
         return Ok(Reply::no(NO_SUCH_MAILBOX).code(Code::NonExistent));
     };
     let (uid_validity, uid_next) = (open.uid_validity, open.seen.uid_next);
     // What has changed since the mailbox was read is sent before the OK.
     context.changed.watch(Some(open.id));
     context.changed.set();
-    let selected = SelectedMailbox::new(open, read_only);
+    let mut selected = SelectedMailbox::new(open, read_only);
     let mut writer = wire.writer();
     writer.flags(selected.all_flags());
     writer.counted(selected.exists(), "EXISTS");
@@ -42,8 +54,39 @@ pub async fn select(
     writer.untagged_ok(Some(&Code::UidValidity(uid_validity)), "UIDs valid");
     // RFC 8474 §4.2.
     writer.untagged_ok(Some(&Code::MailboxId(mailbox_id(uid_validity))), "mailbox ID");
+    writer.untagged_ok(Some(&Code::HighestModSeq(selected.highest_modseq())), "highest mod-sequence");
+    if condstore {
+        context.enabled |= Enabled::CONDSTORE;
+    }
+    if let Some(resync) = resync {
+        push_resync(wire, &mut selected, resync).await?;
+    }
     context.selected = Some(selected);
     Ok(Reply::ok("selected").code(if read_only { Code::ReadOnly } else { Code::ReadWrite }))
+}
+
+/// The parameter QRESYNC (RFC 7162 §3.2.5).
+fn known_of(known: QResync) -> Known {
+    let ranges = |ranges: NumberRanges| ranges.into_iter().map(|(a, b)| a.min(b).get()..=a.max(b).get());
+    let (numbers, uids) = known.matches.unwrap_or_default();
+    Known {
+        uid_validity: known.uid_validity.get(),
+        modseq: known_modseq(known.mod_sequence),
+        uids: known.known_uids.map(|uids| ranges(uids).collect()),
+        numbered: ranges(numbers).flatten().zip(ranges(uids).flatten()).take(MATCHES).collect(),
+    }
+}
+
+/// What the client does not know: `VANISHED (EARLIER)`, and the flags of new and changed messages.
+async fn push_resync(wire: &mut Wire, selected: &mut SelectedMailbox, resync: Resync) -> Result<(), CommandError> {
+    if !resync.vanished.is_empty() {
+        wire.writer().vanished(&resync.vanished, true);
+    }
+    for (flags, modseq) in resync.changed.iter().zip(resync.modseqs) {
+        push_flags(wire, selected, &flags, Some(modseq));
+        wire.flush_batch().await?;
+    }
+    Ok(())
 }
 
 /// UNSELECT: nothing is expunged.

@@ -1,10 +1,12 @@
-//! STATUS. RFC 9051 §6.3.11; RFC 7889 (APPENDLIMIT), RFC 8438 (STATUS=SIZE), RFC 8474 (MAILBOXID), RFC 9208 (DELETED-STORAGE).
+//! STATUS. RFC 9051 §6.3.11; RFC 7162 §3.1.7 (HIGHESTMODSEQ), RFC 7889 (APPENDLIMIT), RFC 8438 (STATUS=SIZE), RFC 8474
+//! (MAILBOXID), RFC 9208 (DELETED-STORAGE).
 
 use super::quota::storage;
 use super::{BAD_NAME, NO_SUCH_MAILBOX};
 use crate::id::MailboxId;
 use crate::imap::context::{CommandError, Context};
 use crate::imap::names;
+use crate::imap::updates::enable_condstore;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::data::StatusValue;
@@ -12,14 +14,6 @@ use crate::imap::wire::response::Reply;
 use crate::imap::wire::syntax::select::{Status, StatusItem};
 use crate::store::mailboxes::MailboxStatus;
 use std::collections::BTreeMap;
-
-/// The reply to an item that is not offered.
-pub(super) const NOT_OFFERED: &str = "HIGHESTMODSEQ is not supported";
-
-/// Whether all items are offered.
-pub(super) fn are_offered(items: &[StatusItem]) -> bool {
-    !items.contains(&StatusItem::HighestModSeq)
-}
 
 /// The items of STATUS responses, and what is read once for all of them.
 pub(super) struct Items<'a> {
@@ -29,7 +23,14 @@ pub(super) struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    pub async fn read(context: &Context<'_>, items: &'a [StatusItem]) -> Result<Self, CommandError> {
+    pub async fn read(
+        context: &mut Context<'_>,
+        wire: &mut Wire,
+        items: &'a [StatusItem],
+    ) -> Result<Self, CommandError> {
+        if items.contains(&StatusItem::HighestModSeq) {
+            enable_condstore(context, wire);
+        }
         let deleted_octets = match items.contains(&StatusItem::DeletedStorage) {
             true => context.server.store.deleted_octets(&context.login.inbox).await?,
             false => BTreeMap::new(),
@@ -65,14 +66,11 @@ pub async fn status(
     wire: &mut Wire,
     Status { mailbox, items }: &Status,
 ) -> Result<Reply, CommandError> {
-    if !are_offered(items) {
-        return Ok(Reply::bad(NOT_OFFERED));
-    }
     let Some(name) = context.mailbox_name(mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let Some(status) = context.server.store.mailbox_status(&context.login.inbox, &name).await? else {
         return Ok(Reply::no(NO_SUCH_MAILBOX).code(Code::NonExistent));
     };
     let utf8 = context.enabled.takes_utf8();
-    Items::read(context, items).await?.push(wire, utf8, &names::write(&name, utf8), &status);
+    Items::read(context, wire, items).await?.push(wire, utf8, &names::write(&name, utf8), &status);
     Ok(Reply::completed())
 }

@@ -1,8 +1,9 @@
-//! STORE. RFC 3501 §6.4.6.
+//! STORE. RFC 3501 §6.4.6; RFC 7162 §3.1.3 (UNCHANGEDSINCE).
 
-use super::{EXPUNGED, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
-use crate::imap::context::{CommandError, Context};
-use crate::imap::flags::push_flags;
+use super::{EXPUNGED, NO_SUCH_MESSAGE, READ_ONLY, known_modseq, over_quota};
+use crate::imap::context::{CommandError, Context, Enabled};
+use crate::imap::flags::{push_flags, push_modseq};
+use crate::imap::updates::enable_condstore;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
@@ -82,7 +83,12 @@ pub(super) fn read_flags(list: &[Flag], limits: KeywordLimits) -> Result<(Flags,
 
 /// STORE and UID STORE.
 pub async fn store(context: &mut Context<'_>, wire: &mut Wire, command: Store) -> Result<Reply, CommandError> {
-    let Store { set, change, is_silent, flags, by_uid, unchanged_since: _ } = command;
+    let Store { set, change, is_silent, flags, by_uid, unchanged_since } = command;
+    let unchanged_since = unchanged_since.map(known_modseq);
+    if unchanged_since.is_some() {
+        enable_condstore(context, wire);
+    }
+    let shows_modseq = context.enabled.contains(Enabled::CONDSTORE);
     let (mailboxes, inbox, changed) = (&context.server.mailboxes, &context.login.inbox, context.changed);
     let Some(selected) = &mut context.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
     let Ok(uids) = selected.select(&set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
@@ -100,9 +106,11 @@ pub async fn store(context: &mut Context<'_>, wire: &mut Wire, command: Store) -
         Change::Remove => FlagChange::Remove,
     };
     let update = FlagUpdate { change, flags, keywords };
-    let (mailbox, mut missing, mut refused) = (selected.mailbox, false, None);
+    let (mailbox, mut missing, mut refused, mut modified) = (selected.mailbox, false, None, Vec::new());
     for batch in uids.chunks(AT_ONCE) {
-        let after = match mailboxes.set_flags(inbox, mailbox, batch.to_vec(), update.clone()).await {
+        let flagging =
+            mailboxes.set_flags_of_unchanged(inbox, mailbox, batch.to_vec(), unchanged_since, update.clone());
+        let after = match flagging.await {
             Ok(after) => after,
             Err(error) => {
                 // The earlier batches are done.
@@ -111,26 +119,40 @@ pub async fn store(context: &mut Context<'_>, wire: &mut Wire, command: Store) -
             }
         };
         changed.set_for(mailbox);
-        missing |= after.len() < batch.len();
-        for flags in after {
+        missing |= after.messages.len() + after.changed.len() < batch.len();
+        for (flags, modseq) in after.messages {
             // With .SILENT, only flags that another session has changed are sent.
             let expected = selected.flags(flags.uid).map(|known| update.apply(&known));
             let is_expected = expected.as_ref() == Some(&flags);
             selected.set_flags(&flags);
-            if (!is_silent || !is_expected)
-                && let Some(sequence) = selected.sequence_number(flags.uid)
-            {
-                push_flags(wire, selected, sequence, &flags);
+            match is_silent && is_expected {
+                false => push_flags(wire, selected, &flags, shows_modseq.then_some(modseq)),
+                true if shows_modseq => push_modseq(wire, selected, flags.uid, modseq),
+                true => {}
             }
         }
+        modified.extend(after.changed);
         wire.flush_batch().await?;
+    }
+    // The client learns why, and need not ask.
+    if let (Some(since), false) = (unchanged_since, modified.is_empty()) {
+        let within = modified.iter().copied().collect();
+        let (changed, modseqs) = context.server.store.messages_changed(inbox, mailbox, within, since).await?;
+        for (flags, modseq) in changed.iter().zip(modseqs) {
+            selected.set_flags(&flags);
+            push_flags(wire, selected, &flags, Some(modseq));
+            wire.flush_batch().await?;
+        }
     }
     if let Some(reply) = refused {
         return Ok(reply);
     }
+    let number = |uid: &u32| if by_uid { Some(*uid) } else { selected.sequence_number(*uid) };
+    let failed: Vec<u32> = modified.iter().filter_map(number).collect();
     // RFC 2180 §4.2.1: the flags of the others are set.
-    if missing && !by_uid {
-        return Ok(Reply::no(EXPUNGED).code(Code::ExpungeIssued));
-    }
-    Ok(Reply::completed())
+    let reply = match missing && !by_uid {
+        true => Reply::no(EXPUNGED).code(Code::ExpungeIssued),
+        false => Reply::completed(),
+    };
+    Ok(if failed.is_empty() { reply } else { reply.code(Code::Modified(failed)) })
 }

@@ -52,6 +52,8 @@ const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("BINARY", &[Authenticated]),
     ("PREVIEW", &[Authenticated]),
     ("UTF8=ACCEPT", &[Authenticated]),
+    ("CONDSTORE", &[Authenticated]),
+    ("QRESYNC", &[Authenticated]),
 ];
 
 /// What is offered in a phase.

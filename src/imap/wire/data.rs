@@ -1,8 +1,10 @@
-//! Untagged responses with data about mailboxes and the server. RFC 9051 §7.2, §7.3, §7.4.1; RFC 2342, RFC 2971, RFC 4731, RFC 5161.
+//! Untagged responses with data about mailboxes and the server. RFC 9051 §7.2, §7.3, §7.4.1; RFC 2342, RFC 2971, RFC 4731,
+//! RFC 5161, RFC 7162.
 
 use super::capability::{Phase, capabilities};
 use super::values::PartialRange;
 use super::writer::Writer;
+use crate::store::uid_ranges::UidRanges;
 
 /// The value of an item of a STATUS response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct SearchResults<'a> {
     /// In the order of the result.
     pub all: &'a [u32],
     pub partial: Option<(PartialRange, &'a [u32])>,
+    /// The highest mod-sequence of the messages, where the search names one.
+    pub modseq: Option<u64>,
 }
 
 impl Writer<'_> {
@@ -150,11 +154,19 @@ impl Writer<'_> {
         self.raw("* ").number(number).raw(" ").raw(response).end();
     }
 
-    /// `* SEARCH`
-    pub fn search(&mut self, numbers: impl IntoIterator<Item = u32>) {
+    /// `* VANISHED`: UIDs of expunged messages; with `earlier`, of messages that have no sequence number (RFC 7162 §3.2.10).
+    pub fn vanished(&mut self, uids: &UidRanges, earlier: bool) {
+        self.raw(if earlier { "* VANISHED (EARLIER) " } else { "* VANISHED " }).ranges(uids.iter()).end();
+    }
+
+    /// `* SEARCH`, with the highest mod-sequence of a result that is not empty (RFC 7162 §3.1.6).
+    pub fn search(&mut self, numbers: impl IntoIterator<Item = u32>, modseq: Option<u64>) {
         self.raw("* SEARCH");
         for number in numbers {
             self.raw(" ").number(number);
+        }
+        if let Some(modseq) = modseq {
+            self.raw(" (MODSEQ ").number(modseq).raw(")");
         }
         self.end();
     }
@@ -166,7 +178,7 @@ impl Writer<'_> {
             self.raw(" MAILBOX ").astring(name.as_bytes()).raw(" UIDVALIDITY ").number(uid_validity);
         }
         self.raw(if answered.by_uid { ") UID" } else { ")" });
-        let SearchResults { min, max, count, all, partial } = *results;
+        let SearchResults { min, max, count, all, partial, modseq } = *results;
         for (name, number) in [("MIN", min), ("MAX", max), ("COUNT", count)] {
             if let Some(number) = number {
                 self.raw(" ").raw(name).raw(" ").number(number);
@@ -186,6 +198,9 @@ impl Writer<'_> {
                 part => self.set(part.iter().copied()),
             };
             self.raw(")");
+        }
+        if let Some(modseq) = modseq {
+            self.raw(" MODSEQ ").number(modseq);
         }
         self.end();
     }
@@ -234,10 +249,16 @@ mod tests {
         same(|writer| writer.counted(3, "EXISTS"), Data::Exists(3));
         same(|writer| writer.counted(0, "RECENT"), Data::Recent(0));
         same(|writer| writer.counted(7, "EXPUNGE"), Data::expunge(7).unwrap());
-        same(|writer| writer.search([]), Data::Search(vec![], None));
+        same(|writer| writer.search([], None), Data::Search(vec![], None));
         let numbers = [1, 20, u32::MAX];
         let theirs = numbers.iter().map(|number| (*number).try_into().unwrap()).collect();
-        same(|writer| writer.search(numbers), Data::Search(theirs, None));
+        same(|writer| writer.search(numbers, None), Data::Search(theirs, None));
+        let [ours, _] = both(|writer| writer.search([2, 5], Some(917162500)), Data::Exists(1));
+        assert_eq!(ours, "* SEARCH 2 5 (MODSEQ 917162500)\r\n");
+        let [ours, _] = both(|writer| writer.vanished(&[41, 43, 44].into_iter().collect(), true), Data::Exists(1));
+        assert_eq!(ours, "* VANISHED (EARLIER) 41,43:44\r\n");
+        let [ours, _] = both(|writer| writer.vanished(&UidRanges::up_to(u32::MAX), false), Data::Exists(1));
+        assert_eq!(ours, "* VANISHED 1:4294967295\r\n");
         let flags = ["\\Seen", "$Label1", "a-b"];
         let theirs = flags.map(|flag| Flag::try_from(flag).unwrap()).to_vec();
         same(|writer| writer.flags(flags), Data::Flags(theirs));
@@ -262,6 +283,8 @@ mod tests {
         let mailbox = Answered { tag: "t", mailbox: Some(("a b", 1)), by_uid: true };
         let expected = "* ESEARCH (TAG \"t\" MAILBOX \"a b\" UIDVALIDITY 1) UID COUNT 0\r\n";
         assert_eq!(written(mailbox, SearchResults { count: Some(0), ..none }), expected);
+        let modseq = SearchResults { all: &[1, 2, 3, 5], modseq: Some(1236), ..none };
+        assert_eq!(written(answered, modseq), "* ESEARCH (TAG \"A282\") ALL 1:3,5 MODSEQ 1236\r\n");
         let (one, hundred) = (NonZeroU32::MIN, NonZeroU32::new(100).unwrap());
         let partial = |range, part| written(by_uid, SearchResults { partial: Some((range, part)), ..none });
         let start = "* ESEARCH (TAG \"A282\") UID PARTIAL";

@@ -61,6 +61,11 @@ impl Reply {
         self.kind == Kind::Ok
     }
 
+    /// OK without a response code.
+    pub fn is_plain_ok(&self) -> bool {
+        self.is_ok() && self.code.is_none()
+    }
+
     pub fn is_bad(&self) -> bool {
         self.kind == Kind::Bad
     }

@@ -4,7 +4,7 @@
 
 use crate::clock::Timestamp;
 use std::io::Write;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 /// Writes to the output of a connection, or to a buffer that becomes part of it.
 #[derive(Debug)]
@@ -118,18 +118,26 @@ impl<'a> Writer<'a> {
     /// Ascending numbers as a sequence-set, runs of them as ranges.
     pub fn set(&mut self, numbers: impl IntoIterator<Item = u32>) -> &mut Self {
         let mut numbers = numbers.into_iter().peekable();
-        let mut is_first = true;
-        while let Some(first) = numbers.next() {
+        self.ranges(std::iter::from_fn(|| {
+            let first = numbers.next()?;
             let mut last = first;
             while let Some(next) = numbers.next_if(|next| last.checked_add(1) == Some(*next)) {
                 last = next;
             }
+            Some(first..=last)
+        }))
+    }
+
+    /// A sequence-set of these ranges.
+    pub fn ranges(&mut self, ranges: impl IntoIterator<Item = RangeInclusive<u32>>) -> &mut Self {
+        let mut is_first = true;
+        for range in ranges {
             if !std::mem::take(&mut is_first) {
                 self.raw(",");
             }
-            self.number(first);
-            if last > first {
-                self.raw(":").number(last);
+            self.number(*range.start());
+            if range.end() > range.start() {
+                self.raw(":").number(*range.end());
             }
         }
         self

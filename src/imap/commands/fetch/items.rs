@@ -1,6 +1,5 @@
 //! The items of a FETCH: which there are, and what each needs of a message.
 
-use super::super::NOT_SUPPORTED;
 use crate::imap::content::section::{Reach, reach, write_path, write_section};
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
@@ -16,9 +15,6 @@ const FIELD_NAMES: usize = 1000;
 
 /// The items of a FETCH, each once; or why it is refused.
 pub(super) fn once(mut names: Vec<Item>, by_uid: bool) -> Result<Arc<[Item]>, Reply> {
-    if !names.iter().all(is_offered) {
-        return Err(Reply::bad(NOT_SUPPORTED));
-    }
     if by_uid && !names.contains(&Item::Uid) {
         names.insert(0, Item::Uid);
     }
@@ -38,15 +34,10 @@ pub(super) fn once(mut names: Vec<Item>, by_uid: bool) -> Result<Arc<[Item]>, Re
     Ok(once.into())
 }
 
-/// Whether CAPABILITY lists what an item belongs to.
-fn is_offered(name: &Item) -> bool {
-    !matches!(name, Item::ModSeq)
-}
-
 /// How much of a message an item needs.
 pub(super) fn depth(name: &Item) -> Depth {
     match name {
-        Item::Flags | Item::Uid | Item::InternalDate | Item::SaveDate => Depth::Flags,
+        Item::Flags | Item::Uid | Item::InternalDate | Item::SaveDate | Item::ModSeq => Depth::Flags,
         Item::EmailId | Item::ThreadId => Depth::Flags,
         Item::Rfc822Size | Item::BinarySize { path: None } => Depth::Size,
         Item::Envelope | Item::Rfc822Header => Depth::Header,

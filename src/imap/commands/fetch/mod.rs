@@ -1,8 +1,9 @@
-//! FETCH. RFC 3501 §6.4.5, §7.4.2; RFC 9394 (PARTIAL).
+//! FETCH. RFC 3501 §6.4.5, §7.4.2; RFC 7162 (MODSEQ, CHANGEDSINCE, VANISHED), RFC 9394 (PARTIAL).
 //!
 //! Invariant: no more than a batch of messages is in memory while the client is waited for, and it is counted; what is not
 //! requested is not read; a large body is copied from the store to the client piece by piece.
 
+mod changes;
 mod contents;
 mod items;
 mod pieces;
@@ -12,13 +13,14 @@ use self::contents::{Content, Unmade, contents, made_octets, octets_to_read};
 use self::items::{depth, is_decoded, is_parsed, once, sets_seen, write_label};
 use self::pieces::{Piece, Source, wants_pieces};
 use self::seen::SeenMarker;
-use super::{EXPUNGED, NO_SUCH_MESSAGE, no_memory};
+use super::{EXPUNGED, NO_SUCH_MESSAGE, known_modseq, no_memory};
 use crate::clock::Timestamp;
 use crate::id::{MailboxId, ThreadId};
 use crate::imap::content::section::Octets;
-use crate::imap::context::{CommandError, Context};
-use crate::imap::flags::{push_new_keywords, write_flags};
+use crate::imap::context::{CommandError, Context, Enabled};
+use crate::imap::flags::{push_new_keywords, write_flags, write_modseq};
 use crate::imap::selected::SelectedMailbox;
+use crate::imap::updates::enable_condstore;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
@@ -47,16 +49,33 @@ const DECODED_FACTOR: usize = 2;
 
 /// FETCH and UID FETCH.
 pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -> Result<Reply, CommandError> {
-    let Fetch { set, items, by_uid, modifiers } = command;
+    let Fetch { set, mut items, by_uid, modifiers } = command;
+    if modifiers.vanished && !context.enabled.contains(Enabled::QRESYNC) {
+        return Ok(Reply::bad("QRESYNC has to be enabled first"));
+    }
+    if modifiers.changed_since.is_some() {
+        items.push(Item::ModSeq);
+    }
     let names = match once(items, by_uid) {
         Ok(names) => names,
         Err(refused) => return Ok(refused),
     };
+    if names.contains(&Item::ModSeq) {
+        enable_condstore(context, wire);
+        // Changes with lower mod-sequences than these are sent, too.
+        context.changed.set();
+    }
     let Some(selected) = &mut context.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
     let Ok(mut uids) = selected.select(&set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
+    if let Some(since) = modifiers.changed_since {
+        let store = (&context.server.store, &context.login.inbox);
+        let since = (known_modseq(since), modifiers.vanished);
+        uids = changes::since(store, wire, selected, (&set, uids), since).await?;
+    }
     if let Some(range) = modifiers.partial {
         uids = range.of(&uids).to_vec();
     }
+    let shows_modseq = context.enabled.contains(Enabled::CONDSTORE);
     let in_pieces = wants_pieces(&names);
     let deepest = names.iter().map(depth).max().unwrap_or(Depth::Flags);
     let depth = if in_pieces { Depth::Header } else { deepest };
@@ -131,7 +150,7 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
                 }
                 let is_late = sets_seen && (marks_late || message.lacks_body());
                 let late = is_late.then_some(seen).filter(|_| !message.flags.flags.contains(Flags::SEEN));
-                let show_flags = newly_seen.binary_search(&uid).is_ok();
+                let became_seen = newly_seen.binary_search(&uid).is_ok();
                 let first = match first_piece(&names, &contents) {
                     None => None,
                     Some((section, range)) => {
@@ -152,7 +171,7 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
                     sent = sent.saturating_sub(1);
                     continue;
                 }
-                let answer = Answer { message, contents, ids, first, show_flags, late };
+                let answer = Answer { message, contents, ids, first, became_seen, shows_modseq, late };
                 push_message(wire, selected, &names, answer, source).await?;
             }
             if messages.len() > 0 || !rest.is_empty() {
@@ -247,8 +266,9 @@ struct Answer<'a> {
     /// Where EMAILID or THREADID is fetched.
     ids: Option<&'a ObjectIds>,
     first: Option<Option<Piece>>,
-    /// Its flags have changed.
-    show_flags: bool,
+    /// It has become `\Seen`: its flags are sent, and its UID and mod-sequence with `shows_modseq` (RFC 7162 §3.2.4).
+    became_seen: bool,
+    shows_modseq: bool,
     /// It becomes `\Seen` once its octets have been sent.
     late: Option<SeenMarker<'a>>,
 }
@@ -261,16 +281,14 @@ async fn push_message(
     answer: Answer<'_>,
     source: Source<'_>,
 ) -> Result<(), CommandError> {
-    let Answer { mut message, contents, ids, mut first, mut show_flags, late } = answer;
+    let Answer { mut message, contents, ids, mut first, mut became_seen, shows_modseq, late } = answer;
     let Some(sequence) = selected.sequence_number(message.flags.uid) else { return Ok(()) };
     push_new_keywords(wire, selected, &message.flags);
     wire.writer().raw("* ").number(sequence).raw(" FETCH (");
     let mut is_first = true;
-    let mut has_flags = false;
     for (name, content) in names.iter().zip(contents) {
-        if late.is_some() && *name == Item::Flags {
+        if late.is_some() && matches!(name, Item::Flags | Item::ModSeq) {
             // At the end.
-            show_flags = true;
             continue;
         }
         if !std::mem::take(&mut is_first) {
@@ -280,10 +298,8 @@ async fn push_message(
             Item::Uid => {
                 wire.writer().raw("UID ").number(message.flags.uid);
             }
-            Item::Flags => {
-                has_flags = true;
-                write_flags(&mut wire.writer(), selected, &message.flags);
-            }
+            Item::Flags => write_flags(&mut wire.writer(), selected, &message.flags),
+            Item::ModSeq => write_modseq(&mut wire.writer(), message.modseq),
             Item::InternalDate => {
                 wire.writer().raw("INTERNALDATE ").date_time(message.internal_date);
             }
@@ -331,15 +347,26 @@ async fn push_message(
             },
         }
     }
+    let is_late = late.is_some();
     if let Some(seen) = late {
-        show_flags |= !seen.set(std::slice::from_mut(&mut message), |_| true).await.is_empty();
+        became_seen |= !seen.set(std::slice::from_mut(&mut message), |_| true).await.is_empty();
     }
-    if show_flags && !has_flags {
-        let mut writer = wire.writer();
+    // An item that was not requested, or that had to wait.
+    let is_missing = |item, is_implied| match names.contains(&item) {
+        true => is_late && item != Item::Uid,
+        false => is_implied && became_seen,
+    };
+    let mut writer = wire.writer();
+    if is_missing(Item::Uid, shows_modseq) {
+        writer.raw(" UID ").number(message.flags.uid);
+    }
+    if is_missing(Item::Flags, true) {
         write_flags(writer.raw(" "), selected, &message.flags);
-        has_flags = true;
     }
-    if has_flags {
+    if is_missing(Item::ModSeq, shows_modseq) {
+        write_modseq(writer.raw(" "), message.modseq);
+    }
+    if became_seen || names.contains(&Item::Flags) {
         selected.set_flags(&message.flags);
     }
     wire.writer().raw(")").end();
@@ -428,44 +455,4 @@ fn index(number: u32) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::ContentId;
-    use crate::store::open_mailbox::MessageFlags;
-
-    fn message(header: usize, body: usize, body_size: usize) -> Fetched {
-        let flags = MessageFlags { uid: 1, flags: Flags::default(), keywords: "".into() };
-        let (header, body) = (vec![b'x'; header], vec![b'x'; body]);
-        let internal_date = Timestamp::from_millis(0);
-        Fetched {
-            flags,
-            modseq: 1,
-            internal_date,
-            saved_at: None,
-            content: ContentId::new(1),
-            size: 0,
-            header,
-            body,
-            body_size,
-            is_damaged: false,
-        }
-    }
-
-    #[test]
-    fn small_work_is_done_together_and_what_is_large_or_not_in_memory_by_itself() {
-        let messages = [(INLINE / 2, 0, 0), (INLINE / 2, 0, 0), (1, 0, 0), (1, INLINE, INLINE), (1, 0, 9), (1, 0, 0)];
-        let messages: Vec<_> = messages.into_iter().map(|(header, body, size)| message(header, body, size)).collect();
-        let counts = |parsed: usize, in_pieces: bool| {
-            let (mut rest, mut counts) = (messages.as_slice(), Vec::new());
-            while !rest.is_empty() {
-                counts.push(read_together(rest, parsed, in_pieces));
-                rest = &rest[counts[counts.len() - 1]..];
-            }
-            counts
-        };
-        assert_eq!(counts(0, false), [4, 1, 1]);
-        assert_eq!(counts(1, false), [2, 1, 1, 1, 1]);
-        assert_eq!(counts(5, false), [1, 1, 1, 1, 1, 1]);
-        assert_eq!(counts(1, true), [1; 6]);
-    }
-}
+mod tests;

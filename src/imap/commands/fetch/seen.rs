@@ -25,13 +25,16 @@ impl SeenMarker<'_> {
         if unseen.is_empty() {
             return unseen;
         }
-        let updated = server.mailboxes.set_flags(inbox, mailbox, unseen.clone(), FlagUpdate::add(Flags::SEEN)).await;
+        let update = FlagUpdate::add(Flags::SEEN);
+        let updated = server.mailboxes.set_flags_of_unchanged(inbox, mailbox, unseen.clone(), None, update).await;
         changed.set_for(mailbox);
         match updated {
             Ok(updated) => {
-                for flags in updated {
-                    if let Ok(at) = messages.binary_search_by_key(&flags.uid, |message| message.flags.uid) {
-                        messages.iter_mut().skip(at).take(1).for_each(|message| message.flags = flags.clone());
+                for (flags, modseq) in updated.messages {
+                    if let Ok(at) = messages.binary_search_by_key(&flags.uid, |message| message.flags.uid)
+                        && let Some(message) = messages.get_mut(at)
+                    {
+                        (message.flags, message.modseq) = (flags, modseq);
                     }
                 }
                 unseen

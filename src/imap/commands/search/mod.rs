@@ -1,19 +1,20 @@
-//! SEARCH. RFC 9051 §6.4.4; RFC 4731 (ESEARCH), RFC 5032 (WITHIN), RFC 5182 (SEARCHRES), RFC 9394 (PARTIAL).
+//! SEARCH. RFC 9051 §6.4.4; RFC 4731 (ESEARCH), RFC 5032 (WITHIN), RFC 5182 (SEARCHRES), RFC 7162 (MODSEQ), RFC 9394 (PARTIAL).
 
 mod find;
 mod matching;
+mod modseq;
 mod query;
 mod results;
 mod work_limit;
 
 use self::find::{Finder, Stop};
-use self::query::{Context as Given, Query, names_sequence_numbers};
+use self::query::{Context as Given, Query};
 use self::results::{is_returned, results, saved};
 use crate::imap::context::{CommandError, Context, Enabled};
-use crate::imap::updates::push_changes;
+use crate::imap::updates::{enable_condstore, push_changes};
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
-use crate::imap::wire::data::Answered;
+use crate::imap::wire::data::{Answered, SearchResults};
 use crate::imap::wire::frame::Tag;
 use crate::imap::wire::response::Reply;
 use crate::imap::wire::syntax::search::{ReturnOptions, Returned, Search};
@@ -39,12 +40,16 @@ pub async fn search(
         Ok(found) => found,
         Err(stop) => return not_found(context, options, stop),
     };
+    let modseq = match modseq::is_in(&key) {
+        true => modseq::highest(context, options.as_ref(), &found).await?,
+        false => None,
+    };
     match options {
         None => {
             let numbers = numbers(context, &found, by_uid);
-            wire.writer().search(numbers);
+            wire.writer().search(numbers, modseq);
         }
-        Some(options) => answer(context, wire, tag, (&options, by_uid), found),
+        Some(options) => answer(context, wire, tag, (&options, by_uid), (found, modseq)),
     }
     Ok(completed(context))
 }
@@ -74,16 +79,20 @@ async fn find(
         return Err(Reply::no("charset not supported").code(Code::BadCharset(CHARSETS)).into());
     }
     // RFC 9586 §3.
-    if context.enabled.contains(Enabled::UIDONLY) && names_sequence_numbers(key) {
+    if context.enabled.contains(Enabled::UIDONLY) && key.names_sequence_numbers() {
         let text = "messages are named by UID once UIDONLY is enabled, search for UID";
         return Err(Reply::bad(text).code(Code::UidRequired).into());
     }
     // The flags that are searched must be those the client knows.
     if context.changed.take() {
-        push_changes(context, wire, by_uid).await?;
+        push_changes(context, wire, by_uid && !key.names_sequence_numbers()).await?;
+    }
+    if modseq::is_in(key) {
+        enable_condstore(context, wire);
     }
     let Some(selected) = &context.selected else { return Err(Reply::bad(super::NOTHING_SELECTED).into()) };
-    let given = Given { selected, charset, now: context.server.authenticator.now() };
+    let modseqs = modseq::read(context, selected, key).await?;
+    let given = Given { selected, charset, now: context.server.authenticator.now(), modseqs: &modseqs };
     let Some(query) = Query::new(key, &given) else {
         return Err(Reply::bad("search key not supported").into());
     };
@@ -117,12 +126,12 @@ fn answer(
     wire: &mut Wire,
     tag: &Tag,
     (options, by_uid): (&ReturnOptions, bool),
-    found: Vec<u32>,
+    (found, modseq): (Vec<u32>, Option<u64>),
 ) {
     if is_returned(options) {
         let numbers = numbers(context, &found, by_uid);
         let answered = Answered { tag: tag.as_str(), mailbox: None, by_uid };
-        wire.writer().esearch(answered, &results(options, &numbers));
+        wire.writer().esearch(answered, &SearchResults { modseq, ..results(options, &numbers) });
     }
     if options.save
         && let Some(selected) = &mut context.selected

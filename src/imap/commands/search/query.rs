@@ -1,11 +1,12 @@
 //! A search as a tree of conditions: sets as UIDs, texts in lower case.
 
 use super::matching::{Candidate, Text};
+use super::modseq::ModSeqs;
 use super::work_limit::Meter;
 use crate::clock::Timestamp;
 use crate::imap::selected::SelectedMailbox;
 use crate::imap::wire::syntax::search_keys::{DateOf, Order, SearchKey};
-use crate::imap::wire::values::{Flag, SequenceSet};
+use crate::imap::wire::values::Flag;
 use crate::message::charset::decoded;
 use crate::message::grams::Place;
 use crate::store::messages::Flags;
@@ -96,6 +97,7 @@ pub(super) struct Context<'a> {
     /// Of strings.
     pub charset: &'a str,
     pub now: Timestamp,
+    pub modseqs: &'a ModSeqs,
 }
 
 impl Context<'_> {
@@ -105,16 +107,6 @@ impl Context<'_> {
 
     fn ago(&self, seconds: u32) -> Timestamp {
         self.now.before(Duration::from_secs(seconds.into()))
-    }
-}
-
-/// Whether a key, or one in it, names messages by sequence number.
-pub(super) fn names_sequence_numbers(key: &SearchKey) -> bool {
-    match key {
-        SearchKey::Sequence(set) => *set != SequenceSet::Saved,
-        SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().any(names_sequence_numbers),
-        SearchKey::Not(key) => names_sequence_numbers(key),
-        _ => false,
     }
 }
 
@@ -132,6 +124,8 @@ impl Query {
             K::Not(key) => not(Self::new(key, context)?),
             K::Sequence(set) => Self::Uids(selected.clip_to_runs(set, false)),
             K::Uid(set) => Self::Uids(selected.clip_to_runs(set, true)),
+
+            K::ModSeq(_, modseq) => Self::Uids(context.modseqs.at_least(*modseq)),
 
             K::Has(flag) => Self::has(flag),
             K::Recent => Self::Recent,
@@ -157,8 +151,6 @@ impl Query {
             K::Subject(wanted) => Self::Subject(context.text(wanted)),
             K::Body(wanted) => Self::Body(context.text(wanted)),
             K::Text(wanted) => Self::Anywhere(context.text(wanted)),
-
-            K::ModSeq(..) => return None,
         })
     }
 
@@ -309,13 +301,12 @@ fn combine(queries: &[Query], candidate: &Candidate, meter: Meter<'_>, decisive:
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::imap::wire::parser::tests::read;
     use crate::imap::wire::syntax::search_keys::search_keys;
 
     #[test]
     fn sequence_numbers_are_seen_however_deep_they_are() {
-        let of = |keys: &str| names_sequence_numbers(&read(keys, false, search_keys).unwrap());
+        let of = |keys: &str| read(keys, false, search_keys).unwrap().names_sequence_numbers();
         assert!(of("1:3") && of("SEEN OR UID 1 NOT (FLAGGED 4)"));
         assert!(!of("UID 1:3") && !of("$ SEEN") && !of("OR UID $ NOT (FLAGGED ALL)"));
     }

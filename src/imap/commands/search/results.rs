@@ -18,6 +18,7 @@ pub(super) fn results<'a>(options: &ReturnOptions, numbers: &'a [u32]) -> Search
         count: options.count.then(|| u32::try_from(numbers.len()).unwrap_or(u32::MAX)),
         all: if options.all { numbers } else { &[] },
         partial: options.partial.map(|range| (range, range.of(numbers))),
+        modseq: None,
     }
 }
 

@@ -52,6 +52,18 @@ pub enum SearchKey {
     SaveDateSupported,
 }
 
+impl SearchKey {
+    /// Whether it names messages by sequence number.
+    pub fn names_sequence_numbers(&self) -> bool {
+        match self {
+            Self::And(keys) | Self::Or(keys) => keys.iter().any(Self::names_sequence_numbers),
+            Self::Not(key) => key.names_sequence_numbers(),
+            Self::Sequence(set) => *set != SequenceSet::Saved,
+            _ => false,
+        }
+    }
+}
+
 /// Which date of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DateOf {
