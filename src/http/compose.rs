@@ -410,7 +410,7 @@ fn fits(octets: &[u8]) -> bool {
 }
 
 /// Base64 of either alphabet, with or without line breaks and padding.
-fn decoded_base64(text: String) -> Option<Vec<u8>> {
+pub(super) fn decoded_base64(text: String) -> Option<Vec<u8>> {
     let mut octets = text.into_bytes();
     octets.retain(|octet| !octet.is_ascii_whitespace());
     for octet in &mut octets {

@@ -28,6 +28,7 @@ pub fn needed(method: &Method, path: &str) -> Permissions {
             messages_or(Permissions::MESSAGES_SEND)
         }
         ["inboxes", _, "stream" | "wait" | "mailboxes"] | ["events" | "statistics", ..] => Permissions::MESSAGES_READ,
+        ["inboxes", _, "import"] => Permissions::MESSAGES_WRITE,
         ["inboxes" | "access_entries", ..] => by_method(Permissions::INBOXES_READ, Permissions::INBOXES_WRITE),
         ["emails", _, "drafts" | "cancel"] => Permissions::MESSAGES_SEND.union(Permissions::DRAFTS_WRITE),
         ["emails", _, "attachments", ..] => Permissions::MESSAGES_READ,
@@ -79,6 +80,7 @@ mod tests {
             ("POST", "/api/v1/access_entries", "inboxes:write"),
             ("GET", "/api/v1/inboxes/{id}/stream", "messages:read"),
             ("GET", "/api/v1/inboxes/{id}/wait", "messages:read"),
+            ("POST", "/api/v1/inboxes/{id}/import", "messages:write"),
             ("GET", "/api/v1/events/stream", "messages:read"),
             ("GET", "/api/v1/statistics", "messages:read"),
             ("PATCH", "/api/v1/inboxes/{inbox_id}/drafts/{id}", "drafts:write"),

@@ -61,6 +61,7 @@ fn routes() -> Vec<Route> {
         routes!(inboxes::show, inboxes::change, inboxes::delete),
         routes!(inboxes::warmup),
         routes!(mailboxes::list),
+        routes!(emails::import::import),
         routes!(sending_identity::show),
         routes!(aliases::list, aliases::create),
         routes!(aliases::delete),

@@ -10,6 +10,7 @@ mod event_order;
 mod events;
 mod http2;
 mod identities;
+mod imports;
 mod inboxes;
 mod isolation;
 mod messages;

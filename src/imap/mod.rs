@@ -44,4 +44,5 @@ mod watch;
 mod wire;
 
 pub use listener::serve;
+pub(crate) use names::{decode as from_utf7, encode as to_utf7};
 pub use server::ImapServer;

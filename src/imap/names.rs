@@ -1,17 +1,14 @@
 //! Mailbox names: modified UTF-7 on the wire, UTF-8 in the store; and the patterns of LIST.
 //!
-//! Invariant: a decoded name has non-empty levels separated by single `/`, and no control characters; INBOX is in capitals. RFC 3501 §5.1 and §6.3.8.
+//! Invariant: a decoded name is canonical, as [`canonical_name`] has it. RFC 3501 §5.1 and §6.3.8.
 
 use super::wire::values::Mailbox;
-use crate::store::mailboxes::{INBOX, NAME_OCTETS};
+pub(super) use crate::store::mailboxes::DELIMITER;
+use crate::store::mailboxes::{NAME_OCTETS, canonical_name, with_inbox_in_capitals};
 use base64::Engine;
 use base64::alphabet::IMAP_MUTF7;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use std::borrow::Cow;
-
-pub(super) const DELIMITER: char = '/';
-/// Levels of a name: LIST shows each of them, whether or not it is a mailbox.
-const LEVELS: usize = 50;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(&IMAP_MUTF7, NO_PAD);
 
@@ -24,14 +21,7 @@ pub(super) fn read(mailbox: &Mailbox, utf8: bool) -> Option<String> {
         false => decode(octets).filter(|name| encode(name).as_bytes() == octets)?,
     };
     // RFC 3501 §6.3.3: a delimiter at the end only says that children will follow.
-    let name = name.strip_suffix(DELIMITER).unwrap_or(&name);
-    // RFC 6855 §3: no separators of lines and paragraphs.
-    let is_bad = |c: char| c.is_control() || matches!(c, '%' | '*' | '\u{2028}' | '\u{2029}');
-    let good = |level: &str| !level.is_empty() && !level.chars().any(is_bad);
-    if name.len() > NAME_OCTETS || name.split(DELIMITER).count() > LEVELS || !name.split(DELIMITER).all(good) {
-        return None;
-    }
-    Some(with_inbox_in_capitals(name))
+    canonical_name(name.strip_suffix(DELIMITER).unwrap_or(&name))
 }
 
 /// A name as it goes over the wire: in UTF-8 to clients that take it, else in modified UTF-7.
@@ -45,12 +35,8 @@ pub(super) fn parents(name: &str) -> impl Iterator<Item = &str> {
     name.match_indices(DELIMITER).filter_map(|(at, _)| name.get(..at))
 }
 
-fn with_inbox_in_capitals(name: &str) -> String {
-    let (first, rest) = name.split_at(name.find(DELIMITER).unwrap_or(name.len()));
-    if first.eq_ignore_ascii_case(INBOX) { format!("{INBOX}{rest}") } else { name.to_owned() }
-}
-
-fn decode(bytes: &[u8]) -> Option<String> {
+/// Modified UTF-7 as text, also where it is not the canonical encoding; `None` if it is none.
+pub(crate) fn decode(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii())?;
     let mut name = String::with_capacity(text.len());
     let mut rest = text;
@@ -71,7 +57,8 @@ fn decode(bytes: &[u8]) -> Option<String> {
     Some(name)
 }
 
-fn encode(name: &str) -> String {
+/// A name in modified UTF-7 (RFC 3501 §5.1.3).
+pub(crate) fn encode(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     let mut units: Vec<u8> = Vec::new();
     let flush = |units: &mut Vec<u8>, text: &mut String| {

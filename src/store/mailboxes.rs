@@ -16,6 +16,27 @@ pub const INBOX: &str = "INBOX";
 /// The maximum length of a name, in octets of UTF-8.
 pub const NAME_OCTETS: usize = 1000;
 
+/// Separates the levels of a name.
+pub const DELIMITER: char = '/';
+
+/// Levels of a name at most: LIST shows each of them, whether or not it is a mailbox.
+const LEVELS: usize = 50;
+
+/// A name as the store has it: its levels are not empty, without control characters and wildcards, and INBOX is in capitals. `None`
+/// if a mailbox cannot have this name.
+pub fn canonical_name(name: &str) -> Option<String> {
+    // RFC 6855 §3: no separators of lines and paragraphs.
+    let is_bad = |c: char| c.is_control() || matches!(c, '%' | '*' | '\u{2028}' | '\u{2029}');
+    let good = |level: &str| !level.is_empty() && !level.chars().any(is_bad);
+    let fits = name.len() <= NAME_OCTETS && name.split(DELIMITER).count() <= LEVELS;
+    (fits && name.split(DELIMITER).all(good)).then(|| with_inbox_in_capitals(name))
+}
+
+pub fn with_inbox_in_capitals(name: &str) -> String {
+    let (first, rest) = name.split_at(name.find(DELIMITER).unwrap_or(name.len()));
+    if first.eq_ignore_ascii_case(INBOX) { format!("{INBOX}{rest}") } else { name.to_owned() }
+}
+
 /// The standard mailboxes, which every inbox has at its creation. The user may delete them, except INBOX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailboxKind {

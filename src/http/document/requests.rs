@@ -110,6 +110,23 @@ bodies! {
     /// An address at a custom domain of the account.
     AliasInput { address: String, }
 
+    /// A message with what its mailbox notes of it.
+    ImportedEmail {
+        /// A whole message (RFC 5322) in base64, in either alphabet of RFC 4648.
+        raw: String,
+        /// As in answers: `\\Seen`, `\\Answered`, `\\Flagged`, `\\Deleted`, `\\Draft`, and keywords of IMAP.
+        flags: Option<Vec<String>>,
+        /// When the message came in; now where it is left out.
+        received_at: Option<Timestamp>,
+    }
+
+    /// At most 500 emails, and twice as many octets as one may have.
+    ImportInput {
+        /// The mailbox that the emails are put in, which is created where it is missing; its levels are separated by `/`.
+        mailbox: String,
+        emails: Option<Vec<ImportedEmail>>,
+    }
+
     /// A file of a message.
     AttachmentInput {
         #[schema(min_length = 1, max_length = 255)]

@@ -3,6 +3,7 @@
 pub(super) mod actions;
 pub(super) mod answers;
 pub(super) mod attachments;
+pub(super) mod import;
 pub(super) mod ingest;
 pub(super) mod labels;
 mod previews;
