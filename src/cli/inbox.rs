@@ -1,5 +1,14 @@
 //! `inboxlayer inbox …`: inboxes and their aliases.
 
+mod export;
+mod fetch;
+mod import;
+mod maildir;
+mod mbox;
+mod message;
+mod progress;
+mod upload;
+
 use super::domain::find as find_domain;
 use super::failure::Failure;
 use super::rest::{Rest, RestArgs, encoded, print_json};
@@ -109,10 +118,16 @@ pub(super) enum InboxCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
+    Import(import::ImportArgs),
+    Export(export::ExportArgs),
+    Fetch(fetch::FetchArgs),
 }
 
 pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
     match command {
+        InboxCommand::Import(args) => return import::run(args).await,
+        InboxCommand::Export(args) => return export::run(args).await,
+        InboxCommand::Fetch(args) => return fetch::run(args).await,
         InboxCommand::Create { name, rest } => {
             let made = Rest::new(&rest)?.create(PATH, json!({"name": name})).await?;
             if rest.json {

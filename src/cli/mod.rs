@@ -2,7 +2,7 @@
 //!
 //! Invariant: an error is two lines, what is wrong and what to do; a secret is printed only when it is created. Exit codes:
 //! 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 the domain is not verified (`domain verify --wait`).
-//! `domain verify --watch` exits with 1 if the domain has failed or the time is over.
+//! 4 done but for what was named (`inbox import`). `domain verify --watch` exits with 1 if the domain has failed or the time is over.
 
 mod access;
 mod account;

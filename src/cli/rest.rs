@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::printable::{self, printable};
 use crate::secret::Secret;
 use clap::Args;
-use reqwest::header::LINK;
+use reqwest::header::{CONTENT_TYPE, LINK, RETRY_AFTER};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use std::time::Duration;
@@ -73,6 +73,12 @@ impl Rest {
         Ok(Self { client, base, token, account: args.account.clone() })
     }
 
+    /// With time for requests and answers that hold many messages.
+    pub(super) fn for_transfers(args: &RestArgs) -> Result<Self, Failure> {
+        let (client, base, token) = connect(&args.daemon, Duration::from_secs(600))?;
+        Ok(Self { client, base, token, account: args.account.clone() })
+    }
+
     /// A successful response; null without a body (204).
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::GET, path, None, None).await
@@ -128,19 +134,52 @@ impl Rest {
         if let Some(account) = account {
             page.push_str(&format!("&account_id={}", encoded(account)));
         }
+        self.each_row(page, |row| all.push(row)).await?;
+        Ok(all)
+    }
+
+    /// Takes each row of a list, page by page from the first one on.
+    pub(super) async fn each_row(&self, mut page: String, mut take: impl FnMut(Value)) -> Result<(), Failure> {
         loop {
             let answer = self.send(Method::GET, &page, None, None).await?;
             let next = answer.next.clone();
             let mut body = self.successful(answer)?;
             let rows = if body.is_array() { Some(body) } else { body.get_mut("data").map(Value::take) };
             if let Some(Value::Array(rows)) = rows {
-                all.extend(rows);
+                rows.into_iter().for_each(&mut take);
             }
             match next {
                 Some(next) if next != page => page = next,
-                _ => return Ok(all),
+                _ => return Ok(()),
             }
         }
+    }
+
+    /// A POST of JSON that the daemon may refuse, in the inner result, with what it says of another attempt.
+    pub(super) async fn post_once(&self, path: &str, json: Vec<u8>) -> Result<Result<Value, Refused>, Failure> {
+        let request = self.client.post(format!("{}{path}", self.base)).bearer_auth(self.token.reveal());
+        let request = request.header(CONTENT_TYPE, "application/json").body(json);
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let retry_after = retry_after(&response);
+        let status = response.status();
+        let text = response.text().await.map_err(|e| Failure::new(chain(&e), "try again"))?;
+        match self.successful(Answer { status, text, next: None }) {
+            Err(failure) if !status.is_success() => Ok(Err(Refused { status, retry_after, failure })),
+            other => other.map(Ok),
+        }
+    }
+
+    /// The octets of an answer that is no JSON, or the refusal.
+    pub(super) async fn get_octets(&self, path: &str) -> Result<Result<Vec<u8>, Refused>, Failure> {
+        let request = self.client.get(format!("{}{path}", self.base)).bearer_auth(self.token.reveal());
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        let octets = response.bytes().await.map_err(|e| Failure::new(chain(&e), "try again"))?;
+        if status.is_success() {
+            return Ok(Ok(octets.into()));
+        }
+        let failure = problem(status, &serde_json::from_slice(&octets).unwrap_or(Value::Null));
+        Ok(Err(Refused { status, retry_after, failure }))
     }
 
     async fn call(
@@ -182,19 +221,30 @@ impl Rest {
         if let Some(prefer) = prefer {
             request = request.header("Prefer", prefer);
         }
-        let response = request.send().await.map_err(|error| {
-            let fix = "start it with `inboxlayer serve`, or set --url or INBOXLAYER_URL";
-            if error.is_connect() {
-                Failure::new(format!("cannot reach the daemon at {}", self.base), fix)
-            } else {
-                Failure::new(chain(&error), fix)
-            }
-        })?;
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let next = response.headers().get(LINK).and_then(|link| next_page(link.to_str().ok()?));
         let text = response.text().await.map_err(|e| Failure::new(chain(&e), "try again"))?;
         Ok(Answer { status, text, next })
     }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let fix = "start it with `inboxlayer serve`, or set --url or INBOXLAYER_URL";
+        let what = if error.is_connect() { format!("cannot reach the daemon at {}", self.base) } else { chain(error) };
+        Failure::new(what, fix)
+    }
+}
+
+fn retry_after(response: &reqwest::Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// A request that the daemon did not carry out.
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) retry_after: Option<Duration>,
+    pub(super) failure: Failure,
 }
 
 struct Answer {

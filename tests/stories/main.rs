@@ -39,6 +39,7 @@ mod keys_rotate;
 mod keys_served;
 mod log_in_log_out;
 mod many_daemons;
+mod moved_mail;
 mod noisy_neighbours;
 mod one_mailbox;
 mod one_reading;
