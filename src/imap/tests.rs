@@ -1,5 +1,6 @@
 //! The server over real sockets, with a real store and real TLS.
 
+mod appending;
 mod bad_input;
 mod binary;
 mod condstore;

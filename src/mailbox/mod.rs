@@ -13,7 +13,7 @@ mod transfer;
 use crate::address::{Address, DomainName};
 use crate::id::{InboxId, MailboxId};
 use crate::resources::Owner;
-use crate::store::append::{Append, AppendError, Appended, AppendedAll, ReplacedMessage};
+use crate::store::append::{Append, AppendError, Appended, AppendedAll, PreparedAppend, ReplacedMessage};
 use crate::store::deliver::LocalDelivery;
 use crate::store::keywords::{FlagError, InboxLimits};
 use crate::store::mailbox_changes::{FlagUpdate, Flagged};
@@ -105,21 +105,40 @@ impl MailboxService {
         name: &str,
         messages: Vec<Append>,
     ) -> Result<AppendedAll, AppendError> {
+        let mut prepared = Vec::with_capacity(messages.len());
+        for message in messages {
+            prepared.push(self.prepare(message).await?);
+        }
+        self.append_prepared(inbox, name, prepared).await
+    }
+
+    /// Makes a message ready to be appended, so that its octets can be dropped before the next one is read.
+    pub async fn prepare(&self, message: Append) -> Result<PreparedAppend, StoreError> {
+        self.store.prepare_append(message).await
+    }
+
+    /// The same as [`Self::append_all`], of messages that are ready.
+    pub async fn append_prepared(
+        &self,
+        inbox: &InboxId,
+        name: &str,
+        messages: Vec<PreparedAppend>,
+    ) -> Result<AppendedAll, AppendError> {
         let (store, of, name, limits) = (self.store.clone(), inbox.clone(), name.to_owned(), self.limits);
         let count = messages.len();
         self.batch(inbox, count, async move { store.messages_append(&of, &name, messages, None, limits).await }).await
     }
 
-    /// Adds a message to a mailbox and removes another one, of any mailbox of the inbox, at once (RFC 8508). The quota is that of the
+    /// Adds messages to a mailbox and removes another one, of any mailbox of the inbox, at once (RFC 8508). The quota is that of the
     /// inbox without the other one.
     pub async fn replace(
         &self,
         inbox: &InboxId,
         replaced: ReplacedMessage,
         name: &str,
-        message: Append,
+        messages: Vec<PreparedAppend>,
     ) -> Result<AppendedAll, AppendError> {
-        self.store.messages_append(inbox, name, vec![message], Some(replaced), self.limits).await
+        self.store.messages_append(inbox, name, messages, Some(replaced), self.limits).await
     }
 
     /// Changes flags; returns the flags of the messages that still exist.

@@ -81,8 +81,9 @@ impl From<StoreError> for AppendError {
     }
 }
 
-/// A message with its body prepared for the transaction.
-struct Prepared {
+/// A message with its body prepared for the transaction: compressed, and durable if there is an object store.
+#[derive(Debug)]
+pub struct PreparedAppend {
     flags: Flags,
     keywords: String,
     internal_date: Timestamp,
@@ -90,7 +91,12 @@ struct Prepared {
     body: NewBody,
 }
 
-impl Prepared {
+impl PreparedAppend {
+    /// Octets of memory that it needs.
+    pub fn memory(&self) -> usize {
+        self.header.len().saturating_add(self.body.stored_len()).saturating_add(self.keywords.len())
+    }
+
     fn octets(&self) -> u64 {
         quota::octets(self.header.len(), self.body.len().saturating_add(self.keywords.len()))
     }
@@ -137,7 +143,7 @@ fn copy_in_sent(
 
 impl Target<'_> {
     /// Fails if the messages exceed the quota, less what the replaced message has counted.
-    fn check_quota(&self, connection: &Transaction<'_>, messages: &[Prepared]) -> Result<(), AppendError> {
+    fn check_quota(&self, connection: &Transaction<'_>, messages: &[PreparedAppend]) -> Result<(), AppendError> {
         let quota = self.limits.quota;
         let Some(replaced) = self.replaced else {
             let octets = messages.iter().map(|message| (self.inbox, message.octets()));
@@ -149,13 +155,13 @@ impl Target<'_> {
                    WHERE m.mailbox_id = ?1 AND m.uid = ?2";
         let values = params![part.id, part.stored(replaced.uid)];
         let before = connection.query_row(sql, values, |row| row.get::<i64>(0))?.unsigned_abs();
-        let after = messages.iter().map(Prepared::octets).sum::<u64>();
+        let after = messages.iter().map(PreparedAppend::octets).sum::<u64>();
         let is_allowed = after <= before || quota::allows_messages(connection, self.inbox, after - before, 0, quota)?;
         if is_allowed { Ok(()) } else { Err(FlagError::Full.into()) }
     }
 
     /// Stores a message. Returns its UID, or that of its copy in Sent.
-    fn store(&self, connection: &Transaction<'_>, message: &Prepared) -> Result<u32, AppendError> {
+    fn store(&self, connection: &Transaction<'_>, message: &PreparedAppend) -> Result<u32, AppendError> {
         let &Self { inbox, mailbox, replaced, limits } = self;
         let added: Vec<String> = message.keywords.split_ascii_whitespace().map(str::to_owned).collect();
         if added.len() > limits.keywords.per_message {
@@ -200,7 +206,7 @@ fn append(
     connection: &Transaction<'_>,
     inbox: &InboxId,
     name: &str,
-    messages: &[Prepared],
+    messages: &[PreparedAppend],
     replaced: Option<ReplacedMessage>,
     limits: InboxLimits,
 ) -> Result<AppendedAll, AppendError> {
@@ -216,12 +222,20 @@ fn append(
 }
 
 impl Store {
+    /// Makes a message ready for [`Store::messages_append`].
+    pub async fn prepare_append(&self, message: Append) -> Result<PreparedAppend, StoreError> {
+        self.check_disk()?;
+        let Append { flags, keywords, internal_date, header, body } = message;
+        let body = self.prepare_body(body).await?;
+        Ok(PreparedAppend { flags, keywords, internal_date, header, body })
+    }
+
     /// Appends up to [`BATCH`] messages, and removes the one that they replace, if any.
     pub async fn messages_append(
         &self,
         inbox: &InboxId,
         name: &str,
-        messages: Vec<Append>,
+        messages: Vec<PreparedAppend>,
         replaced: Option<ReplacedMessage>,
         limits: InboxLimits,
     ) -> Result<AppendedAll, AppendError> {
@@ -229,16 +243,11 @@ impl Store {
         if messages.len() > BATCH {
             return Err(AppendError::TooMany);
         }
-        let (mut prepared, mut objects) = (Vec::with_capacity(messages.len()), Vec::new());
-        for Append { flags, keywords, internal_date, header, body } in messages {
-            let body = self.prepare_body(body).await?;
-            objects.extend(body.object());
-            prepared.push(Prepared { flags, keywords, internal_date, header, body });
-        }
+        let objects: Vec<NewObject> = messages.iter().filter_map(|message| message.body.object()).collect();
         let (inbox, name) = (inbox.clone(), name.to_owned());
         let hot_row = [HotRow::Inbox(inbox.clone())];
         let appended = self.write_serialized(&hot_row, move |connection| {
-            append(connection, &inbox, &name, &prepared, replaced, limits)
+            append(connection, &inbox, &name, &messages, replaced, limits)
         });
         appended.await.inspect(|_| objects.iter().for_each(NewObject::committed))
     }

@@ -23,13 +23,11 @@ use super::wire::code::Code;
 use super::wire::command::{Body, Row, State};
 use super::wire::frame::Tag;
 use super::wire::response::Reply;
-use super::wire::syntax::append::{Append, Content, NewMessage};
 use super::wire::syntax::select::Select;
 use crate::auth::login::Permissions;
 use crate::resources::memory::Claim;
 use crate::resources::spool::Incoming;
 use crate::store::open_mailbox::Fetched;
-use append::LiteralKind;
 use copy::Kind;
 
 const NOTHING_SELECTED: &str = "no mailbox selected";
@@ -78,7 +76,7 @@ fn claim_memory(claim: &mut Claim, messages: &[Fetched]) -> bool {
 fn is_offered(body: &Body) -> bool {
     match body {
         Body::Compress(algorithm) => algorithm == "DEFLATE",
-        Body::Notify(_) | Body::MultiSearch(_) | Body::Sort(_) | Body::Thread(_) | Body::Replace(_) => false,
+        Body::Notify(_) | Body::MultiSearch(_) | Body::Sort(_) | Body::Thread(_) => false,
         _ => true,
     }
 }
@@ -134,18 +132,8 @@ pub(super) async fn dispatch(
         Body::Subscribe(mailbox) => mailboxes::subscribe(context, &mailbox, true).await,
         Body::Unsubscribe(mailbox) => mailboxes::subscribe(context, &mailbox, false).await,
         Body::Status(status) => status::status(context, wire, &status).await,
-        Body::Append(Append { mailbox, messages: described }) => {
-            match (described.as_slice(), messages.into_iter().next()) {
-                ([NewMessage { flags, date, content: Content::Literal(spooled) }], Some(message)) => {
-                    let kind = if spooled.is_binary { LiteralKind::Binary } else { LiteralKind::Text };
-                    append::append(context, &mailbox, flags, *date, message, kind).await
-                }
-                ([NewMessage { flags, date, content: Content::Utf8(_) }], Some(message)) => {
-                    append::append(context, &mailbox, flags, *date, message, LiteralKind::Text).await
-                }
-                _ => Ok(Reply::bad(NOT_SUPPORTED)),
-            }
-        }
+        Body::Append(command) => append::append(context, wire, command, messages).await,
+        Body::Replace(command) => append::replace(context, wire, command, messages).await,
         Body::Select(select) => {
             let read_only = select.read_only || !may_change;
             select::select(context, wire, Select { read_only, ..select }).await

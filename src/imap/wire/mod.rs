@@ -159,6 +159,11 @@ impl Wire {
         self.spool.claim()
     }
 
+    /// An empty message, in the client's share of the spool.
+    pub fn begin_message(&self) -> spool::Incoming {
+        self.spool.begin()
+    }
+
     /// The stream, for TLS, and how many octets the client sent behind STARTTLS. They are dropped: they were not protected
     /// (RFC 3501 §6.2.1).
     pub fn into_stream(self) -> (Stream, usize) {

@@ -16,6 +16,10 @@ fn message(subject: &str, keywords: &str) -> Append {
     }
 }
 
+async fn ready(service: &MailboxService, message: Append) -> Vec<PreparedAppend> {
+    vec![service.prepare(message).await.unwrap()]
+}
+
 /// The octets that each of the messages counts.
 fn octets(subject: &str) -> u64 {
     let message = message(subject, "");
@@ -75,27 +79,28 @@ async fn a_replacement_needs_no_more_room_than_both_differ_in() {
     let drafts = service.append(inbox, "Drafts", message("a", "")).await.unwrap().unwrap().mailbox;
     let before = world.open("Drafts").await.seen;
     let first = ReplacedMessage { mailbox: drafts, uid: 1 };
-    let larger = service.replace(inbox, first, "Drafts", message("larger", "")).await;
+    let larger = service.replace(inbox, first, "Drafts", ready(&service, message("larger", "")).await).await;
     assert!(matches!(larger, Err(AppendError::Flags(FlagError::Full))), "{larger:?}");
     assert_eq!(world.uids("Drafts").await, [1]);
-    let same = service.replace(inbox, first, "Drafts", message("b", "")).await.unwrap();
+    let same = service.replace(inbox, first, "Drafts", ready(&service, message("b", "")).await).await.unwrap();
     assert_eq!((same.uids, world.uids("Drafts").await), (vec![2], vec![2]));
     let changes = world.store.mailbox_changes(inbox, drafts, before).await.unwrap().unwrap();
     assert_eq!((changes.changed.uids, changes.expunged), (vec![2], vec![1]));
-    let gone = service.replace(inbox, first, "Drafts", message("c", "")).await;
+    let gone = service.replace(inbox, first, "Drafts", ready(&service, message("c", "")).await).await;
     assert!(matches!(gone, Err(AppendError::NoSuchMessage)), "{gone:?}");
     // Into another mailbox.
     let second = ReplacedMessage { mailbox: drafts, uid: 2 };
-    let nowhere = service.replace(inbox, second, "Nowhere", message("c", "")).await;
+    let nowhere = service.replace(inbox, second, "Nowhere", ready(&service, message("c", "")).await).await;
     assert!(matches!(nowhere, Err(AppendError::NoSuchMailbox)), "{nowhere:?}");
-    service.replace(inbox, second, "Archive", message("c", "")).await.unwrap();
+    service.replace(inbox, second, "Archive", ready(&service, message("c", "")).await).await.unwrap();
     assert_eq!((world.uids("Drafts").await, world.uids("Archive").await), (vec![], vec![1]));
     assert_eq!(service.usage(inbox).await.unwrap().unwrap().used.octets, octets("a"));
     // Of another inbox.
     let other = crate::store::testing::inbox(&world.store, &account, "two").await;
     let theirs = put(&world.store, &other, b"Subject: x\r\n\r\n").await;
     let theirs = ReplacedMessage { mailbox: theirs.mailbox, uid: theirs.uid };
-    let refused = world.service(u64::MAX).replace(inbox, theirs, "Archive", message("c", "")).await;
+    let refused =
+        world.service(u64::MAX).replace(inbox, theirs, "Archive", ready(&service, message("c", "")).await).await;
     assert!(matches!(refused, Err(AppendError::NoSuchMessage)), "{refused:?}");
 }
 
@@ -117,10 +122,13 @@ async fn what_is_in_sent_already_is_not_stored_again_unless_it_replaces_itself()
     // A draft of what was sent.
     let draft = service.append(inbox, "Drafts", message("a", "")).await.unwrap().unwrap();
     let draft = ReplacedMessage { mailbox: draft.mailbox, uid: draft.uid };
-    assert_eq!(service.replace(inbox, draft, "Sent", message("a", "")).await.unwrap().uids, [1]);
+    assert_eq!(service.replace(inbox, draft, "Sent", ready(&service, message("a", "")).await).await.unwrap().uids, [1]);
     assert_eq!((world.uids("Drafts").await, world.uids("Sent").await), (vec![], vec![1, 2, 3]));
     let itself = ReplacedMessage { mailbox: open.id, uid: 1 };
-    assert_eq!(service.replace(inbox, itself, "Sent", message("a", "")).await.unwrap().uids, [4]);
+    assert_eq!(
+        service.replace(inbox, itself, "Sent", ready(&service, message("a", "")).await).await.unwrap().uids,
+        [4]
+    );
     assert_eq!(world.uids("Sent").await, [2, 3, 4]);
     assert_ne!(world.open("Sent").await.seen, Seen::default());
 }

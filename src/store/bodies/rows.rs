@@ -32,6 +32,11 @@ impl NewBody {
         self.encoded.info.size
     }
 
+    /// The length of its stored form, in octets.
+    pub fn stored_len(&self) -> usize {
+        self.encoded.info.stored_size
+    }
+
     /// The object, to call [`NewObject::committed`] after the commit.
     pub fn object(&self) -> Option<NewObject> {
         self.object.clone()

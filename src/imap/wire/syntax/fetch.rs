@@ -1,7 +1,8 @@
 //! FETCH: RFC 3501 §6.4.5, RFC 9051 §6.4.5, BINARY (RFC 3516), CHANGEDSINCE and VANISHED (RFC 7162), PARTIAL (RFC 9394),
 //! OBJECTID (RFC 8474), SAVEDATE (RFC 8514), PREVIEW (RFC 8970).
 
-use super::super::parser::{Parser, Read};
+use super::super::frame::{Frame, Step};
+use super::super::parser::{Mode, Parser, Read};
 use super::super::values::{PartialRange, SequenceSet};
 use std::num::NonZeroU32;
 
@@ -253,6 +254,18 @@ fn section(parser: &mut Parser<'_>) -> Read<Section> {
     };
     parser.octet(b']')?;
     Ok(section)
+}
+
+/// A section by itself, as in URLs (RFC 5092 §6); `None` if it is none.
+pub fn section_named(name: &[u8]) -> Option<Section> {
+    let line = [name, b"]\r\n"].concat();
+    let mut frame = Frame::new(line.len());
+    if frame.take(&line) != (line.len(), Step::Complete) {
+        return None;
+    }
+    let mut parser = Parser::new(&frame, Mode::default());
+    let section = section(&mut parser).ok()?;
+    parser.is_at_end().then_some(section)
 }
 
 fn field_names(parser: &mut Parser<'_>) -> Read<Vec<Vec<u8>>> {
