@@ -64,6 +64,7 @@ targets! {
     rewriting: crate::message::fuzz::rewriting;
     search_keys: crate::imap::fuzz::search_keys;
     smtp_commands: crate::smtp::fuzz::commands;
+    smtp_chunks: crate::smtp::fuzz::chunks;
     smtp_data: crate::smtp::fuzz::data;
     smtp_replies: crate::queue::fuzz::replies;
     spf: crate::verification::fuzz::spf;

@@ -1,5 +1,6 @@
-//! SMTP: command lines, AUTH exchanges, and the end of DATA.
+//! SMTP: command lines, AUTH exchanges, the end of DATA, and chunks.
 
+use super::codec::chunks::ChunkReceiver;
 use super::codec::data::{BareLf, Outcome, Receiver};
 use super::codec::line::{Line, Lines};
 use super::codec::request::{Command, Path, parse};
@@ -57,7 +58,7 @@ fn command(line: &[u8]) {
 
 /// An exchange ends after three lines at most, whatever they are.
 fn exchange(line: &[u8]) {
-    for mechanism in [Mechanism::Plain, Mechanism::Login] {
+    for mechanism in [Mechanism::Plain, Mechanism::Login, Mechanism::OAuthBearer, Mechanism::XOAuth2] {
         let mut step = sasl::begin(mechanism, None);
         for _ in 0..3 {
             step = match step {
@@ -109,6 +110,32 @@ fn received(input: &[u8], bare_lf: BareLf) {
         Outcome::TooBig => assert!(message.len() > limit || bare, "{} octets are not over {limit}", message.len()),
         Outcome::NoRoom(full) => panic!("there is room for one message: {full}"),
         Outcome::Disk(error) => panic!("{error}"),
+    }
+}
+
+/// Octets in chunks: the same however they are cut into chunks and reads, and what is kept is what came, with no bare CR or LF. The first
+/// two octets say how they are cut and what the limit is.
+pub fn chunks(input: &[u8]) {
+    let ([size, limit], input) = input.split_first_chunk().unwrap_or((&[0, 255], input));
+    let limit = usize::from(*limit) * 16;
+    for bare_lf in [BareLf::Refused, BareLf::Repaired] {
+        let in_chunks_of = |size: usize| {
+            let mut receiver = ChunkReceiver::new(limit, bare_lf, crate::fuzz::client_spool().begin());
+            input.chunks(size).for_each(|chunk| receiver.feed(chunk));
+            receiver.finish().now_or_never().expect("a small message is in memory")
+        };
+        let outcome = in_chunks_of(input.len().max(1));
+        assert_eq!(in_chunks_of(usize::from(*size) + 1), outcome, "in chunks of {size} octets");
+        let bare = |octets: &[u8]| {
+            lines_of(octets)
+                .any(|line| memchr::memchr2(b'\r', b'\n', line.strip_suffix(b"\r\n").unwrap_or(line)).is_some())
+        };
+        if let Outcome::Message(kept) = outcome {
+            let came: Vec<u8> = input.iter().copied().filter(|octet| !matches!(octet, b'\r' | b'\n')).collect();
+            let text: Vec<u8> = kept.iter().copied().filter(|octet| !matches!(octet, b'\r' | b'\n')).collect();
+            assert!(!bare(&kept) && kept.len() <= limit && text == came, "the message is another");
+            assert!(kept.is_empty() || kept.ends_with(b"\r\n"), "the last line has no end");
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! The time-out is for a whole command, and between two reads of a message. A message also has a minimum data rate, and
 //! twelve times the time-out in all (an hour by default).
 
+use super::codec::chunks::ChunkReceiver;
 use super::codec::data::{Outcome, Receiver};
 use super::codec::line::Lines;
 use super::codec::reply;
@@ -252,11 +253,20 @@ async fn dispatch<S: Socket, D: SmtpHandler>(
             Action::Receive(reply) => {
                 wire.push::<D>(&reply);
                 let outcome = Box::pin(wire.receive(&mut session)).await?;
-                if !matches!(outcome, Outcome::Message(_)) {
-                    let mail_from = session.mail_from().map(ToString::to_string).unwrap_or_default();
-                    tracing::info!(peer = %wire.peer, listener = D::NAME, %mail_from, ?outcome, "message refused");
-                }
+                log_refusal(wire, &session, &outcome);
                 Input::Received(outcome)
+            }
+            Action::Chunk { receiver, octets, last } => {
+                let received = Box::pin(wire.receive_chunk(&mut session, receiver, octets, last)).await?;
+                if let Input::Received(outcome) = &received {
+                    log_refusal(wire, &session, outcome);
+                }
+                received
+            }
+            Action::Discard(octets, reply) => {
+                Box::pin(wire.read_chunk(&mut session, None, octets)).await?;
+                wire.push::<D>(&reply);
+                break;
             }
             Action::Store(client, mail) => {
                 // Memory for the header that is rewritten.
@@ -284,6 +294,13 @@ async fn dispatch<S: Socket, D: SmtpHandler>(
         wire.flush().await?;
     }
     Ok(Next::Continue(session))
+}
+
+fn log_refusal<S, D: SmtpHandler>(wire: &Wire<S>, session: &Session<D>, outcome: &Outcome) {
+    if !matches!(outcome, Outcome::Message(_)) {
+        let mail_from = session.mail_from().map(ToString::to_string).unwrap_or_default();
+        tracing::info!(peer = %wire.peer, listener = D::NAME, %mail_from, ?outcome, "message refused");
+    }
 }
 
 trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -404,6 +421,50 @@ impl<S: Socket> Wire<S> {
             self.input.clear();
             self.waits(session);
             receiver.spill().await;
+            let deadline = last.min(Instant::now() + self.timeout);
+            self.fill_in_time(session, deadline, &mut progress).await?;
+            progress.received(self.input.len());
+        }
+    }
+
+    async fn receive_chunk<D: SmtpHandler>(
+        &mut self,
+        session: &mut Session<D>,
+        mut receiver: Box<ChunkReceiver>,
+        octets: usize,
+        last: bool,
+    ) -> Result<Input<D>, End> {
+        self.read_chunk(session, Some(&mut receiver), octets).await?;
+        if last {
+            self.check_end(session).await?;
+        }
+        Ok(match last || receiver.is_refused() {
+            true => Input::Received(receiver.finish().await),
+            false => Input::Chunk(receiver, octets),
+        })
+    }
+
+    /// Reads the octets of a chunk; without a receiver they are dropped.
+    async fn read_chunk<D: SmtpHandler>(
+        &mut self,
+        session: &mut Session<D>,
+        mut receiver: Option<&mut ChunkReceiver>,
+        mut octets: usize,
+    ) -> Result<(), End> {
+        let last = Instant::now() + self.timeout.saturating_mul(DATA_TIMEOUTS);
+        let mut progress = session.spool().progress();
+        loop {
+            let read = self.input.split_to(octets.min(self.input.len()));
+            octets -= read.len();
+            if let Some(receiver) = &mut receiver {
+                receiver.feed(&read);
+                receiver.spill().await;
+            }
+            if octets == 0 {
+                return Ok(());
+            }
+            self.flush().await?;
+            self.waits(session);
             let deadline = last.min(Instant::now() + self.timeout);
             self.fill_in_time(session, deadline, &mut progress).await?;
             progress.received(self.input.len());

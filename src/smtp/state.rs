@@ -4,13 +4,14 @@
 //! nothing received in plaintext is kept.
 //! RFC 5321 §4.1.4 (order of commands), RFC 3207 §4.2 (STARTTLS), RFC 4954 §4 (AUTH).
 
+use super::codec::chunks::ChunkReceiver;
 use super::codec::data::{BareLf, Outcome};
 use super::codec::line::Line;
 use super::codec::reply;
 use super::codec::request::{self, Command, Path};
 use super::counts::{Cost, Counts};
 use crate::address::{Address, AddressError, DomainName, ReversePath};
-use crate::auth::sasl::{self, Credentials, Exchange, SaslError, Step};
+use crate::auth::sasl::{self, Credentials, Exchange, Mechanism, SaslError, Step};
 use crate::auth::session::AuthSession;
 use crate::envelope::{Recipients, Reply};
 use crate::id::AccountId;
@@ -120,17 +121,21 @@ enum Phase<D: SmtpHandler> {
     /// Before EHLO, or before log-in.
     Initial,
     /// In an AUTH exchange.
-    Exchanging(Exchange),
+    Exchanging(Mechanism, Exchange),
     /// Credentials are checked.
-    LoggingIn,
+    LoggingIn(Mechanism),
+    /// They are wrong, and the mechanism's challenge says so: this is the reply to its response (RFC 7628 §3.2.3).
+    Refused(Reply),
     /// Between messages.
     Ready(D::Client),
     /// After MAIL.
     Open(Transaction<D>),
     /// A recipient is looked up.
     Resolving(Transaction<D>),
-    /// The message is received.
+    /// The message, or a chunk of it, is received.
     Receiving(Envelope<D>),
+    /// After a BDAT that was not the last.
+    Chunked(Envelope<D>, Box<ChunkReceiver>),
     /// The message is stored.
     Storing,
     /// The session has ended, or TLS begins.
@@ -144,8 +149,10 @@ pub(super) enum Input<D: SmtpHandler> {
     LoggedIn(Result<D::Client, Reply>),
     /// After [`Action::Resolve`].
     Resolved(Result<D::Recipient, Reply>),
-    /// After [`Action::Receive`].
+    /// After [`Action::Receive`], or [`Action::Chunk`] with the last chunk or one that refuses the message.
     Received(Outcome),
+    /// After another [`Action::Chunk`], of this number of octets.
+    Chunk(Box<ChunkReceiver>, usize),
     /// After [`Action::Store`].
     Stored(D::Client, Reply),
 }
@@ -162,6 +169,14 @@ pub(super) enum Action<D: SmtpHandler> {
     Resolve(Address, usize),
     /// Send this, then receive a message.
     Receive(Reply),
+    /// Receive a chunk.
+    Chunk {
+        receiver: Box<ChunkReceiver>,
+        octets: usize,
+        last: bool,
+    },
+    /// Drop this number of octets, then send this.
+    Discard(usize, Reply),
     Store(D::Client, Box<Mail<D::Recipient>>),
     /// Send this and close.
     Close(Reply),
@@ -189,17 +204,23 @@ impl<D: SmtpHandler> Session<D> {
 
     /// From MAIL to the reply to DATA: a shutdown waits for its end.
     pub(super) fn in_transaction(&self) -> bool {
-        matches!(self.phase, Phase::Open(_) | Phase::Resolving(_) | Phase::Receiving(_) | Phase::Storing)
+        matches!(
+            self.phase,
+            Phase::Open(_) | Phase::Resolving(_) | Phase::Receiving(_) | Phase::Chunked(..) | Phase::Storing
+        )
     }
 
     /// Whether the next line belongs to an AUTH exchange.
     pub(super) fn in_exchange(&self) -> bool {
-        matches!(self.phase, Phase::Exchanging(_))
+        matches!(self.phase, Phase::Exchanging(..) | Phase::Refused(_))
     }
 
     pub(super) fn is_logged_in(&self) -> bool {
         D::OFFERS_AUTH
-            && matches!(self.phase, Phase::Ready(_) | Phase::Open(_) | Phase::Resolving(_) | Phase::Receiving(_))
+            && matches!(
+                self.phase,
+                Phase::Ready(_) | Phase::Open(_) | Phase::Resolving(_) | Phase::Receiving(_) | Phase::Chunked(..)
+            )
     }
 
     /// The session of a client that has logged in.
@@ -207,7 +228,7 @@ impl<D: SmtpHandler> Session<D> {
         let client = match &mut self.phase {
             Phase::Ready(client) => client,
             Phase::Open(transaction) | Phase::Resolving(transaction) => &mut transaction.client,
-            Phase::Receiving(envelope) => &mut envelope.client,
+            Phase::Receiving(envelope) | Phase::Chunked(envelope, _) => &mut envelope.client,
             _ => return None,
         };
         D::session(client)
@@ -217,7 +238,7 @@ impl<D: SmtpHandler> Session<D> {
         match &self.phase {
             Phase::Ready(client) => Some(client),
             Phase::Open(transaction) | Phase::Resolving(transaction) => Some(&transaction.client),
-            Phase::Receiving(envelope) => Some(&envelope.client),
+            Phase::Receiving(envelope) | Phase::Chunked(envelope, _) => Some(&envelope.client),
             _ => None,
         }
     }
@@ -247,7 +268,7 @@ impl<D: SmtpHandler> Session<D> {
     pub(super) fn mail_from(&self) -> Option<&ReversePath> {
         match &self.phase {
             Phase::Open(transaction) | Phase::Resolving(transaction) => Some(&transaction.mail_from),
-            Phase::Receiving(envelope) => Some(&envelope.mail_from),
+            Phase::Receiving(envelope) | Phase::Chunked(envelope, _) => Some(&envelope.mail_from),
             _ => None,
         }
     }
@@ -255,14 +276,24 @@ impl<D: SmtpHandler> Session<D> {
     pub(super) fn step(mut self, input: Input<D>) -> (Self, Action<D>) {
         let phase = std::mem::replace(&mut self.phase, Phase::Over);
         let action = match (phase, input) {
-            (Phase::Exchanging(exchange), Input::Line(Line::Text(line))) => self.sasl(exchange.respond(&line)),
+            (Phase::Exchanging(mechanism, exchange), Input::Line(Line::Text(line))) => {
+                self.sasl(mechanism, exchange.respond(&line))
+            }
             // A line that is too long or ends with a bare LF ends the exchange.
-            (Phase::Exchanging(_), Input::Line(line)) => self.line(Phase::Initial, line),
-            (phase @ (Phase::Initial | Phase::Ready(_) | Phase::Open(_)), Input::Line(line)) => self.line(phase, line),
-            (Phase::LoggingIn, Input::LoggedIn(Ok(client))) => {
+            (Phase::Exchanging(..), Input::Line(line)) => self.line(Phase::Initial, line),
+            (Phase::Refused(reply), Input::Line(_)) => self.charge(Phase::Initial, Cost::FailedLogin, reply),
+            (phase @ (Phase::Initial | Phase::Ready(_) | Phase::Open(_) | Phase::Chunked(..)), Input::Line(line)) => {
+                self.line(phase, line)
+            }
+            (Phase::LoggingIn(_), Input::LoggedIn(Ok(client))) => {
                 self.go(Phase::Ready(client), Action::Reply(reply::authenticated()))
             }
-            (Phase::LoggingIn, Input::LoggedIn(Err(reply))) => self.charge(Phase::Initial, Cost::FailedLogin, reply),
+            (Phase::LoggingIn(mechanism), Input::LoggedIn(Err(refused))) => {
+                match mechanism.refusal().filter(|_| refused.is_permanent()) {
+                    Some(text) => self.go(Phase::Refused(refused), Action::Reply(reply::challenge(text))),
+                    None => self.charge(Phase::Initial, Cost::FailedLogin, refused),
+                }
+            }
             (Phase::Resolving(mut transaction), Input::Resolved(Ok(recipient))) => {
                 transaction.recipients.push(recipient);
                 self.go(Phase::Open(transaction), Action::Reply(reply::recipient_ok()))
@@ -271,6 +302,9 @@ impl<D: SmtpHandler> Session<D> {
                 self.charge(Phase::Open(transaction), Cost::Refused, reply)
             }
             (Phase::Receiving(envelope), Input::Received(outcome)) => self.received(envelope, outcome),
+            (Phase::Receiving(envelope), Input::Chunk(receiver, octets)) => {
+                self.go(Phase::Chunked(envelope, receiver), Action::Reply(reply::chunk_ok(octets)))
+            }
             // The log-in has ended, and the message is not stored.
             (Phase::Storing, Input::Stored(_, reply)) if reply.code == 421 => Action::Close(reply),
             (Phase::Storing, Input::Stored(client, reply)) => {
@@ -311,6 +345,8 @@ impl<D: SmtpHandler> Session<D> {
         }
         match request::parse(&text) {
             Ok(command) => self.command(phase, command),
+            // Where the next command begins is not known.
+            Err(reply) if reply == reply::bad_chunk() => Action::Close(reply),
             Err(reply) => self.charge(phase, Cost::Wrong, reply),
         }
     }
@@ -322,8 +358,8 @@ impl<D: SmtpHandler> Session<D> {
             (Command::Noop, phase) => self.charge(phase, Cost::Idle, reply::ok()),
             (Command::Vrfy, phase) => self.charge(phase, Cost::Idle, reply::cannot_verify()),
             (Command::Help, phase) => self.charge(phase, Cost::Idle, reply::help()),
-            (Command::Rset, Phase::Open(transaction)) => {
-                self.charge(Phase::Ready(transaction.client), Cost::Idle, reply::ok())
+            (Command::Rset, Phase::Open(Transaction { client, .. }) | Phase::Chunked(Envelope { client, .. }, _)) => {
+                self.charge(Phase::Ready(client), Cost::Idle, reply::ok())
             }
             (Command::Rset, phase) => self.charge(phase, Cost::Idle, reply::ok()),
             (Command::StartTls, phase) => self.start_tls(phase),
@@ -335,9 +371,11 @@ impl<D: SmtpHandler> Session<D> {
                 self.charge(phase, Cost::Wrong, reply::hello_first())
             }
             (Command::Auth { mechanism, initial }, Phase::Initial) => {
-                self.sasl(sasl::begin(mechanism, initial.as_deref()))
+                self.sasl(mechanism, sasl::begin(mechanism, initial.as_deref()))
             }
             (Command::Auth { .. }, phase) => self.charge(phase, Cost::Wrong, reply::already_authenticated()),
+            // What follows is no line.
+            (Command::Bdat { .. }, Phase::Initial) => Action::Close(reply::chunk_before_mail()),
             (_, Phase::Initial) if D::OFFERS_AUTH && !self.tls => {
                 self.charge(Phase::Initial, Cost::Wrong, reply::tls_required())
             }
@@ -345,6 +383,10 @@ impl<D: SmtpHandler> Session<D> {
                 self.charge(Phase::Initial, Cost::Wrong, reply::hello_first())
             }
             (_, Phase::Initial) => self.charge(Phase::Initial, Cost::Wrong, reply::login_required()),
+            (Command::Bdat { octets, last }, phase) => self.bdat(phase, octets, last),
+            (Command::Mail { .. } | Command::Rcpt { .. } | Command::Data, phase @ Phase::Chunked(..)) => {
+                self.charge(phase, Cost::Wrong, reply::chunks_begun())
+            }
             (Command::Mail { from, size }, Phase::Ready(client)) => self.mail(client, from, size),
             (Command::Mail { .. }, phase) => self.charge(phase, Cost::Wrong, reply::nested_mail()),
             (Command::Rcpt { to }, Phase::Open(transaction)) => self.rcpt(transaction, to),
@@ -366,13 +408,16 @@ impl<D: SmtpHandler> Session<D> {
                 lines.push("STARTTLS".into());
             }
             if D::OFFERS_AUTH && self.tls {
-                lines.push("AUTH PLAIN LOGIN".into());
+                lines.push("AUTH PLAIN LOGIN OAUTHBEARER XOAUTH2".into());
             }
-            lines.extend(["8BITMIME".into(), "ENHANCEDSTATUSCODES".into(), "HELP".into()]);
+            lines.extend(["8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES"].map(Into::into));
+            lines.extend([format!("LIMITS RCPTMAX={}", self.rules.recipients), "HELP".into()]);
         }
         self.hello = Some(hello);
         let phase = match phase {
-            Phase::Ready(client) | Phase::Open(Transaction { client, .. }) => Phase::Ready(client),
+            Phase::Ready(client)
+            | Phase::Open(Transaction { client, .. })
+            | Phase::Chunked(Envelope { client, .. }, _) => Phase::Ready(client),
             _ => D::anonymous().map_or(Phase::Initial, Phase::Ready),
         };
         self.go(phase, Action::Hello(lines))
@@ -383,17 +428,17 @@ impl<D: SmtpHandler> Session<D> {
             return self.charge(phase, Cost::Wrong, reply::tls_active());
         }
         match phase {
-            Phase::Open(_) => self.charge(phase, Cost::Wrong, reply::not_in_transaction()),
+            Phase::Open(_) | Phase::Chunked(..) => self.charge(phase, Cost::Wrong, reply::not_in_transaction()),
             _ => Action::StartTls(reply::ready_for_tls()),
         }
     }
 
-    fn sasl(&mut self, step: Step) -> Action<D> {
+    fn sasl(&mut self, mechanism: Mechanism, step: Step) -> Action<D> {
         match step {
-            Step::Challenge(exchange, challenge) => {
-                self.go(Phase::Exchanging(exchange), Action::Reply(Reply::plain(334, challenge)))
+            Step::Challenge(exchange, text) => {
+                self.go(Phase::Exchanging(mechanism, exchange), Action::Reply(reply::challenge(text)))
             }
-            Step::Credentials(credentials) => self.go(Phase::LoggingIn, Action::LogIn(credentials)),
+            Step::Credentials(credentials) => self.go(Phase::LoggingIn(mechanism), Action::LogIn(credentials)),
             Step::Failed(error) => {
                 let cost = if error == SaslError::OtherIdentity { Cost::FailedLogin } else { Cost::Wrong };
                 self.charge(Phase::Initial, cost, reply::sasl_failed(error))
@@ -435,6 +480,43 @@ impl<D: SmtpHandler> Session<D> {
                 let still_open = Transaction { client, mail_from, size, recipients: Vec::new() };
                 self.charge(Phase::Open(still_open), Cost::Wrong, reply::recipient_first())
             }
+        }
+    }
+
+    /// The octets of a chunk are read, whether they are wanted or not (RFC 3030 §2).
+    fn bdat(&mut self, phase: Phase<D>, octets: usize, last: bool) -> Action<D> {
+        if octets > self.rules.message_size {
+            return Action::Close(reply::too_big());
+        }
+        let (envelope, receiver) = match phase {
+            Phase::Chunked(envelope, receiver) => (envelope, receiver),
+            Phase::Open(Transaction { client, mail_from, size, recipients }) => match Recipients::new(recipients) {
+                Some(recipients) => {
+                    let message = self.spool_of(Some(&client)).begin();
+                    let receiver = ChunkReceiver::new(self.rules.message_size, D::BARE_LF, message);
+                    (Envelope { client, mail_from, recipients }, Box::new(receiver))
+                }
+                None => {
+                    let still_open = Transaction { client, mail_from, size, recipients: Vec::new() };
+                    return self.discard(Phase::Open(still_open), octets, reply::recipient_first());
+                }
+            },
+            phase => return self.discard(phase, octets, reply::mail_first()),
+        };
+        // A chunk of nothing does not bring the message to its end.
+        if octets == 0
+            && !last
+            && let Err(reply) = self.counts.add(Cost::Idle)
+        {
+            return Action::Close(reply);
+        }
+        self.go(Phase::Receiving(envelope), Action::Chunk { receiver, octets, last })
+    }
+
+    fn discard(&mut self, phase: Phase<D>, octets: usize, reply: Reply) -> Action<D> {
+        match self.charge(phase, Cost::Wrong, reply) {
+            Action::Reply(reply) => Action::Discard(octets, reply),
+            closing => closing,
         }
     }
 

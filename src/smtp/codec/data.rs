@@ -12,7 +12,7 @@ use crate::resources::memory::NoRoom;
 use crate::resources::spool::{Incoming, SpoolError};
 use bytes::Bytes;
 
-/// The result of one DATA command.
+/// The result of DATA, or of the last BDAT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The message, dots unstuffed, every line ended by CRLF.
@@ -63,20 +63,68 @@ enum Place {
     RepairedDot,
 }
 
-/// Keeps one copy of the message, and none once it is refused.
+/// The one copy of a message that is received, and none once it is refused.
+#[derive(Debug)]
+pub(super) struct Kept {
+    message: Incoming,
+    /// In octets.
+    limit: usize,
+    fault: Option<Outcome>,
+}
+
+impl Kept {
+    pub(super) fn new(limit: usize, message: Incoming) -> Self {
+        Self { message, limit, fault: None }
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.fault.is_some()
+    }
+
+    pub(super) fn keep(&mut self, octets: &[u8]) {
+        if self.fault.is_some() {
+            return;
+        }
+        if octets.len() > self.limit.saturating_sub(self.message.len()) {
+            self.refuse(Outcome::TooBig);
+        } else if let Err(full) = self.message.push(octets) {
+            self.refuse(Outcome::NoRoom(full));
+        }
+    }
+
+    /// Refuses the message and frees what was kept.
+    pub(super) fn refuse(&mut self, why: Outcome) {
+        self.message.clear();
+        self.fault.get_or_insert(why);
+    }
+
+    /// Writes what is too large for memory to disk; to be called between reads.
+    pub(super) async fn spill(&mut self) {
+        if let Err(error) = self.message.spill().await {
+            self.refuse(SpoolError::Disk(error).into());
+        }
+    }
+
+    pub(super) async fn finish(self) -> Outcome {
+        match self.fault {
+            Some(fault) => fault,
+            None => self.message.into_message().await.map_or_else(Outcome::from, Outcome::Message),
+        }
+    }
+}
+
+/// Receives the data of one DATA command.
 #[derive(Debug)]
 pub struct Receiver {
     place: Place,
-    message: Incoming,
-    limit: usize,
     bare_lf: BareLf,
-    fault: Option<Outcome>,
+    kept: Kept,
 }
 
 impl Receiver {
     /// `limit` is in octets.
     pub fn new(limit: usize, bare_lf: BareLf, message: Incoming) -> Self {
-        Self { place: Place::LineStart, message, limit, bare_lf, fault: None }
+        Self { place: Place::LineStart, bare_lf, kept: Kept::new(limit, message) }
     }
 
     /// `Some(n)`: the data ended after the first `n` octets, and the rest are commands.
@@ -88,18 +136,18 @@ impl Receiver {
                 (Place::LineStart, b'.') => Place::Dot,
                 (Place::Dot, b'\r') => Place::DotCr,
                 (Place::Cr, b'\n') => {
-                    self.keep(b"\r\n");
+                    self.kept.keep(b"\r\n");
                     Place::LineStart
                 }
                 (Place::Cr | Place::DotCr, _) => {
                     // A bare CR. This octet is in the middle of a line.
-                    self.refuse(Outcome::BareLineEnd);
+                    self.kept.refuse(Outcome::BareLineEnd);
                     self.place = Place::Text;
                     continue;
                 }
                 (Place::RepairedStart, b'.') => Place::RepairedDot,
                 (Place::RepairedDot, _) => {
-                    self.keep(b".");
+                    self.kept.keep(b".");
                     self.place = Place::Text;
                     if octet == b'.' {
                         rest = tail;
@@ -108,17 +156,17 @@ impl Receiver {
                 }
                 (_, b'\r') => Place::Cr,
                 (_, b'\n') if self.bare_lf == BareLf::Repaired => {
-                    self.keep(b"\r\n");
+                    self.kept.keep(b"\r\n");
                     Place::RepairedStart
                 }
                 (_, b'\n') => {
-                    self.refuse(Outcome::BareLineEnd);
+                    self.kept.refuse(Outcome::BareLineEnd);
                     Place::Text
                 }
                 _ => {
                     let run = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
                     let (text, after) = rest.split_at(run);
-                    self.keep(text);
+                    self.kept.keep(text);
                     self.place = Place::Text;
                     rest = after;
                     continue;
@@ -131,34 +179,12 @@ impl Receiver {
 
     /// Writes what is too large for memory to disk; to be called between reads.
     pub async fn spill(&mut self) {
-        if let Err(error) = self.message.spill().await {
-            self.refuse(SpoolError::Disk(error).into());
-        }
+        self.kept.spill().await;
     }
 
     /// To be called once [`Receiver::feed`] has found the end.
     pub async fn finish(self) -> Outcome {
-        match self.fault {
-            Some(fault) => fault,
-            None => self.message.into_message().await.map_or_else(Outcome::from, Outcome::Message),
-        }
-    }
-
-    fn keep(&mut self, octets: &[u8]) {
-        if self.fault.is_some() {
-            return;
-        }
-        if octets.len() > self.limit.saturating_sub(self.message.len()) {
-            self.refuse(Outcome::TooBig);
-        } else if let Err(full) = self.message.push(octets) {
-            self.refuse(Outcome::NoRoom(full));
-        }
-    }
-
-    /// Refuses the message and frees what was kept.
-    fn refuse(&mut self, why: Outcome) {
-        self.message.clear();
-        self.fault.get_or_insert(why);
+        self.kept.finish().await
     }
 }
 
@@ -310,7 +336,7 @@ mod tests {
         let mut receiver = receiver_of(10, BareLf::Refused);
         assert_eq!(receiver.feed(b"1234567890"), None);
         assert_eq!(receiver.feed(&b"x".repeat(100_000)), None);
-        assert_eq!(receiver.message.len(), 0);
+        assert_eq!(receiver.kept.message.len(), 0);
         assert_eq!(receiver.feed(b"\r\n.\r\nQUIT\r\n"), Some(5));
         assert_eq!(finished(receiver), Outcome::TooBig);
         let mut exact = receiver_of(3, BareLf::Refused);

@@ -8,8 +8,10 @@
 //! | refuses EHLO names that are not UTF-8; drops arguments that RSET, DATA and the like do not have; numbers overflow beyond 19 digits; reads parameters of extensions that are not offered | [`request`] checks a line before it |
 //! | its line reader has one length limit and accepts a bare LF | [`line`] has the limits of RFC 5321 and RFC 4954, and CRLF only |
 //! | its DATA receiver accepts a bare CR or LF around the final dot | [`data`]: SMTP smuggling |
+//! | its BDAT receiver takes any octets | [`chunks`]: lines end as after DATA |
 //! | its replies hold whatever octets they are given | [`reply`] writes printable ASCII |
 
+pub mod chunks;
 pub mod data;
 pub mod line;
 pub mod reply;

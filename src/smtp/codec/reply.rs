@@ -22,7 +22,7 @@ replies! {
     sender_ok 250 (2, 1, 0) "sender ok";
     recipient_ok 250 (2, 1, 5) "recipient ok";
     cannot_verify 252 (2, 0, 0) "cannot verify user, but will accept message and attempt delivery";
-    help 214 (2, 0, 0) "commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA RSET NOOP VRFY HELP QUIT; see RFC 5321";
+    help 214 (2, 0, 0) "commands: EHLO HELO STARTTLS AUTH MAIL RCPT DATA BDAT RSET NOOP VRFY HELP QUIT; see RFC 5321";
     ready_for_tls 220 (2, 0, 0) "ready to start TLS";
     authenticated 235 (2, 7, 0) "authentication successful";
 
@@ -48,17 +48,20 @@ replies! {
     bad_characters 500 (5, 5, 2) "commands must be printable ASCII";
     no_arguments 501 (5, 5, 4) "this command takes no arguments";
     bad_arguments 501 (5, 5, 4) "syntax error in arguments";
+    bad_chunk 501 (5, 5, 4) "syntax: BDAT size [LAST], closing connection";
     bad_sender 501 (5, 1, 7) "syntax: MAIL FROM:<local-part@domain>";
     bad_recipient 501 (5, 1, 3) "syntax: RCPT TO:<local-part@domain>";
     not_implemented 502 (5, 5, 1) "command not implemented";
     hello_first 503 (5, 5, 1) "send EHLO first";
     mail_first 503 (5, 5, 1) "need MAIL command first";
     recipient_first 503 (5, 5, 1) "no valid recipients, need RCPT command first";
+    chunk_before_mail 503 (5, 5, 1) "BDAT before MAIL, closing connection";
+    chunks_begun 503 (5, 5, 1) "the message is sent by BDAT, end it with BDAT LAST or use RSET to abort it";
     nested_mail 503 (5, 5, 1) "nested MAIL command, use RSET to abort the current transaction";
     not_in_transaction 503 (5, 5, 1) "not allowed during a mail transaction, use RSET to abort it";
     tls_active 503 (5, 5, 1) "TLS already active";
     already_authenticated 503 (5, 5, 1) "already authenticated";
-    unknown_mechanism 504 (5, 5, 4) "authentication mechanism not supported, use PLAIN or LOGIN";
+    unknown_mechanism 504 (5, 5, 4) "authentication mechanism not supported, use PLAIN, LOGIN, OAUTHBEARER or XOAUTH2";
     tls_required 530 (5, 7, 0) "TLS required, use STARTTLS first";
     login_required 530 (5, 7, 0) "authentication required, use AUTH with an inbox's address and an API token";
     auth_needs_tls 538 (5, 7, 11) "TLS required for AUTH, use STARTTLS first";
@@ -72,6 +75,16 @@ replies! {
 /// Asks for the message.
 pub fn send_data() -> Reply {
     Reply::plain(354, "end data with <CR><LF>.<CR><LF>")
+}
+
+/// A chunk has been received.
+pub fn chunk_ok(octets: usize) -> Reply {
+    Reply::new(250, EnhancedCode(2, 0, 0), format!("{octets} octets received"))
+}
+
+/// The SASL challenge that says why a log-in was refused.
+pub fn challenge(text: &str) -> Reply {
+    Reply::plain(334, text)
 }
 
 /// Appends a reply of one line. One without text keeps the space after its code: clients expect `334 `.

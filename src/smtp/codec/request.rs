@@ -1,13 +1,14 @@
 //! Parses a command line into a [`Command`]: smtp-proto reads verbs and parameters, [`crate::address`] the paths.
 //!
 //! Invariant: a [`Command`] holds printable ASCII only, and its addresses are the types of [`crate::address`]; what is
-//! not a command is the reply to it. RFC 5321 §4.1; RFC 1870 (SIZE), RFC 6152 (BODY), RFC 4954 (AUTH).
+//! not a command is the reply to it. RFC 5321 §4.1; RFC 1870 (SIZE), RFC 6152 (BODY), RFC 4954 (AUTH), RFC 3030
+//! (BDAT).
 
 use super::reply;
 use crate::address::{Address, AddressError, DomainName, ReversePath};
 use crate::auth::sasl::Mechanism;
 use crate::envelope::Reply;
-use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, Error, MAIL_BODY_BINARYMIME, Request};
+use smtp_proto::{AUTH_LOGIN, AUTH_OAUTHBEARER, AUTH_PLAIN, AUTH_XOAUTH2, Error, MAIL_BODY_BINARYMIME, Request};
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
@@ -23,6 +24,8 @@ pub enum Command {
     Rcpt { to: Path },
     /// `DATA`
     Data,
+    /// `BDAT`: this number of octets follows its line.
+    Bdat { octets: usize, last: bool },
     /// `RSET`
     Rset,
     /// `NOOP`
@@ -80,6 +83,13 @@ pub fn parse(line: &[u8]) -> Result<Command, Reply> {
         }
         b"DATA" | b"RSET" | b"QUIT" | b"STARTTLS" if !rest.is_empty() => Err(reply::no_arguments()),
         b"AUTH" if rest.split_ascii_whitespace().count() > 2 => Err(reply::bad_arguments()),
+        b"BDAT" => {
+            check_chunk(rest)?;
+            match request(&text)? {
+                Request::Bdat { chunk_size, is_last } => Ok(Command::Bdat { octets: chunk_size, last: is_last }),
+                _ => Err(reply::bad_chunk()),
+            }
+        }
         b"" => Err(reply::unknown_command()),
         _ => match request(&text)? {
             Request::Ehlo { host } => Ok(Command::Hello { name: host, extended: true }),
@@ -89,6 +99,8 @@ pub fn parse(line: &[u8]) -> Result<Command, Reply> {
                 let mechanism = match mechanism {
                     AUTH_PLAIN => Mechanism::Plain,
                     AUTH_LOGIN => Mechanism::Login,
+                    AUTH_OAUTHBEARER => Mechanism::OAuthBearer,
+                    AUTH_XOAUTH2 => Mechanism::XOAuth2,
                     _ => return Err(reply::unknown_mechanism()),
                 };
                 let initial = (!initial_response.is_empty()).then_some(initial_response);
@@ -136,6 +148,16 @@ fn check_size(digits: &str) -> Result<(), Reply> {
         return Err(reply::bad_arguments());
     }
     if digits.trim_start_matches('0').len() > 18 { Err(reply::too_big()) } else { Ok(()) }
+}
+
+/// `chunk-size [SP LAST]` (RFC 3030 §2). Where a chunk ends must be certain.
+fn check_chunk(arguments: &str) -> Result<(), Reply> {
+    let size = match arguments.split_once(' ') {
+        Some((size, last)) if last.eq_ignore_ascii_case("LAST") => size,
+        Some(_) => return Err(reply::bad_chunk()),
+        None => arguments,
+    };
+    check_size(size).map_err(|_| reply::bad_chunk())
 }
 
 /// The first line of an HTTP request: a browser tricked into sending SMTP (cross-protocol request forgery).
@@ -320,8 +342,18 @@ mod tests {
             ("", "500 5.5.2"),
             ("FOO", "500 5.5.2"),
             ("QUITX", "500 5.5.2"),
-            ("BDAT 3 LAST", "502 5.5.1"),
-            ("BDAT 184467440737095516157", "502 5.5.1"),
+            ("BDAT 3 LAST", "Bdat { octets: 3, last: true }"),
+            ("bdat 86000 last", "Bdat { octets: 86000, last: true }"),
+            ("BDAT 0", "Bdat { octets: 0, last: false }"),
+            ("BDAT 999999999999999999", "Bdat { octets: 999999999999999999, last: false }"),
+            ("BDAT 184467440737095516157", "501 5.5.4"),
+            ("BDAT 9999999999999999999", "501 5.5.4"),
+            ("BDAT", "501 5.5.4"),
+            ("BDAT x", "501 5.5.4"),
+            ("BDAT -1", "501 5.5.4"),
+            ("BDAT 3 FIRST", "501 5.5.4"),
+            ("BDAT 3  LAST", "501 5.5.4"),
+            ("BDAT 3 LAST LAST", "501 5.5.4"),
             ("EXPN list", "502 5.5.1"),
             ("EHLO", "501 5.5.4"),
             ("HELO ", "501 5.5.4"),
@@ -333,6 +365,8 @@ mod tests {
             ("AUTH CRAM-MD5", "504 5.5.4"),
             ("AUTH WHATEVER", "504 5.5.4"),
             ("AUTH PLAIN a b", "501 5.5.4"),
+            ("AUTH XOAUTH2 YQ==", "Auth { mechanism: XOAuth2, initial: Some(\"YQ==\") }"),
+            ("AUTH OAUTHBEARER", "Auth { mechanism: OAuthBearer, initial: None }"),
             ("auth login", "Auth { mechanism: Login, initial: None }"),
             ("AUTH PLAIN YQ==", "Auth { mechanism: Plain, initial: Some(\"YQ==\") }"),
             ("EHLO [192.0.2.1]", "Hello { name: \"[192.0.2.1]\", extended: true }"),

@@ -76,7 +76,7 @@ fn octets(world: &World, text: &str) -> Vec<u8> {
         filled.push_str(before);
         match inner.split_once([':', '*']) {
             Some(("plain", user)) => filled.push_str(&world.plain(user)),
-            Some(("base64", text)) => filled.push_str(&base64(text)),
+            Some(("base64", text)) => filled.push_str(&base64(&String::from_utf8(unescape(text)).unwrap())),
             Some((count, text)) => filled.push_str(&text.repeat(count.parse().unwrap())),
             None if inner == "token" => filled.push_str(world.token.reveal()),
             None => filled.push_str(&base64(world.token.reveal())),

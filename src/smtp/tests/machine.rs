@@ -8,6 +8,7 @@ use crate::envelope::{EnhancedCode, Reply};
 use crate::id::AccountId;
 use crate::resources::Owner;
 use crate::resources::spool::Spool;
+use crate::smtp::codec::chunks::ChunkReceiver;
 use crate::smtp::codec::data::{BareLf, Receiver};
 use crate::smtp::codec::line::Lines;
 use crate::smtp::state::{Action, Input, Mail, Rules, Session, SmtpHandler};
@@ -73,9 +74,28 @@ fn drive(input: &[u8], cuts: &[usize]) -> Record {
     let mut session = Session::<TestHandler>::new(Arc::new(rules), true, spool.clone());
     let (mut lines, mut buffer, mut record) = (Lines::default(), BytesMut::new(), Record::default());
     let mut receiver: Option<Receiver> = None;
+    // Its octets, those that are left, and whether it is the last.
+    let mut chunk: Option<(Option<Box<ChunkReceiver>>, usize, usize, bool)> = None;
     let (mut rest, mut cuts) = (input, cuts.iter().cycle());
     loop {
         let happened = match receiver.take() {
+            _ if let Some((mut open, whole, left, last)) = chunk.take() => {
+                let read = buffer.split_to(left.min(buffer.len()));
+                if let Some(open) = &mut open {
+                    open.feed(&read);
+                }
+                match (open, left - read.len()) {
+                    (open, left @ 1..) => {
+                        chunk = Some((open, whole, left, last));
+                        None
+                    }
+                    (Some(open), 0) if last || open.is_refused() => {
+                        Some(Input::Received(open.finish().now_or_never().unwrap()))
+                    }
+                    (Some(open), 0) => Some(Input::Chunk(open, whole)),
+                    (None, 0) => continue,
+                }
+            }
             Some(mut open) => match open.feed(&buffer) {
                 Some(end) => {
                     let _ = buffer.split_to(end);
@@ -113,6 +133,15 @@ fn drive(input: &[u8], cuts: &[usize]) -> Record {
                 Action::Receive(reply) => {
                     record.codes.push(reply.code);
                     receiver = Some(Receiver::new(4096, TestHandler::BARE_LF, spool.begin()));
+                    break;
+                }
+                Action::Chunk { receiver, octets, last } => {
+                    chunk = Some((Some(receiver), octets, octets, last));
+                    break;
+                }
+                Action::Discard(octets, reply) => {
+                    record.codes.push(reply.code);
+                    chunk = Some((None, octets, octets, false));
                     break;
                 }
                 Action::Resolve(address, _) => Input::Resolved(Ok(address)),
@@ -166,6 +195,25 @@ proptest! {
     }
 
     #[test]
+    fn no_octet_of_a_chunk_is_a_command(
+        chunks in proptest::collection::vec(data(), 1..5), cuts in proptest::collection::vec(1usize..40, 1..20)
+    ) {
+        let last = chunks.len() - 1;
+        let mut session = OPEN.as_bytes().to_vec();
+        for (at, chunk) in chunks.iter().enumerate() {
+            let end = if at == last { " LAST" } else { "" };
+            session.extend_from_slice(format!("BDAT {}{end}\r\n", chunk.len()).as_bytes());
+            session.extend_from_slice(chunk);
+        }
+        session.extend_from_slice(b"QUIT\r\n");
+        let record = drive(&session, &cuts);
+        prop_assert_eq!(record.codes.len(), 3 + chunks.len() + 1, "{:?}", record);
+        prop_assert_eq!(record.codes.last(), Some(&221));
+        let refused = record.codes.iter().filter(|code| **code >= 400).count();
+        prop_assert_eq!(record.stored.len(), usize::from(refused == 0));
+    }
+
+    #[test]
     fn any_octets_are_answered_however_they_are_split_into_reads(
         junk in proptest::collection::vec(any::<u8>(), 0..200), more in data(),
         cuts in proptest::collection::vec(1usize..40, 1..20), at_start in any::<bool>(),
@@ -182,6 +230,42 @@ fn a_message_is_stored_for_the_accepted_recipients() {
     let record = drive(session.as_bytes(), &[3]);
     assert_eq!(record.codes, [250, 250, 250, 354, 250, 221]);
     assert_eq!(record.stored, [(1, b"Subject: x\r\n\r\n.\r\n".to_vec())]);
+}
+
+const OPEN: &str = "EHLO c\r\nMAIL FROM:<a@x.org>\r\nRCPT TO:<b@x.org>\r\n";
+
+#[test]
+fn a_message_comes_in_chunks() {
+    let chunks = "BDAT 14\r\nSubject: x\r\n\r\nBDAT 0\r\nBDAT 7 LAST\r\n.\r\nQUITQUIT\r\n";
+    let record = drive(format!("{OPEN}{chunks}").as_bytes(), &[3]);
+    assert_eq!(record.codes, [250, 250, 250, 250, 250, 250, 221]);
+    assert_eq!(record.stored, [(1, b"Subject: x\r\n\r\n.\r\nQUIT\r\n".to_vec())]);
+}
+
+#[test]
+fn chunks_that_are_not_wanted_are_no_commands() {
+    let codes = |input: &str| drive(format!("EHLO c\r\n{input}").as_bytes(), &[5]).codes;
+    let quit = "QUIT\r\n";
+    assert_eq!(codes(&format!("BDAT 6\r\n{quit}NOOP\r\n")), [250, 503, 250]);
+    assert_eq!(codes(&format!("MAIL FROM:<a@x.org>\r\nBDAT 6 LAST\r\n{quit}NOOP\r\n")), [250, 250, 503, 250]);
+    let open = &OPEN["EHLO c\r\n".len()..];
+    // Other commands between chunks, and RSET.
+    let between =
+        "DATA\r\nMAIL FROM:<a@x.org>\r\nRCPT TO:<b@x.org>\r\nSTARTTLS\r\nNOOP\r\nRSET\r\nBDAT 1 LAST\r\nxNOOP\r\n";
+    let expected = [250, 250, 250, 250, 503, 503, 503, 503, 250, 250, 503, 250];
+    assert_eq!(codes(&format!("{open}BDAT 1\r\nx{between}")), expected);
+    // A chunk that refuses the message refuses those that follow.
+    let refused = format!("{open}BDAT 3\r\na\nbBDAT 6 LAST\r\n{quit}NOOP\r\n");
+    assert_eq!(codes(&refused), [250, 250, 250, 550, 503, 250]);
+    let large = "x".repeat(4000);
+    let too_big = format!("{open}BDAT 4000\r\n{large}BDAT 4000 LAST\r\n{large}NOOP\r\n");
+    assert_eq!(codes(&too_big), [250, 250, 250, 250, 552, 250]);
+    // Where the next command begins is not known, or too far away.
+    assert_eq!(codes(&format!("{open}BDAT 5000\r\nNOOP\r\n")), [250, 250, 250, 552]);
+    assert_eq!(codes(&format!("{open}BDAT 6 FIRST\r\n{quit}")), [250, 250, 250, 501]);
+    assert_eq!(drive(b"BDAT 6\r\nQUIT\r\n", &[9]).codes, [503]);
+    // Chunks of nothing come to an end.
+    assert_eq!(codes(&format!("{open}{}", "BDAT 0\r\n".repeat(200))).last(), Some(&421));
 }
 
 #[test]
