@@ -3,8 +3,8 @@
 //! Invariant: each listener has its own limit of connections.
 
 use super::connection;
+use super::handler::Rules;
 use super::mx::MxServer;
-use super::state::Rules;
 use super::submission::SubmissionServer;
 use crate::config::Config;
 use crate::net::listener::{self, Proxies, Shutdown};

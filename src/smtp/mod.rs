@@ -1,7 +1,7 @@
 //! SMTP: the submission server (587 and 465) and the MX server (25).
 //!
 //! Invariant: a session is a sans-I/O state machine ([`state`]); only [`connection`] reads, writes and waits. Who may send to
-//! whom is in the types of each server: see [`state::SmtpHandler`].
+//! whom is in the types of each server: see [`handler::SmtpHandler`].
 //!
 //! | file | what |
 //! | --- | --- |
@@ -9,6 +9,7 @@
 //! | [`connection`] | one client: TLS, buffers, time-outs, the end of its log-in, shutdown |
 //! | [`codec`] | octets to lines, lines to commands, message data; every fixed reply |
 //! | [`state`] | which commands are allowed when, and what they do |
+//! | [`handler`] | what differs between the servers |
 //! | [`counts`] | limits of errors and idle commands per session |
 //! | [`submission`], [`mx`] | the servers |
 //!
@@ -22,6 +23,7 @@ mod counts;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/smtp.rs"]
 pub(crate) mod fuzz;
+mod handler;
 mod listener;
 mod mx;
 mod state;

@@ -7,7 +7,7 @@
 
 use super::codec::data::BareLf;
 use super::codec::reply;
-use super::state::{Mail, SmtpHandler};
+use super::handler::{Mail, SmtpHandler};
 use crate::address::{Address, AddressError, ReversePath};
 use crate::auth::login::{Authenticator, LoginError, Permissions};
 use crate::auth::sasl::Credentials;
