@@ -9,6 +9,7 @@ mod dialogues;
 mod enable;
 mod log_in;
 mod mailboxes;
+mod model;
 mod object_ids;
 mod qresync;
 mod search;
