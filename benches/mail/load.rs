@@ -1,143 +1,13 @@
 //! The load: SMTP submissions and IMAP fetches over TLS from minimal clients, the same for every server.
 
+use crate::target::{Client, Target, logged_in, message, number_anew};
 use anyhow::{Context, Result, bail};
 use base64::Engine;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
-
-/// An inbox to log in to.
-#[derive(Clone)]
-pub struct User {
-    pub address: String,
-    pub password: String,
-}
-
-/// A server under test.
-#[derive(Clone)]
-pub struct Target {
-    pub name: &'static str,
-    /// Of each daemon; connections take turns by their number.
-    pub submissions: Vec<SocketAddr>,
-    pub imaps: Vec<SocketAddr>,
-    /// For mail from outside; none for peers.
-    pub mx: Vec<SocketAddr>,
-    /// One at least; INBOX of the first is filled. Clients that write take turns by their number.
-    pub users: Vec<User>,
-    pub roots: Arc<rustls::ClientConfig>,
-    /// The server's processes, for its memory.
-    pub pids: Vec<u32>,
-}
-
-impl Target {
-    fn user(&self, number: usize) -> &User {
-        &self.users[number % self.users.len()]
-    }
-}
-
-/// One connection; reads lines and counted octets.
-pub struct Client {
-    stream: BufReader<TlsStream<TcpStream>>,
-    line: Vec<u8>,
-}
-
-impl Client {
-    async fn connect(target: &Target, addresses: &[SocketAddr], number: usize) -> Result<Self> {
-        let address = addresses[number % addresses.len()];
-        let tcp = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
-        tcp.set_nodelay(true)?;
-        let name = rustls_pki_types::ServerName::try_from("localhost")?;
-        let tls = TlsConnector::from(Arc::clone(&target.roots)).connect(name, tcp).await?;
-        Ok(Self { stream: BufReader::with_capacity(16 * 1024, tls), line: Vec::new() })
-    }
-
-    async fn send(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream.get_mut().write_all(bytes).await?;
-        self.stream.get_mut().flush().await?;
-        Ok(())
-    }
-
-    async fn read_line(&mut self) -> Result<&[u8]> {
-        self.line.clear();
-        if self.stream.read_until(b'\n', &mut self.line).await? == 0 {
-            bail!("the server closed the connection");
-        }
-        Ok(&self.line)
-    }
-
-    /// The last line of an SMTP reply, which must begin with `code`.
-    async fn expect(&mut self, code: &str) -> Result<()> {
-        loop {
-            let line = self.read_line().await?;
-            if !line.starts_with(code.as_bytes()) {
-                bail!("expected {code}, got {}", String::from_utf8_lossy(line));
-            }
-            if line.get(3) != Some(&b'-') {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Sends an IMAP command and reads to its tagged OK; literals are read and dropped. Returns the octets read.
-    async fn imap(&mut self, command: &str) -> Result<usize> {
-        self.send(format!("a {command}\r\n").as_bytes()).await?;
-        let mut octets = 0;
-        let mut sink = vec![0; 64 * 1024];
-        loop {
-            let line = self.read_line().await?;
-            octets += line.len();
-            if line.starts_with(b"a ") {
-                if !line.starts_with(b"a OK") {
-                    bail!("{command}: {}", String::from_utf8_lossy(line));
-                }
-                return Ok(octets);
-            }
-            if let Some(mut left) = literal(line) {
-                octets += left;
-                while left > 0 {
-                    let some = left.min(sink.len());
-                    self.stream.read_exact(&mut sink[..some]).await?;
-                    left -= some;
-                }
-            }
-        }
-    }
-}
-
-fn literal(line: &[u8]) -> Option<usize> {
-    let inner = line.strip_suffix(b"}\r\n")?;
-    let open = inner.iter().rposition(|b| *b == b'{')?;
-    std::str::from_utf8(&inner[open + 1..]).ok()?.parse().ok()
-}
-
-/// Digits at the end of a message.
-const DIGITS: usize = 20;
-
-/// A message of about `size` octets. Its last line is a number, so that no two have the same body.
-fn message(from: &str, size: usize) -> Vec<u8> {
-    let mut text = format!(
-        "From: Bench <{from}>\r\nTo: outside@elsewhere.test\r\nSubject: a message of the benchmark\r\nMIME-Version: 1.0\r\n\
-         Content-Type: text/plain; charset=us-ascii\r\nDate: Tue, 24 Nov 2026 05:31:07 +0000\r\n\r\n"
-    );
-    while text.len() < size {
-        text.push_str("The quick brown fox jumps over the lazy dog and goes on to the next line.\r\n");
-    }
-    text.push_str(&format!("{:0DIGITS$}\r\n", 0));
-    text.into_bytes()
-}
-
-/// Gives a message another number than every other of the process.
-fn number_anew(message: &mut [u8]) {
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    let number = format!("{:0DIGITS$}", LAST.fetch_add(1, Ordering::Relaxed));
-    let end = message.len() - 2;
-    message[end - DIGITS..end].copy_from_slice(number.as_bytes());
-}
 
 /// Accepted submissions per second, and their number: each of `connections` logs in once, then sends until the time is over.
 pub async fn submissions(target: &Target, connections: usize, size: usize, span: Duration) -> Result<(f64, u64)> {
@@ -309,40 +179,6 @@ async fn sum(mut clients: tokio::task::JoinSet<Result<(usize, Duration)>>) -> Re
         all += done;
     }
     Ok((rate, all))
-}
-
-impl Client {
-    async fn append(&mut self, mailbox: &str, text: &[u8]) -> Result<()> {
-        self.send(format!("a APPEND {mailbox} {{{}}}\r\n", text.len()).as_bytes()).await?;
-        let line = self.read_line().await?;
-        if !line.starts_with(b"+") {
-            bail!("APPEND: {}", String::from_utf8_lossy(line));
-        }
-        self.send(text).await?;
-        self.imap_rest().await
-    }
-
-    /// Ends an APPEND's literal and reads to its tagged OK.
-    async fn imap_rest(&mut self) -> Result<()> {
-        self.send(b"\r\n").await?;
-        loop {
-            let line = self.read_line().await?;
-            if line.starts_with(b"a OK") {
-                return Ok(());
-            }
-            if line.starts_with(b"a ") {
-                bail!("APPEND: {}", String::from_utf8_lossy(line));
-            }
-        }
-    }
-}
-
-/// An IMAP connection after log-in.
-async fn logged_in(target: &Target, number: usize, user: usize) -> Result<Client> {
-    let (mut client, user) = (Client::connect(target, &target.imaps, number).await?, target.user(user));
-    client.read_line().await?;
-    client.imap(&format!("LOGIN {} {}", user.address, user.password)).await?;
-    Ok(client)
 }
 
 /// Complete messages fetched per second, and how many: `connections` sessions on INBOX, one message per FETCH, in sequence.

@@ -12,14 +12,17 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod load;
+#[path = "../common/ours.rs"]
 mod ours;
 mod peers;
 mod postgres;
 mod sink;
+#[path = "../common/target.rs"]
+mod target;
 
 use anyhow::Result;
-use load::Target;
 use std::time::{Duration, Instant};
+use target::{Target, cpu_time, resident};
 
 const CONNECTIONS: usize = 20;
 const SIZE: usize = 10 * 1024;
@@ -208,42 +211,6 @@ async fn arrived(target: &Target, sink: &sink::Sink, count: u64) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(())
-}
-
-/// The server's process tree.
-fn processes(target: &Target) -> Vec<u32> {
-    let mut all = target.pids.clone();
-    let mut next = 0;
-    while next < all.len() {
-        let children = format!("/proc/{0}/task/{0}/children", all[next]);
-        let text = std::fs::read_to_string(children).unwrap_or_default();
-        all.extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
-        next += 1;
-    }
-    all
-}
-
-/// CPU time of the server's process tree, ended processes included.
-fn cpu_time(target: &Target) -> Duration {
-    let ticks = |pid: &u32| -> Option<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // utime, stime, cutime, cstime: the 14th to the 17th field, the second of which is in parentheses.
-        let fields = text.rsplit(')').next()?.split_ascii_whitespace().skip(11).take(4);
-        Some(fields.filter_map(|field| field.parse::<u64>().ok()).sum())
-    };
-    // 100 of them a second, on every Linux.
-    Duration::from_millis(processes(target).iter().filter_map(ticks).sum::<u64>() * 10)
-}
-
-/// Proportional set size in KiB of the server's process tree: shared pages count once.
-fn resident(target: &Target) -> f64 {
-    std::thread::sleep(Duration::from_millis(300));
-    let pss = |pid: &u32| {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-        let line = text.lines().find(|line| line.starts_with("Pss:"))?;
-        line.split_ascii_whitespace().nth(1)?.parse::<f64>().ok()
-    };
-    processes(target).iter().filter_map(pss).sum()
 }
 
 fn print(targets: &[Target], figures: &[Figures]) {

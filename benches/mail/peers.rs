@@ -1,13 +1,12 @@
 //! The peers: Debian's Postfix and Dovecot, configured in a temporary folder for the same work: submission over TLS with AUTH, a durable
 //! queue, one relay; IMAP over TLS on Maildir.
 
-use crate::load::{Target, User};
 use crate::ours::{Pair, free_port};
+use crate::target::{Target, User, wait_for};
 use anyhow::{Context, Result, bail};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::Duration;
 use tempfile::TempDir;
 
 const PASSWORD: &str = "bench-password";
@@ -82,17 +81,6 @@ impl Server {
 fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("{command:?}"))?;
     if status.success() { Ok(()) } else { bail!("{command:?}: {status}") }
-}
-
-/// Waits until something listens there, at most a minute.
-pub async fn wait_for(address: SocketAddr) -> Result<()> {
-    for _ in 0..600 {
-        if tokio::net::TcpStream::connect(address).await.is_ok() {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    bail!("nothing listens at {address} after a minute")
 }
 
 const MAIN_CF: &str = "

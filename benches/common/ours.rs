@@ -1,7 +1,6 @@
 //! Our server: one or more daemons as `serve` runs them, with accounts of one inbox each.
 
-use crate::load::{Target, User};
-use crate::peers::wait_for;
+use crate::target::{Target, User, wait_for};
 use anyhow::{Context, Result, bail};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -171,7 +170,7 @@ fn configuration(pair: &Pair, sink: SocketAddr, setup: &Setup, at: &Addresses, d
          [smtp]\nmx = \"{mx}\"\nsubmission = \"127.0.0.1:0\"\nsubmissions = \"{submissions}\"\n\
          [imap]\nimap = \"127.0.0.1:0\"\nimaps = \"{imaps}\"\n[dns]\nresolvers = [\"127.0.0.1:9\"]\n\
          [queue]\nallow_networks = [\"127.0.0.0/8\"]\n[queue.relay]\nhost = \"127.0.0.1\"\nport = {relay}\n\
-         [limits]\nconnections_per_address = 100000\nconnections = 100000\nmessages_per_hour = 100000000\n\
+         [limits]\nconnections_per_address = 100000\nconnections_per_network = 100000\nconnections = 100000\nconnections_per_account = 100000\nmessages_per_hour = 100000000\n\
          recipients_per_hour = 100000000\nmx_messages_per_hour = 100000000\nmx_recipients_per_hour = 100000000\n[log]\nfilter = \"warn,inboxlayer::store::engine::postgres=info\"\n",
         certificate = pair.certificate,
         key = pair.private_key,
