@@ -15,13 +15,14 @@ mod server;
 
 use anyhow::{Context, Result};
 use bare::Bare;
+use base64::Engine;
 use http::Http;
 use serde_json::{Value, json};
 use server::Server;
 use std::time::{Duration, Instant};
 
-/// Requests under way while an inbox is filled.
-const FILLERS: usize = 32;
+/// Messages in a request while the inbox is filled.
+const AT_ONCE: usize = 500;
 /// For the index to have all mail.
 const INDEXED: Duration = Duration::from_secs(3600);
 
@@ -83,18 +84,18 @@ fn main() -> Result<()> {
 
 /// Puts messages from the number `first` on into the inbox.
 async fn fill(server: &Server, first: usize, end: usize) -> Result<()> {
-    let fillers = (0..FILLERS).map(|filler| async move {
-        for number in (first + filler..end).step_by(FILLERS) {
-            let body = json!({"inbox_id": server.inbox, "raw": mail::message(number)});
-            let made = server.post("emails", &body).await?;
-            if number.is_multiple_of(mail::LABELLED) {
-                let id = made["id"].as_str().context("an id")?;
-                server.change(&format!("emails/{id}"), &json!({"labels": ["inbox", mail::LABEL]})).await?;
-            }
-        }
-        Ok::<_, anyhow::Error>(())
-    });
-    futures_util::future::try_join_all(fillers).await.map(|_| ())
+    for begin in (first..end).step_by(AT_ONCE) {
+        let email = |number: usize| {
+            let raw = base64::engine::general_purpose::STANDARD.encode(mail::message(number));
+            let flags: &[&str] = if number.is_multiple_of(mail::LABELLED) { &[mail::LABEL] } else { &[] };
+            json!({"raw": raw, "flags": flags})
+        };
+        let emails: Vec<Value> = (begin..end.min(begin + AT_ONCE)).map(email).collect();
+        server
+            .send(&format!("inboxes/{}/import", server.inbox), &json!({"mailbox": "INBOX", "emails": emails}))
+            .await?;
+    }
+    Ok(())
 }
 
 /// Requests of a kind, their bare statements and HTTP alone, in turn.
