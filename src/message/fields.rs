@@ -160,6 +160,15 @@ pub(super) enum Token {
     Special(u8),
 }
 
+impl Token {
+    pub(super) fn word(&self) -> Option<&[u8]> {
+        match self {
+            Self::Word(word) => Some(word),
+            Self::Comment(_) | Self::Special(_) => None,
+        }
+    }
+}
+
 /// Splits a structured value at `specials`.
 pub(super) fn tokens(value: &[u8], specials: &[u8]) -> Vec<Token> {
     let value = unfold(slice(value, 0..TAKEN_APART));

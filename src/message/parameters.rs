@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 /// Maximum parameters of a value.
 const MAX_PARAMETERS: usize = 100;
+/// Maximum languages of a part.
+const LANGUAGES: usize = 100;
 /// Maximum continuations of a parameter (RFC 2231 §3).
 const SECTIONS: usize = 100;
 
@@ -35,16 +37,20 @@ pub(crate) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
                 if parameters.len() == MAX_PARAMETERS {
                     break;
                 }
+                // A comma in the place of the `;`.
+                if let Some((_, value)) = parameters.last_mut().filter(|(_, value)| is_named && value.ends_with(b",")) {
+                    value.pop();
+                }
                 parameters.push((name.to_ascii_lowercase(), Vec::new()));
                 left = rest.get(1..).unwrap_or_default();
                 (in_words, is_named, after_word) = (false, true, false);
             }
-            Token::Word(word) if in_words => words.push(word.to_ascii_lowercase()),
+            Token::Word(word) if in_words => words.push(without_comma(word).to_ascii_lowercase()),
             Token::Word(_) | Token::Special(_) if is_named => {
                 let Some((_, value)) = parameters.last_mut() else { continue };
                 match token {
                     Token::Word(word) => {
-                        if std::mem::replace(&mut after_word, true) {
+                        if std::mem::replace(&mut after_word, true) && !word.is_empty() {
                             value.push(b' ');
                         }
                         value.extend_from_slice(word);
@@ -60,6 +66,18 @@ pub(crate) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
         }
     }
     (words, joined_sections(parameters))
+}
+
+/// A word up to a comma, which no token holds (RFC 2045 §5.1).
+fn without_comma(word: &[u8]) -> &[u8] {
+    word.split(|octet| *octet == b',').next().unwrap_or_default()
+}
+
+/// The languages of a part (RFC 3282 §2), without comments.
+pub(crate) fn languages(header: &Header<'_>) -> Vec<Vec<u8>> {
+    let tokens = header.find("Content-Language").map(|value| tokens(value, b",;")).unwrap_or_default();
+    let first_word = |tag: &[Token]| tag.iter().find_map(Token::word).map(<[u8]>::to_vec);
+    tokens.split(|token| *token == Token::Special(b',')).filter_map(first_word).take(LANGUAGES).collect()
 }
 
 /// The disposition of a part (RFC 2183) and its parameters. With parameters only, it is an attachment.
@@ -198,12 +216,55 @@ pub(crate) fn transfer_encoding(value: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::ReadLimits;
 
     #[test]
     fn values_are_parsed_leniently_and_within_bounds() {
         assert_eq!(parameterized(b"filename=x"), (vec![], vec![(b"filename".to_vec(), b"x".to_vec())]));
         assert_eq!(parameterized(&b"a=".repeat(1_000_000)).1.len(), 1);
         assert_eq!(parameterized(&b";a=b".repeat(1_000_000)).1.len(), MAX_PARAMETERS);
+    }
+
+    #[test]
+    fn a_comma_or_a_quote_at_the_end_is_no_part_of_a_value() {
+        for (value, read) in [
+            ("text/plain; charset=utf-8, format=flowed", ["charset=utf-8", "format=flowed"]),
+            ("text/plain; format=flowed; charset=utf-8\"", ["format=flowed", "charset=utf-8"]),
+            ("text/plain; name=a, b; format=flowed", ["name=a, b", "format=flowed"]),
+        ] {
+            let read_now = parameterized(value.as_bytes()).1.into_iter().map(|(name, value)| [name, value].join(&b'='));
+            assert_eq!(read_now.collect::<Vec<_>>(), read.map(|text| text.as_bytes().to_vec()), "{value}");
+        }
+    }
+
+    #[test]
+    fn words_end_at_a_comma() {
+        for (value, words) in
+            [("attachment, inline", ["attachment", "inline"]), ("text/plain,charset", ["text", "plain"])]
+        {
+            assert_eq!(parameterized(value.as_bytes()).0, words.map(|word| word.as_bytes().to_vec()), "{value}");
+        }
+    }
+
+    #[test]
+    fn languages_are_listed_without_comments() {
+        for (value, read) in [
+            ("de", "de"),
+            ("(Deutsch) de, EN-gb (English)", "de EN-gb"),
+            ("de , en ,", "de en"),
+            (",, de", "de"),
+            ("de\r\n ,en", "de en"),
+            ("de en; fr, \"pt\"", "de pt"),
+            ("", ""),
+            (",", ""),
+            ("(none)", ""),
+        ] {
+            let block = format!("Content-Language: {value}\r\n\r\n");
+            let read_now = languages(&Header::read(block.as_bytes(), &ReadLimits::default()));
+            assert_eq!(String::from_utf8(read_now.join(&b' ')).unwrap(), read, "{value}");
+        }
+        let many = format!("Content-Language: {}\r\n\r\n", "de,".repeat(1000));
+        assert_eq!(languages(&Header::read(many.as_bytes(), &ReadLimits::default())).len(), LANGUAGES);
     }
 
     #[test]

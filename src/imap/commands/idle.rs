@@ -11,8 +11,10 @@ use tokio::time::{Instant, sleep_until};
 /// Sends changes as they happen, until DONE.
 pub async fn idle(context: &mut Context<'_>, wire: &mut Wire) -> Result<Reply, CommandError> {
     let deadline = Instant::now() + context.server.config.limits.imap_timeout.0;
-    push_changes(context, wire, true).await?;
+    // First and by itself: imap-tools takes the first line for the continuation, and then waits for more to come.
     wire.push_continuation("idling");
+    wire.flush().await?;
+    push_changes(context, wire, true).await?;
     loop {
         wire.flush().await?;
         let changed = context.changed;

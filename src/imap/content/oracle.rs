@@ -1,7 +1,7 @@
 //! What ENVELOPE and BODYSTRUCTURE are made of in the types of imap-codec: its encoder writes what ours does.
 
 use super::envelope::ADDRESSES;
-use super::structure::LANGUAGES;
+use super::structure::shown_parameters;
 use crate::message::addresses::{self, Listed};
 use crate::message::fields::{Header, unfold};
 use crate::message::mime::{ContentType, Kind, Part, Tree};
@@ -222,7 +222,7 @@ fn single(
     addresses_left: &mut usize,
 ) -> Body<'static> {
     let bytes = tree.body_of(part);
-    let ContentType { kind, subtype, parameters: given } = &part.content_type;
+    let ContentType { kind, subtype, .. } = &part.content_type;
     let number_of_lines = size(memchr::memchr_iter(b'\n', bytes).count());
     let specific = match &part.kind {
         Kind::Message(inner) => SpecificFields::Message {
@@ -241,7 +241,7 @@ fn single(
     let encoding = header.find("Content-Transfer-Encoding").and_then(transfer_encoding);
     Body {
         basic: BasicFields {
-            parameter_list: parameters(given),
+            parameter_list: parameters(&shown_parameters(&part.content_type)),
             id: nstring(field(header, "Content-ID")),
             description: nstring(field(header, "Content-Description")),
             content_transfer_encoding: istring(encoding.unwrap_or_else(|| b"7bit".to_vec())),
@@ -261,12 +261,11 @@ fn parameters(given: &[(Vec<u8>, Vec<u8>)]) -> Parameters {
 
 fn disposition(header: &Header<'_>) -> Disposition<'static> {
     let disposition = parameters::disposition(header).map(|(word, given)| (istring(word), parameters(&given)));
-    let language = field(header, "Content-Language").unwrap_or_default();
-    let language = language.split(|octet| *octet == b',').map(<[u8]>::trim_ascii).filter(|tag| !tag.is_empty());
+    let language = parameters::languages(header).into_iter().map(istring).collect();
     Disposition {
         disposition,
         tail: Some(Language {
-            language: language.take(LANGUAGES).map(|tag| istring(tag.to_vec())).collect(),
+            language,
             tail: Some(Location { location: nstring(field(header, "Content-Location")), extensions: Vec::new() }),
         }),
     }

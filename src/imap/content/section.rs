@@ -179,13 +179,17 @@ fn some_fields(block: &[u8], names: &[Vec<u8>], wanted: bool, limits: &ReadLimit
         names.binary_search_by(compare).is_ok()
     };
     let mut kept = Vec::new();
+    let mut without_empty_line = 0;
     for field in Header::read(block, limits).fields() {
+        without_empty_line += field.whole.len();
         if is_named(field.name) == wanted {
             kept.extend_from_slice(field.whole);
         }
     }
-    // Always with the empty line (RFC 3501 §6.4.5).
-    kept.extend_from_slice(b"\r\n");
+    // RFC 9051 §6.4.5: the empty line is always included, unless the message has none.
+    if without_empty_line < block.len() {
+        kept.extend_from_slice(b"\r\n");
+    }
     Octets::Made(kept)
 }
 
@@ -225,6 +229,23 @@ mod tests {
         assert_eq!(get("2.MIME").unwrap(), "Content-Type: message/rfc822\r\n\r\n");
         for none in ["3", "1.1", "1.HEADER", "2.2", "2.1.1"] {
             assert_eq!(get(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn some_fields_end_in_an_empty_line_if_the_message_has_one() {
+        let names = [b"TO".to_vec()];
+        for (block, with, without) in [
+            ("To: t\r\nX: x\r\n\r\n", "To: t\r\n\r\n", "X: x\r\n\r\n"),
+            ("To: t\r\nX: x\r\n", "To: t\r\n", "X: x\r\n"),
+            ("To: t", "To: t", ""),
+            ("\r\n", "\r\n", "\r\n"),
+            ("", "", ""),
+        ] {
+            for (wanted, kept) in [(true, with), (false, without)] {
+                let octets = some_fields(block.as_bytes(), &names, wanted, &ReadLimits::default());
+                assert_eq!(octets, Octets::Made(kept.into()), "{block:?}");
+            }
         }
     }
 

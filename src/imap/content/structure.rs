@@ -2,13 +2,11 @@
 
 use super::envelope::{ADDRESSES, write_envelope, write_text};
 use crate::imap::wire::writer::Writer;
-use crate::message::fields::{Header, unfold};
+use crate::message::fields::Header;
 use crate::message::mime::{ContentType, Kind, Part, Tree};
 use crate::message::octets_read;
-use crate::message::parameters::{self, transfer_encoding};
-
-/// Languages of one part.
-pub(super) const LANGUAGES: usize = 100;
+use crate::message::parameters::{self, Parameters, transfer_encoding};
+use std::borrow::Cow;
 
 /// Writes the structure of a message; `extended` for BODYSTRUCTURE, not for BODY.
 pub(in crate::imap) fn write_structure(writer: &mut Writer<'_>, tree: &Tree<'_>, extended: bool) {
@@ -62,7 +60,7 @@ fn write_single(
         _ => writer.string(kind).raw(" ").string(subtype),
     };
     writer.raw(" ");
-    write_parameters(writer, &part.content_type.parameters);
+    write_parameters(writer, &shown_parameters(&part.content_type));
     for name in ["Content-ID", "Content-Description"] {
         writer.raw(" ");
         write_text(writer, header, name);
@@ -78,6 +76,16 @@ fn write_single(
     if is_text || matches!(part.kind, Kind::Message(_)) {
         writer.raw(" ").number(size(memchr::memchr_iter(b'\n', octets).count()));
     }
+}
+
+/// The parameters of a type; plain text has a charset, US-ASCII if none is named (RFC 2046 §4.1.2).
+pub(super) fn shown_parameters(of: &ContentType) -> Cow<'_, Parameters> {
+    let is_charset = |(name, _): &(Vec<u8>, Vec<u8>)| name == b"charset" || name == b"charset*";
+    if !of.is("text", "plain") || of.parameters.iter().any(is_charset) {
+        return Cow::Borrowed(&of.parameters);
+    }
+    let charset = (b"charset".to_vec(), b"us-ascii".to_vec());
+    Cow::Owned(of.parameters.iter().cloned().chain([charset]).collect())
 }
 
 fn size(count: usize) -> u32 {
@@ -107,13 +115,11 @@ fn write_disposition(writer: &mut Writer<'_>, header: &Header<'_>) {
             writer.raw(" NIL");
         }
     }
-    let language = header.find("Content-Language").map(unfold).unwrap_or_default();
-    let language = language.split(|octet| *octet == b',').map(<[u8]>::trim_ascii).filter(|tag| !tag.is_empty());
-    let mut language = language.take(LANGUAGES).peekable();
-    if language.peek().is_none() {
+    let languages = parameters::languages(header);
+    if languages.is_empty() {
         writer.raw(" NIL ");
     } else {
-        writer.raw(" (").joined(language, |writer, tag| {
+        writer.raw(" (").joined(&languages, |writer, tag| {
             writer.string(tag);
         });
         writer.raw(") ");
@@ -152,6 +158,16 @@ mod tests {
             shown(header, body, true),
             "((\"TEXT\" \"html\" NIL NIL NIL \"7bit\" 1 0 NIL NIL NIL NIL)(\"image\" \"png\" (\"name\" \"a\\\"b\") NIL NIL \"base64\" 4 NIL (\"attachment\" (\"filename\" \"a.png\")) NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL)"
         );
+        for (value, parameters) in [
+            ("text/plain", r#"("charset" "us-ascii")"#),
+            ("text/plain; format=flowed", r#"("format" "flowed" "charset" "us-ascii")"#),
+            ("text/plain; charset*=utf-8''utf-8", r#"("charset*" "utf-8''utf-8")"#),
+            ("text/html", "NIL"),
+        ] {
+            let structure = shown(&format!("Content-Type: {value}\r\n\r\n"), "x", false);
+            let expected = format!("{parameters} NIL NIL \"7bit\" 1 0)");
+            assert!(structure.ends_with(&expected), "{value}: {structure}");
+        }
         let message = shown("Content-Type: message/rfc822\r\n\r\n", "Subject: in\r\n\r\nhi\r\n", false);
         assert!(message.contains("(\"MESSAGE\" \"RFC822\" NIL NIL NIL \"7bit\" 19 (NIL \"in\" NIL NIL NIL NIL NIL NIL NIL NIL) (\"TEXT\" \"plain\""), "{message}");
     }

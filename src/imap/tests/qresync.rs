@@ -65,8 +65,8 @@ async fn vanished_is_sent_in_place_of_expunge() {
     assert_eq!(moved[1], "* VANISHED 4:5");
     assert!(moved[2].contains("OK [HIGHESTMODSEQ "), "{moved:?}");
     two.send("i IDLE\r\n").await;
-    assert_eq!(two.line().await, "* VANISHED 4:5");
     assert_eq!(two.line().await, "+ idling");
+    assert_eq!(two.line().await, "* VANISHED 4:5");
     // CLOSE names no mod-sequence.
     let closed = one.ask("CLOSE").await;
     assert!(closed.len() == 1 && closed[0].ends_with("OK no mailbox selected"), "{closed:?}");

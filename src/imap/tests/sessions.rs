@@ -58,6 +58,21 @@ async fn idle_sends_changes_at_once() {
 }
 
 #[tokio::test]
+async fn idle_begins_with_the_continuation_and_then_sends_earlier_changes() {
+    let world = World::new().await;
+    world.arrives(MESSAGE).await;
+    let (mut one, mut two) = (world.user().await, world.user().await);
+    one.ok("SELECT INBOX").await;
+    two.ok("SELECT INBOX").await;
+    two.ok("STORE 1 FLAGS (\\Seen)").await;
+    one.send("i IDLE\r\n").await;
+    assert_eq!(one.line().await, "+ idling");
+    assert!(one.line().await.contains("FLAGS (\\Seen"));
+    one.send("DONE\r\n").await;
+    assert_eq!(one.line().await, "i OK completed");
+}
+
+#[tokio::test]
 async fn a_session_ends_when_its_token_is_revoked_or_the_daemon_stops() {
     let world = World::new().await;
     let (mut idle, mut busy) = (world.user().await, world.user().await);
