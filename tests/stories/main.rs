@@ -20,6 +20,7 @@ mod clock_jump;
 mod codes;
 mod command_line;
 mod compacted;
+mod corpus;
 mod crash_keeps_mail;
 mod daemon;
 mod delete_at_once;

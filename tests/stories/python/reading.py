@@ -21,6 +21,7 @@ import urllib.parse
 import urllib.request
 
 import generated
+from fetched import Reply
 
 CHARSETS = {
     "cp932": "cp932", "shift_jis": "cp932", "ks_c_5601-1987": "cp949", "euc-kr": "cp949", "gb2312": "gbk", "hz-gb-2312": "hz",
@@ -67,33 +68,6 @@ def words(octets):
 
 def clean(text):
     return "".join(c for c in text.replace("\t", " ") if c.isprintable() or c == " ")
-
-
-class Reply:
-    """Parses a FETCH response: lists, strings as bytes, NIL as None."""
-
-    def __init__(self, octets):
-        self.octets, self.at = octets, 0
-
-    def value(self):
-        self.at += len(self.octets[self.at:]) - len(self.octets[self.at:].lstrip(b" "))
-        rest = self.octets[self.at:]
-        if rest.startswith(b"("):
-            self.at, found = self.at + 1, []
-            while self.octets[self.at:].lstrip(b" ")[:1] != b")":
-                found.append(self.value())
-            self.at = self.octets.index(b")", self.at) + 1
-            return found
-        if literal := re.match(rb"\{(\d+)\}\r\n", rest):
-            start, size = self.at + literal.end(), int(literal[1])
-            self.at = start + size
-            return self.octets[start:self.at]
-        if quoted := re.match(rb'"((?:[^"\\]|\\.)*)"', rest, re.S):
-            self.at += quoted.end()
-            return re.sub(rb"\\(.)", rb"\1", quoted[1])
-        atom = re.match(rb"[^ ()]+", rest)[0]
-        self.at += len(atom)
-        return None if atom == b"NIL" else atom
 
 
 def fetch(imap, uid, what):
