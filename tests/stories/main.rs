@@ -68,6 +68,7 @@ mod strangers;
 mod streams;
 mod synchronised;
 mod tidy;
+mod two_way;
 mod untrusted_mail;
 mod verifiers;
 mod watching;

@@ -9,9 +9,10 @@ import json
 import pathlib
 import smtplib
 import ssl
-import subprocess
 import sys
 import tempfile
+
+from synchronisers import Synchroniser
 
 smtp_port, imap_port, ca, user, token = sys.argv[1:]
 tls = ssl.create_default_context(cafile=ca)
@@ -46,20 +47,9 @@ def server():
     return sorted((item[1].decode().split(": ", 1)[1].strip(), "\\Flagged" in item[0].decode()) for item in parts)
 
 
-def local(folder):
-    """The subjects and whether they are flagged, by the names of files in a Maildir."""
-    found = []
-    for part in ("cur", "new"):
-        for path in (folder / "Sent" / part).iterdir():
-            subject = next(line for line in path.read_text().splitlines() if line.startswith("Subject: "))
-            found.append((subject.removeprefix("Subject: "), "F" in path.name.rpartition(",")[2]))
-    return sorted(found)
-
-
-def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    if done.returncode != 0 or "rror" in done.stderr:
-        sys.exit(f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+def local(copy):
+    """The subjects of its copy of Sent, and whether they are flagged."""
+    return [(subject, is_starred) for subject, _, is_starred in copy.messages("Sent")]
 
 
 # As a mail program does: sent, and its own copy appended to Sent.
@@ -70,64 +60,11 @@ assert status == "OK" and b"APPENDUID" in answer[0], (status, answer)
 client.logout()
 
 # As a program does that files its copy in its own folders, and uploads it later.
-mail = root / "mbsync"
+mbsync, offlineimap = (Synchroniser(name, root, "localhost", imap_port, ca, user, token) for name in ("mbsync", "offlineimap"))
 for part in ("cur", "new", "tmp"):
-    (mail / "Sent" / part).mkdir(parents=True)
+    (mbsync.mail / "Sent" / part).mkdir(parents=True)
 send(message("filed"))
-(mail / "Sent/cur/1764410400.1.client:2,S").write_bytes(message("filed").replace(b"\r\n", b"\n"))
-
-(root / "mbsyncrc").write_text(
-    f"""
-IMAPAccount server
-Host localhost
-Port {imap_port}
-User {user}
-Pass {token}
-SSLType IMAPS
-CertificateFile {ca}
-
-IMAPStore far
-Account server
-
-MaildirStore near
-Path {mail}/
-Inbox {mail}/INBOX
-SubFolders Verbatim
-
-Channel all
-Far :far:
-Near :near:
-Patterns *
-Create Both
-Expunge Both
-SyncState *
-"""
-)
-(root / "offlineimaprc").write_text(
-    f"""
-[general]
-accounts = account
-metadata = {root}/metadata
-ui = quiet
-[Account account]
-localrepository = near
-remoterepository = far
-[Repository near]
-type = Maildir
-localfolders = {root}/offlineimap
-[Repository far]
-type = IMAP
-remotehost = localhost
-remoteport = {imap_port}
-ssl = yes
-sslcacertfile = {ca}
-remoteuser = {user}
-remotepass = {token}
-"""
-)
-for _ in range(2):
-    run("mbsync", "-q", "-c", str(root / "mbsyncrc"), "all")
-mbsync = local(mail)
-for _ in range(2):
-    run("offlineimap", "-o", "-c", str(root / "offlineimaprc"))
-print(json.dumps({"mbsync": mbsync, "offlineimap": local(root / "offlineimap"), "server": server()}))
+(mbsync.mail / "Sent/cur/1764410400.1.client:2,S").write_bytes(message("filed").replace(b"\r\n", b"\n"))
+for copy in (mbsync, mbsync, offlineimap, offlineimap):
+    copy.run()
+print(json.dumps({"mbsync": local(mbsync), "offlineimap": local(offlineimap), "server": server()}))
