@@ -160,7 +160,7 @@ impl World {
     async fn in_the_clear(&self) -> Client {
         let stream = TcpStream::connect(self.plaintext).await.unwrap();
         let mut client = Client::over(Box::new(stream));
-        assert!(client.line().await.starts_with("* OK [CAPABILITY IMAP4REV1 "));
+        assert!(client.line().await.starts_with("* OK [CAPABILITY IMAP4rev1 "));
         client
     }
 
@@ -168,7 +168,7 @@ impl World {
     async fn not_authenticated(&self) -> Client {
         let stream = TcpStream::connect(self.tls).await.unwrap();
         let mut client = Client::over(self.encrypt(stream).await);
-        assert!(client.line().await.starts_with("* OK [CAPABILITY IMAP4REV1 "));
+        assert!(client.line().await.starts_with("* OK [CAPABILITY IMAP4rev1 "));
         client
     }
 

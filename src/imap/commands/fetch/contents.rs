@@ -135,9 +135,9 @@ fn content(
             return Ok(Content::Octets(cut(decoded(tree, path)?, *partial)));
         }
         Item::Binary { path: None, partial, .. } => (Section::Whole, *partial),
-        Item::Rfc822 => (Section::Whole, None),
+        Item::Rfc822 { .. } => (Section::Whole, None),
         Item::Rfc822Header => (Section::Header(None), None),
-        Item::Rfc822Text => (Section::Text(None), None),
+        Item::Rfc822Text { .. } => (Section::Text(None), None),
         Item::Section { section, partial, .. } => (section.clone(), *partial),
         _ => return Ok(Content::Nothing),
     };

@@ -68,7 +68,10 @@ pub(super) fn field_names(name: &Item) -> usize {
 pub(super) fn sets_seen(name: &Item) -> bool {
     matches!(
         name,
-        Item::Section { peek: false, .. } | Item::Binary { peek: false, .. } | Item::Rfc822 | Item::Rfc822Text
+        Item::Section { peek: false, .. }
+            | Item::Binary { peek: false, .. }
+            | Item::Rfc822 { peek: false }
+            | Item::Rfc822Text { peek: false }
     )
 }
 
@@ -81,7 +84,7 @@ pub(super) fn is_decoded(name: &Item) -> bool {
 pub(super) fn write_label(writer: &mut Writer<'_>, name: &Item) {
     match name {
         Item::Rfc822Header => writer.raw("RFC822.HEADER "),
-        Item::Rfc822Text => writer.raw("RFC822.TEXT "),
+        Item::Rfc822Text { .. } => writer.raw("RFC822.TEXT "),
         Item::Section { section, partial, .. } => {
             writer.raw("BODY[");
             write_section(writer, section);

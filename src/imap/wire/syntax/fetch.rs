@@ -57,10 +57,15 @@ pub enum Item {
     BinarySize {
         path: Option<Path>,
     },
-    Rfc822,
+    /// With `peek`, as RFC 1730 had it and Outlook still asks for it, it does not set `\Seen`.
+    Rfc822 {
+        peek: bool,
+    },
     Rfc822Header,
     Rfc822Size,
-    Rfc822Text,
+    Rfc822Text {
+        peek: bool,
+    },
     ModSeq,
     EmailId,
     ThreadId,
@@ -168,10 +173,10 @@ pub fn item(parser: &mut Parser<'_>) -> Read<Item> {
         "INTERNALDATE" => Item::InternalDate,
         "ENVELOPE" => Item::Envelope,
         "BODYSTRUCTURE" => Item::BodyStructure,
-        "RFC822" => Item::Rfc822,
+        "RFC822" | "RFC822.PEEK" => Item::Rfc822 { peek },
         "RFC822.HEADER" => Item::Rfc822Header,
         "RFC822.SIZE" => Item::Rfc822Size,
-        "RFC822.TEXT" => Item::Rfc822Text,
+        "RFC822.TEXT" | "RFC822.TEXT.PEEK" => Item::Rfc822Text { peek },
         "MODSEQ" => Item::ModSeq,
         "EMAILID" => Item::EmailId,
         "THREADID" => Item::ThreadId,
@@ -299,6 +304,8 @@ mod tests {
         assert_eq!(items_of("(UID MODSEQ EMAILID THREADID SAVEDATE)").len(), 5);
         assert_eq!(items_of("(BODY BODYSTRUCTURE ENVELOPE)"), [I::Body, I::BodyStructure, I::Envelope]);
         assert_eq!(items_of("(RFC822 RFC822.TEXT RFC822.HEADER RFC822.SIZE)").len(), 4);
+        let peeks = [true, false].map(|peek| [I::Rfc822 { peek }, I::Rfc822Text { peek }]).concat();
+        assert_eq!(items_of("(RFC822.PEEK rfc822.text.peek RFC822 RFC822.TEXT)"), peeks);
         let preview = |lazy| I::Preview { lazy };
         assert_eq!(items_of("(PREVIEW (LAZY) UID)"), [preview(true), I::Uid]);
         assert_eq!(items_of("(UID PREVIEW)"), [I::Uid, preview(false)]);
