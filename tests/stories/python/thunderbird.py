@@ -1,7 +1,8 @@
 """Thunderbird without a window, by its remote protocol: adds the account, reads, stars, moves, deletes, sends, synchronises twice.
+Then messages are changed, moved and received over REST.
 
-Prints the folders, the text that was read, and what Thunderbird shows in each folder at the end, as JSON. Arguments: port of
-submission over TLS, port of IMAP over TLS, CA, user, token.
+Prints the folders, the text that was read, and what Thunderbird shows in each folder before and after REST, as JSON. Arguments: port of
+submission over TLS, port of IMAP over TLS, CA, user, token, base of REST, id of the inbox.
 """
 
 import json
@@ -16,7 +17,10 @@ protocol = os.path.join(os.environ["HOME"], "imap.moz_log")
 os.environ.update(MOZ_LOG="IMAP:4", MOZ_LOG_FILE=protocol)
 from marionette_driver.marionette import Marionette
 
-smtp, imap, ca, user, token = sys.argv[1:]
+from two_way import Api
+
+smtp, imap, ca, user, token, http, inbox = sys.argv[1:]
+api = Api(http, token, inbox)
 actions = pathlib.Path(__file__).with_suffix(".js").read_text()
 certificate = "".join(line for line in pathlib.Path(ca).read_text().splitlines() if "CERTIFICATE" not in line)
 folders = ["Archive", "INBOX", "Sent", "Trash"]
@@ -64,9 +68,17 @@ try:
     do("arrival", {"where": "INBOX", "subject": "Grüße"})
     first, second = shown(), shown()
     assert first == second, (first, second)
+    before = json.dumps(api.shown())
+    news = api.id("News")
+    api.call("PATCH", f"/emails/{news}", {"labels": ["unread"]})
+    api.call("PATCH", f"/emails/{news}/actions", {"move_to": "INBOX"})
+    api.receive(user, "New")
+    do("arrival", {"where": "INBOX", "subject": "News"})
+    do("arrival", {"where": "INBOX", "subject": "New"})
+    after = shown()
 finally:
     client.quit()
     # Removes its profile, which it cannot do while Python ends.
     del client
 appended = pathlib.Path(protocol).read_text().count(' append "Sent" ')
-print(json.dumps({"folders": found, "text": text, "shown": second, "appended": appended}))
+print(json.dumps({"folders": found, "text": text, "shown": second, "rest": json.loads(before), "after": after, "appended": appended}))
