@@ -51,6 +51,10 @@ fn write_single(
     octets_read::count(octets.len());
     let is_text = kind == b"text";
     match &part.kind {
+        // RFC 9051 §7.5.2. In the grammar of RFC 3501 only RFC822 has an envelope.
+        Kind::Message(_) if part.content_type.subtype == b"global" && writer.is_utf8() => {
+            writer.raw("\"MESSAGE\" \"GLOBAL\"")
+        }
         Kind::Message(_) => writer.raw("\"MESSAGE\" \"RFC822\""),
         _ if is_text => writer.raw("\"TEXT\" ").string(subtype),
         // Nested too deeply to parse: as octets, since the grammar needs the parsed content of these two.
@@ -170,6 +174,19 @@ mod tests {
         }
         let message = shown("Content-Type: message/rfc822\r\n\r\n", "Subject: in\r\n\r\nhi\r\n", false);
         assert!(message.contains("(\"MESSAGE\" \"RFC822\" NIL NIL NIL \"7bit\" 19 (NIL \"in\" NIL NIL NIL NIL NIL NIL NIL NIL) (\"TEXT\" \"plain\""), "{message}");
+    }
+
+    #[test]
+    fn a_global_message_is_named_so_to_clients_that_take_utf8() {
+        let (header, body) = (b"Content-Type: message/global\r\n\r\n", "Subject: gr\u{fc}n\r\n\r\nx".as_bytes());
+        let tree = Tree::parse(header, body, &ReadLimits::default());
+        for (utf8, name, subject) in [(true, "GLOBAL", "\"gr\u{fc}n\""), (false, "RFC822", "{5}\r\ngr\u{fc}n")] {
+            let mut output = Vec::new();
+            write_structure(&mut Writer::new(&mut output, utf8), &tree, false);
+            let expected = format!("(\"MESSAGE\" \"{name}\" NIL NIL NIL \"7bit\" 19 (NIL {subject} NIL");
+            let structure = String::from_utf8(output).unwrap();
+            assert!(structure.starts_with(&expected), "{structure}");
+        }
     }
 
     proptest! {

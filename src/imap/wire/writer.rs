@@ -19,6 +19,11 @@ impl<'a> Writer<'a> {
         Self { output, utf8 }
     }
 
+    /// Whether the client takes UTF-8 in quoted strings.
+    pub fn is_utf8(&self) -> bool {
+        self.utf8
+    }
+
     /// Octets written so far, those from before included.
     pub fn position(&self) -> usize {
         self.output.len()

@@ -1,8 +1,8 @@
 """Strange messages for IMAP's ENVELOPE, BODYSTRUCTURE and sections: messages(SEED, MIXED).
 
-A value of a field or a body that is rare, obsolete or wrong is in one message of its own (`single`), each with a name; MIXED more are
-put together of such values at random, in trees of parts. Values follow RFCs 2045-2049, 2183, 2231, 2557, 3282, 3462, 5322 and 6532, and
-what public bug reports tell of mail programs.
+A value of a field or a body that is rare, obsolete or wrong is in one message of its own (`single`), each with a name; MIXED more
+are put together of such values at random, in trees of parts. Values follow RFCs 2045-2049, 2183, 2231, 2557, 3282, 3462, 5322 and
+6532, and what public bug reports tell of mail programs.
 """
 import random
 import re
@@ -446,9 +446,8 @@ HEADERS += ["X-Long: " + "x" * 5000, "\n".join(f"X-{n}: {n}" for n in range(300)
 
 
 def message(fields, body="\nx\n"):
-    """The octets of a message; a field that a strange one takes the place of is left out."""
-    text = fields + body
-    return text.replace("\n", "\r\n").encode("utf-8", "surrogateescape")
+    """The octets of a message of these lines, of which the body's begin with the empty one or with fields."""
+    return (fields + body).replace("\n", "\r\n").encode("utf-8", "surrogateescape")
 
 
 def single():
