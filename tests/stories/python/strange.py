@@ -505,7 +505,7 @@ class Mixer:
             boundary = self.random.choice(["b", "=_x", "a b", "'():", "----=_Part"]) + str(depth)
             parts = [self.entity(depth + 1) for _ in range(self.random.randint(1, 3))]
             inside = self.random.choice(["", "preamble\n", "\n"]) + "".join(f"--{boundary}\n{part}\n" for part in parts)
-            end = f"--{boundary}--\nepilogue\n"
+            end = self.random.choice([f"--{boundary}--\nepilogue\n", "", f"--{boundary}\nContent-Type: text/plain\n\nrest\n"])
             kind = self.random.choice(["mixed", "alternative", "related", "digest", "x-own"])
             others = {name: values for name, values in self.of_parts.items() if name != "Content-Type"}
             return self.fields(others, 0.2) + strange_bodies.multipart(inside + end, boundary, kind)
