@@ -15,6 +15,7 @@ mod qresync;
 mod search;
 mod search_index;
 mod sessions;
+mod sort;
 mod syntax;
 mod watching;
 

@@ -16,6 +16,7 @@
 //! | `parameters` | Content-Type, Content-Disposition |
 //! | `date` | Date |
 //! | `mime` | a body: the tree of its parts |
+//! | `casemap` | texts as SORT and THREAD compare them |
 //! | `decode`, `charset` | octets of a part: without transfer encoding, as text |
 //! | `text` | what of a message is shown: text, HTML, attachments |
 //! | `preview` | how its text begins |
@@ -34,6 +35,7 @@
 pub(crate) mod addresses;
 mod authors;
 pub(crate) mod automatic;
+pub(crate) mod casemap;
 pub(crate) mod charset;
 pub(crate) mod date;
 pub(crate) mod decode;

@@ -68,7 +68,7 @@ impl Threading {
 }
 
 /// The base subject in lower case, and whether what was removed marks a reply or a forward (RFC 5256 §2.1).
-fn base_subject(subject: &str) -> (String, bool) {
+pub(crate) fn base_subject(subject: &str) -> (String, bool) {
     let lower = subject.to_lowercase();
     let joined = lower.split_whitespace().collect::<Vec<_>>().join(" ");
     let (mut text, mut is_reply) = (joined.as_str(), false);

@@ -46,8 +46,6 @@ async fn what_is_not_offered_is_refused_and_the_next_command_is_understood() {
         "NOTIFY SET (selected (MessageNew MessageExpunge))",
         "ESEARCH IN (inboxes) ALL",
         "COMPRESS LZW",
-        "SORT (DATE) UTF-8 ALL",
-        "UID THREAD REFERENCES UTF-8 ALL",
     ] {
         let answer = client.ask(command).await;
         assert!(answer[0].contains(" BAD ") && answer.len() == 1, "{command}: {answer:?}");

@@ -161,7 +161,16 @@ impl Writer<'_> {
 
     /// `* SEARCH`, with the highest mod-sequence of a result that is not empty (RFC 7162 §3.1.6).
     pub fn search(&mut self, numbers: impl IntoIterator<Item = u32>, modseq: Option<u64>) {
-        self.raw("* SEARCH");
+        self.found("* SEARCH", numbers, modseq);
+    }
+
+    /// `* SORT`, with the same (RFC 5256 §4)
+    pub fn sort(&mut self, numbers: impl IntoIterator<Item = u32>, modseq: Option<u64>) {
+        self.found("* SORT", numbers, modseq);
+    }
+
+    fn found(&mut self, response: &str, numbers: impl IntoIterator<Item = u32>, modseq: Option<u64>) {
+        self.raw(response);
         for number in numbers {
             self.raw(" ").number(number);
         }

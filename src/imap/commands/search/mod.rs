@@ -1,11 +1,19 @@
-//! SEARCH. RFC 9051 §6.4.4; RFC 4731 (ESEARCH), RFC 5032 (WITHIN), RFC 5182 (SEARCHRES), RFC 7162 (MODSEQ), RFC 9394 (PARTIAL).
+//! SEARCH, SORT, THREAD. RFC 9051 §6.4.4; RFC 4731 (ESEARCH), RFC 5032 (WITHIN), RFC 5182 (SEARCHRES), RFC 7162 (MODSEQ), RFC
+//! 9394 (PARTIAL).
 
+mod facts;
 mod find;
+mod forest;
 mod matching;
 mod modseq;
 mod query;
 mod results;
+mod sort;
+mod thread;
 mod work_limit;
+
+pub use self::sort::sort;
+pub use self::thread::thread;
 
 use self::find::{Finder, Stop};
 use self::query::{Context as Given, Query};
@@ -40,10 +48,7 @@ pub async fn search(
         Ok(found) => found,
         Err(stop) => return not_found(context, options, stop),
     };
-    let modseq = match modseq::is_in(&key) {
-        true => modseq::highest(context, options.as_ref(), &found).await?,
-        false => None,
-    };
+    let modseq = modseq::highest(context, &key, options.as_ref(), &found).await?;
     match options {
         None => {
             let numbers = numbers(context, &found, by_uid);

@@ -50,16 +50,18 @@ async fn of_messages(
     Ok(ModSeqs(changed.uids.into_iter().zip(modseqs).collect()))
 }
 
-/// The highest mod-sequence of the messages that were found; `None` of none. With `MIN` or `MAX` alone, of these messages (RFC 4731
+/// The highest mod-sequence of the messages that were found, where the search names one; `None` of none. With `MIN` or `MAX` alone, of these messages (RFC 4731
 /// §3.2).
 pub(super) async fn highest(
     context: &Context<'_>,
+    key: &SearchKey,
     options: Option<&ReturnOptions>,
     found: &[u32],
 ) -> Result<Option<u64>, CommandError> {
-    let Some(selected) = &context.selected else { return Ok(None) };
-    let returned = options.map(|options| saved(options, found.to_vec()));
-    let within = returned.as_deref().unwrap_or(found).iter().copied().collect();
+    let Some(selected) = context.selected.as_ref().filter(|_| is_in(key)) else { return Ok(None) };
+    let mut returned = options.map_or_else(|| found.to_vec(), |options| saved(options, found.to_vec()));
+    returned.sort_unstable();
+    let within = returned.into_iter().collect();
     let of_found = of_messages(context, selected, within, 0).await?;
     Ok(of_found.0.into_iter().map(|(_, modseq)| modseq.unsigned_abs()).max())
 }
