@@ -187,6 +187,7 @@ fn open_submission(listeners: Listeners, services: &Services, tls: ServerTls, se
 
 fn open_imap(listeners: Listeners, services: &Services, tls: ServerTls, servers: &Shutdown) {
     let server = Arc::new(ImapServer {
+        progress_every: imap::PROGRESS_EVERY,
         mailboxes: services.mailboxes.clone(),
         config: Arc::clone(&services.config),
         store: services.store.clone(),

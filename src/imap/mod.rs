@@ -33,6 +33,7 @@ mod flags;
 #[path = "../../fuzz/targets/imap.rs"]
 pub(crate) mod fuzz;
 mod listener;
+mod mailbox_sets;
 mod names;
 mod not_authenticated;
 mod selected;
@@ -45,4 +46,4 @@ mod wire;
 
 pub use listener::serve;
 pub(crate) use names::{decode as from_utf7, encode as to_utf7};
-pub use server::ImapServer;
+pub use server::{ImapServer, PROGRESS_EVERY};

@@ -8,6 +8,10 @@ use crate::reading::Reading;
 use crate::resources::spool::Spool;
 use crate::store::Store;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a client hears that a long command is still running: less than the time after which clients give up.
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// Configuration and services; shared by all sessions.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub struct ImapServer {
     pub authenticator: Authenticator,
     /// Holds incoming messages, and the budget of memory.
     pub spool: Spool,
+    /// How often a client hears that a long command is still running.
+    pub progress_every: Duration,
     /// For STARTTLS and for implicit TLS.
     pub tls: ServerTls,
 }

@@ -10,6 +10,7 @@ mod enable;
 mod log_in;
 mod mailboxes;
 mod model;
+mod multi_search;
 mod object_ids;
 mod qresync;
 mod search;
@@ -19,7 +20,7 @@ mod sort;
 mod syntax;
 mod watching;
 
-use super::{ImapServer, serve};
+use super::{ImapServer, PROGRESS_EVERY, serve};
 use crate::address::DomainName;
 use crate::auth::login::{Authenticator, Scope};
 use crate::auth::token::Token;
@@ -43,6 +44,7 @@ use crate::store::{Store, StoreError};
 use rustls_pki_types::pem::PemObject;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
@@ -77,6 +79,11 @@ impl World {
     }
 
     async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::telling(PROGRESS_EVERY, change).await
+    }
+
+    /// Clients hear this often that a long command is still running.
+    async fn telling(progress_every: Duration, change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("data")).unwrap();
         let clock = Clock::System;
@@ -117,6 +124,7 @@ impl World {
         let clock = Clock::System;
         let platform = DomainName::parse("inboxlayer.dev").unwrap();
         let server = Arc::new(ImapServer {
+            progress_every,
             authenticator: Authenticator::new(store.clone(), clock, platform, &config.limits),
             spool: Spool::open(dir.path(), &config.limits).unwrap(),
             reading: Reading::new(config, WorkPool::default(), ReadingLog::default()),

@@ -76,7 +76,7 @@ fn claim_memory(claim: &mut Claim, messages: &[Fetched]) -> bool {
 fn is_offered(body: &Body) -> bool {
     match body {
         Body::Compress(algorithm) => algorithm == "DEFLATE",
-        Body::Notify(_) | Body::MultiSearch(_) => false,
+        Body::Notify(_) => false,
         _ => true,
     }
 }
@@ -148,8 +148,9 @@ pub(super) async fn dispatch(
         Body::Unselect => Ok(select::unselect(context)),
         Body::Expunge(set) => copy::expunge(context, set.as_ref()).await,
         Body::Search(search) => search::search(context, wire, tag, search).await,
+        Body::MultiSearch(search) => search::multi_search(context, wire, tag, search).await,
         Body::Sort(sort) => search::sort(context, wire, tag, sort).await,
-        Body::Thread(thread) => search::thread(context, wire, thread).await,
+        Body::Thread(thread) => search::thread(context, wire, tag, thread).await,
         Body::Fetch(fetch) => fetch::fetch(context, wire, fetch).await,
         Body::Store(store) => store::store(context, wire, store).await,
         Body::Copy(transfer) => copy::transfer(context, wire, Kind::Copy, transfer).await,

@@ -188,3 +188,40 @@ async fn a_part_of_the_messages_is_fetched_as_in_rfc_9394() {
     }
     assert!(client.ask("FETCH 1:* UID (PARTIAL 1:2)").await[0].contains(" BAD "));
 }
+
+#[tokio::test]
+async fn the_progress_of_a_long_search_is_told_as_in_rfc_9585() {
+    let world = World::telling(Duration::ZERO, |_| {}).await;
+    for _ in 0..3 {
+        world.arrives(&format!("Subject: x\r\n\r\n{}\r\n", "y".repeat(600_000))).await;
+    }
+    let mut client = world.user().await;
+    client.ok("SELECT INBOX").await;
+    // Each large body is a step. The first is by flags, of which one message has those that are searched.
+    client.ok("STORE 1 +FLAGS.SILENT (\\Seen)").await;
+    let lines = client.ok("SEARCH OR SEEN BODY yyy").await;
+    let told = |done: u32| format!("* OK [INPROGRESS (\"t{}\" {done} 3)] still searching", client.tag);
+    assert_eq!(lines, [told(1), told(2), told(2), "* SEARCH 1 2 3".to_owned()]);
+    // How many are found is not known before they are sorted.
+    let lines = client.ok("SORT (SUBJECT) UTF-8 ALL").await;
+    let told = |done: u32| format!("* OK [INPROGRESS (\"t{}\" {done} NIL)] still searching", client.tag);
+    assert_eq!(lines, [told(3), told(6), "* SORT 1 2 3".to_owned()]);
+    client.send("a] SEARCH ALL\r\n").await;
+    assert_eq!(client.answer("a]").await[0], "* OK [INPROGRESS (NIL 2 3)] still searching");
+}
+
+#[tokio::test]
+async fn large_bodies_are_searched_wherever_they_are() {
+    let world = World::new().await;
+    for (octets, text) in
+        [(300_000, "first"), (300_000, "second"), (10, "third"), (600_000, "fourth"), (300_000, "fifth")]
+    {
+        world.arrives(&format!("Subject: x\r\n\r\n{} {text}\r\n", "y".repeat(octets))).await;
+    }
+    let mut client = world.user().await;
+    client.ok("SELECT INBOX").await;
+    for (at, text) in ["first", "second", "third", "fourth", "fifth"].into_iter().enumerate() {
+        assert_eq!(client.ok(&format!("SEARCH BODY {text}")).await, [format!("* SEARCH {}", at + 1)], "{text}");
+    }
+    assert_eq!(client.ok("SEARCH BODY yyy").await, ["* SEARCH 1 2 3 4 5"]);
+}

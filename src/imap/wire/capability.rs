@@ -46,6 +46,8 @@ const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("SEARCHRES", &[Authenticated]),
     ("WITHIN", &[Authenticated]),
     ("PARTIAL", &[Authenticated]),
+    ("MULTISEARCH", &[Authenticated]),
+    ("INPROGRESS", &[Authenticated]),
     ("SORT", &[Authenticated]),
     ("SORT=DISPLAY", &[Authenticated]),
     ("ESORT", &[Authenticated]),

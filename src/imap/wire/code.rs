@@ -184,7 +184,9 @@ impl Code<'_> {
                 writer.raw(" (").raw(id).raw(")");
             }
             Self::InProgress { tag, done, goal } => {
-                writer.raw(" (").string(tag.as_bytes()).raw(" ").number(*done).raw(" ");
+                // A `]` would end the code.
+                let tag = Some(tag).filter(|tag| !tag.contains(']'));
+                writer.raw(" (").nstring(tag).raw(" ").number(*done).raw(" ");
                 match goal {
                     Some(goal) => writer.number(*goal),
                     None => writer.raw("NIL"),
@@ -232,6 +234,7 @@ mod tests {
             (Code::HighestModSeq(715_194_045_007), "HIGHESTMODSEQ 715194045007"),
             (Code::InProgress { tag: "A001".into(), done: 454, goal: Some(1000) }, "INPROGRESS (\"A001\" 454 1000)"),
             (Code::InProgress { tag: "A001".into(), done: 454, goal: None }, "INPROGRESS (\"A001\" 454 NIL)"),
+            (Code::InProgress { tag: "a]".into(), done: 0, goal: None }, "INPROGRESS (NIL 0 NIL)"),
             (
                 Code::MailboxId("F2212ea87-6097-4256-9d51-71338625".into()),
                 "MAILBOXID (F2212ea87-6097-4256-9d51-71338625)",

@@ -203,7 +203,7 @@ pub const COMMANDS: &[Row] = &[
     Row::ours("GETMETADATA", Authenticated, |p| metadata::get_metadata(p).map(Body::GetMetadata)),
     Row::ours("SETMETADATA", Authenticated, |p| metadata::set_metadata(p).map(Body::SetMetadata)).changes(),
     Row::ours("NOTIFY", Authenticated, |p| notify::notify(p).map(Body::Notify)),
-    Row::ours("ESEARCH", Authenticated, |p| search::multi_search(p).map(Body::MultiSearch)),
+    Row::ours("ESEARCH", Authenticated, |p| search::multi_search(p).map(Body::MultiSearch)).no_expunge(),
     Row::ours("COMPRESS", Authenticated, compress),
     Row::ours("CHECK", Selected, |_| Ok(Body::Check)),
     Row::ours("CLOSE", Selected, |_| Ok(Body::Close)),

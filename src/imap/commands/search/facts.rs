@@ -34,7 +34,7 @@ pub(super) struct Known<F> {
 
 /// Reads the facts of messages, UIDs ascending, as deep as they need.
 pub(super) async fn read<F: Facts>(
-    finder: &Finder<'_>,
+    finder: &mut Finder<'_>,
     wire: &mut Wire,
     selected: &SelectedMailbox,
     uids: &[u32],
@@ -63,6 +63,8 @@ pub(super) async fn read<F: Facts>(
         if claim.grow_to(memory).is_err() {
             return Err(no_memory().into());
         }
+        finder.progress.done += facts.len();
+        finder.progress.tell(wire).await?;
         known.extend(facts);
     }
     Ok(Known { of: known, claim })

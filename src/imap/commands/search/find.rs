@@ -5,6 +5,7 @@
 
 use super::super::{claim_memory, damaged, no_memory};
 use super::matching::Candidate;
+use super::progress::Progress;
 use super::query::Query;
 use super::work_limit::{self, Meter, WorkLimit};
 use crate::auth::login::Login;
@@ -13,6 +14,7 @@ use crate::imap::selected::SelectedMailbox;
 use crate::imap::server::ImapServer;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
+use crate::imap::wire::frame::Tag;
 use crate::imap::wire::response::Reply;
 use crate::message::grams::Grams;
 use crate::resources::Owner;
@@ -64,6 +66,7 @@ pub(super) struct Finder<'a> {
     pub server: &'a ImapServer,
     pub login: &'a Login,
     pub owner: Owner,
+    pub progress: Progress,
     limit: Arc<WorkLimit>,
 }
 
@@ -76,19 +79,25 @@ struct Judged {
 }
 
 impl<'a> Finder<'a> {
-    pub fn new(context: &Context<'a>) -> Self {
+    /// For the command with this tag.
+    pub fn new(context: &Context<'a>, tag: &Tag) -> Self {
         let limit = Arc::new(WorkLimit::new(work_limit::OCTETS));
-        Self { server: context.server, login: context.login, owner: context.owner.clone(), limit }
+        let progress = Progress::new(tag.as_str(), context.server.progress_every);
+        Self { server: context.server, login: context.login, owner: context.owner.clone(), progress, limit }
     }
 
     /// The UIDs of the messages that match, ascending. Messages that another session has expunged match no search.
-    pub async fn find(&self, wire: &mut Wire, selected: &SelectedMailbox, query: Query) -> Result<Vec<u32>, Stop> {
+    pub async fn find(&mut self, wire: &mut Wire, selected: &SelectedMailbox, query: Query) -> Result<Vec<u32>, Stop> {
         let query = Arc::new(query);
         let by_flags = |uid: &u32| Some(Candidate::of_flags(selected.flags(*uid)?, selected.is_recent(*uid)));
         let mut claim = wire.claim();
         let mut judged = Judged::default();
+        let (done, mut seen) = (self.progress.done, 0);
         for batch in selected.uids().chunks(MESSAGES) {
             self.judge(wire, &query, batch.iter().filter_map(by_flags).collect(), &mut judged).await?;
+            seen += batch.len();
+            self.progress.done = done + seen.saturating_sub(judged.undecided.len());
+            self.progress.tell(wire).await?;
         }
         for depth in [Depth::Size, Depth::Header, Depth::Body] {
             if !query.reads(depth) {
@@ -104,11 +113,15 @@ impl<'a> Finder<'a> {
                 let (candidates, looked_for) = self.read(selected, &query, batch, depth, &mut claim).await?;
                 rest = rest.get(looked_for.max(1)..).unwrap_or_default();
                 self.judge(wire, &query, candidates, &mut judged).await?;
+                let left = rest.len().saturating_add(judged.undecided.len());
+                self.progress.done = done + seen.saturating_sub(left);
+                self.progress.tell(wire).await?;
             }
         }
         if self.limit.is_spent() {
             return Err(Reply::no("search is too expensive, use fewer keys").code(Code::Limit).into());
         }
+        self.progress.done = done + seen;
         let expunged = selected.expunged();
         judged.found.retain(|uid| !expunged.contains(uid));
         judged.found.sort_unstable();
@@ -141,12 +154,15 @@ impl<'a> Finder<'a> {
         depth: Depth,
         claim: &mut Claim,
     ) -> Result<(Vec<Candidate>, usize), Stop> {
-        let (mut messages, looked_for) = self.fetch(selected, uids, depth, claim).await?;
+        let (mut messages, mut looked_for) = self.fetch(selected, uids, depth, claim).await?;
         // A large body ends its batch.
+        if let Some(large) = messages.iter().position(Fetched::lacks_body) {
+            messages.truncate(large + 1);
+        }
         if let Some(last) = messages.last_mut()
-            && depth == Depth::Body
             && last.lacks_body()
         {
+            looked_for = uids.partition_point(|uid| *uid <= last.flags.uid);
             let needed = last.body_size.saturating_mul(TEXT_FACTOR);
             if claim.wait_to_grow(needed, PATIENCE).await.is_err() {
                 return Err(no_memory().into());

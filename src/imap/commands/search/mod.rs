@@ -1,17 +1,20 @@
-//! SEARCH, SORT, THREAD. RFC 9051 §6.4.4; RFC 4731 (ESEARCH), RFC 5032 (WITHIN), RFC 5182 (SEARCHRES), RFC 7162 (MODSEQ), RFC
-//! 9394 (PARTIAL).
+//! SEARCH, SORT, THREAD, ESEARCH. RFC 9051 §6.4.4; RFC 4731 (ESEARCH), RFC 5032 (WITHIN), RFC 5182 (SEARCHRES), RFC 7162 (MODSEQ),
+//! RFC 9394 (PARTIAL).
 
 mod facts;
 mod find;
 mod forest;
 mod matching;
 mod modseq;
+mod multi;
+mod progress;
 mod query;
 mod results;
 mod sort;
 mod thread;
 mod work_limit;
 
+pub use self::multi::multi_search;
 pub use self::sort::sort;
 pub use self::thread::thread;
 
@@ -39,16 +42,18 @@ pub async fn search(
     tag: &Tag,
     Search { charset, key, by_uid, returned }: Search,
 ) -> Result<Reply, CommandError> {
-    // RFC 6855 §3: strings are UTF-8 then.
-    if charset.is_some() && context.enabled.contains(Enabled::UTF8_ACCEPT) {
-        return Ok(Reply::bad("no CHARSET once UTF8=ACCEPT is enabled, strings are UTF-8"));
-    }
     let options = options(returned, context.enabled);
-    let found = match find(context, wire, charset.as_deref(), &key, by_uid).await {
+    let mut finder = Finder::new(context, tag);
+    finder.progress.goal = context.selected.as_ref().map(|selected| selected.uids().len());
+    let found = match takes_charset(context, charset.as_deref()) {
+        Ok(()) => find(context, wire, &mut finder, (charset.as_deref(), &key), by_uid).await,
+        Err(stop) => Err(stop),
+    };
+    let found = match found {
         Ok(found) => found,
         Err(stop) => return not_found(context, options, stop),
     };
-    let modseq = modseq::highest(context, &key, options.as_ref(), &found).await?;
+    let modseq = modseq::highest(context, context.selected.as_ref(), &key, options.as_ref(), &found).await?;
     match options {
         None => {
             let numbers = numbers(context, &found, by_uid);
@@ -71,14 +76,16 @@ fn options(returned: Returned, enabled: Enabled) -> Option<ReturnOptions> {
     }
 }
 
-/// The UIDs of what matches in the selected mailbox, ascending.
-async fn find(
-    context: &mut Context<'_>,
-    wire: &mut Wire,
-    charset: Option<&str>,
-    key: &SearchKey,
-    by_uid: bool,
-) -> Result<Vec<u32>, Stop> {
+/// Refuses CHARSET where strings are UTF-8 (RFC 6855 §3).
+fn takes_charset(context: &Context<'_>, charset: Option<&str>) -> Result<(), Stop> {
+    if charset.is_some() && context.enabled.contains(Enabled::UTF8_ACCEPT) {
+        return Err(Reply::bad("no CHARSET once UTF8=ACCEPT is enabled, strings are UTF-8").into());
+    }
+    Ok(())
+}
+
+/// The charset of strings, if it is known and the keys are allowed.
+fn checked<'a>(context: &Context<'_>, charset: Option<&'a str>, key: &SearchKey) -> Result<&'a str, Stop> {
     let charset = charset.unwrap_or("UTF-8");
     if !is_known(charset.as_bytes()) {
         return Err(Reply::no("charset not supported").code(Code::BadCharset(CHARSETS)).into());
@@ -88,6 +95,18 @@ async fn find(
         let text = "messages are named by UID once UIDONLY is enabled, search for UID";
         return Err(Reply::bad(text).code(Code::UidRequired).into());
     }
+    Ok(charset)
+}
+
+/// The UIDs of what matches in the selected mailbox, ascending.
+async fn find(
+    context: &mut Context<'_>,
+    wire: &mut Wire,
+    finder: &mut Finder<'_>,
+    (charset, key): (Option<&str>, &SearchKey),
+    by_uid: bool,
+) -> Result<Vec<u32>, Stop> {
+    let charset = checked(context, charset, key)?;
     // The flags that are searched must be those the client knows.
     if context.changed.take() {
         push_changes(context, wire, by_uid && !key.names_sequence_numbers()).await?;
@@ -101,7 +120,7 @@ async fn find(
     let Some(query) = Query::new(key, &given) else {
         return Err(Reply::bad("search key not supported").into());
     };
-    Finder::new(context).find(wire, selected, query).await
+    finder.find(wire, selected, query).await
 }
 
 /// The reply where nothing was searched: with SAVE, a NO empties the saved result, and a BAD does not (RFC 5182 §2.1).

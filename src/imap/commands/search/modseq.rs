@@ -29,7 +29,7 @@ pub(super) fn is_in(key: &SearchKey) -> bool {
     lowest(key).is_some()
 }
 
-/// The messages of the selected mailbox that have at least the lowest mod-sequence of a search; none if it names none.
+/// The messages of a mailbox that have at least the lowest mod-sequence of a search; none if it names none.
 pub(super) async fn read(
     context: &Context<'_>,
     selected: &SelectedMailbox,
@@ -50,19 +50,20 @@ async fn of_messages(
     Ok(ModSeqs(changed.uids.into_iter().zip(modseqs).collect()))
 }
 
-/// The highest mod-sequence of the messages that were found, where the search names one; `None` of none. With `MIN` or `MAX` alone, of these messages (RFC 4731
-/// §3.2).
+/// The highest mod-sequence of the messages that were found in a mailbox, where the search names one; `None` of none. With `MIN` or
+/// `MAX` alone, of these messages (RFC 4731 §3.2).
 pub(super) async fn highest(
     context: &Context<'_>,
+    mailbox: Option<&SelectedMailbox>,
     key: &SearchKey,
     options: Option<&ReturnOptions>,
     found: &[u32],
 ) -> Result<Option<u64>, CommandError> {
-    let Some(selected) = context.selected.as_ref().filter(|_| is_in(key)) else { return Ok(None) };
+    let Some(mailbox) = mailbox.filter(|_| is_in(key)) else { return Ok(None) };
     let mut returned = options.map_or_else(|| found.to_vec(), |options| saved(options, found.to_vec()));
     returned.sort_unstable();
     let within = returned.into_iter().collect();
-    let of_found = of_messages(context, selected, within, 0).await?;
+    let of_found = of_messages(context, mailbox, within, 0).await?;
     Ok(of_found.0.into_iter().map(|(_, modseq)| modseq.unsigned_abs()).max())
 }
 

@@ -308,6 +308,8 @@ mod tests {
     fn sequence_numbers_are_seen_however_deep_they_are() {
         let of = |keys: &str| read(keys, false, search_keys).unwrap().names_sequence_numbers();
         assert!(of("1:3") && of("SEEN OR UID 1 NOT (FLAGGED 4)"));
+        let of_selected = |keys: &str| read(keys, false, search_keys).unwrap().names_selected();
+        assert!(of_selected("SEEN NOT 4") && of_selected("$") && of_selected("OR UID $ ALL") && !of_selected("UID 4"));
         assert!(!of("UID 1:3") && !of("$ SEEN") && !of("OR UID $ NOT (FLAGGED ALL)"));
     }
 }

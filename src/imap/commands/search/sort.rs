@@ -29,15 +29,16 @@ pub async fn sort(
         Returned::Old => None,
         Returned::Extended(options) => Some(options),
     };
-    let found = match find(context, wire, Some(&charset), &key, by_uid).await {
-        Ok(found) => in_order(context, wire, found, by).await,
+    let mut finder = Finder::new(context, tag);
+    let found = match find(context, wire, &mut finder, (Some(&charset), &key), by_uid).await {
+        Ok(found) => in_order(context, wire, &mut finder, found, by).await,
         Err(stop) => Err(stop),
     };
     let found = match found {
         Ok(found) => found,
         Err(stop) => return not_found(context, options, stop),
     };
-    let modseq = modseq::highest(context, &key, options.as_ref(), &found).await?;
+    let modseq = modseq::highest(context, context.selected.as_ref(), &key, options.as_ref(), &found).await?;
     match options {
         None => {
             let numbers = numbers(context, &found, by_uid);
@@ -131,14 +132,14 @@ fn displayed(header: &Header<'_>, field: &str) -> String {
 async fn in_order(
     context: &Context<'_>,
     wire: &mut Wire,
+    finder: &mut Finder<'_>,
     found: Vec<u32>,
     by: Vec<(SortKey, bool)>,
 ) -> Result<Vec<u32>, Stop> {
     let Some(selected) = &context.selected else { return Ok(found) };
     let (keys, reversed): (Vec<SortKey>, Vec<bool>) = by.into_iter().unzip();
     let deepest = keys.iter().map(|key| depth(*key)).max().unwrap_or(Depth::Flags);
-    let finder = Finder::new(context);
-    let known = facts::read::<Values>(&finder, wire, selected, &found, (deepest, keys)).await?;
+    let known = facts::read::<Values>(finder, wire, selected, &found, (deepest, keys)).await?;
     let (mut of, _claim) = (known.of, known.claim);
     let octets = of.iter().map(|(_, values)| values.memory()).sum();
     let work = finder.server.reading.work().run(&finder.owner, octets, move |budget| {

@@ -7,6 +7,7 @@ use super::{completed, find, numbers};
 use crate::imap::context::{CommandError, Context};
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
+use crate::imap::wire::frame::Tag;
 use crate::imap::wire::response::Reply;
 use crate::imap::wire::syntax::search::{Algorithm, Thread};
 use crate::message::ReadLimits;
@@ -25,10 +26,12 @@ const STEPS: usize = 100_000_000;
 pub async fn thread(
     context: &mut Context<'_>,
     wire: &mut Wire,
+    tag: &Tag,
     Thread { algorithm, charset, key, by_uid }: Thread,
 ) -> Result<Reply, CommandError> {
-    let forest = match find(context, wire, Some(&charset), &key, by_uid).await {
-        Ok(found) => forest(context, wire, &found, algorithm).await,
+    let mut finder = Finder::new(context, tag);
+    let forest = match find(context, wire, &mut finder, (Some(&charset), &key), by_uid).await {
+        Ok(found) => forest(context, wire, &mut finder, &found, algorithm).await,
         Err(stop) => Err(stop),
     };
     match forest {
@@ -85,12 +88,12 @@ fn hash(id: &str) -> u128 {
 async fn forest(
     context: &Context<'_>,
     wire: &mut Wire,
+    finder: &mut Finder<'_>,
     found: &[u32],
     algorithm: Algorithm,
 ) -> Result<(Vec<u32>, Forest), Stop> {
     let Some(selected) = &context.selected else { return Ok(Default::default()) };
-    let finder = Finder::new(context);
-    let known = facts::read::<Message>(&finder, wire, selected, found, (Depth::Header, ())).await?;
+    let known = facts::read::<Message>(finder, wire, selected, found, (Depth::Header, ())).await?;
     let octets = known.of.iter().map(|(_, message)| message.memory()).sum();
     let _claim = known.claim;
     let (uids, messages): (Vec<u32>, Vec<Message>) = known.of.into_iter().unzip();

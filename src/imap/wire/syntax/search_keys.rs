@@ -55,11 +55,20 @@ pub enum SearchKey {
 impl SearchKey {
     /// Whether it names messages by sequence number.
     pub fn names_sequence_numbers(&self) -> bool {
+        self.has(|key| matches!(key, Self::Sequence(SequenceSet::Ranges(_))))
+    }
+
+    /// Whether it names messages of the selected mailbox: by sequence number, or as `$`.
+    pub fn names_selected(&self) -> bool {
+        self.has(|key| matches!(key, Self::Sequence(_) | Self::Uid(SequenceSet::Saved)))
+    }
+
+    /// Whether it is such a key, or one in it.
+    fn has(&self, is_one: fn(&Self) -> bool) -> bool {
         match self {
-            Self::And(keys) | Self::Or(keys) => keys.iter().any(Self::names_sequence_numbers),
-            Self::Not(key) => key.names_sequence_numbers(),
-            Self::Sequence(set) => *set != SequenceSet::Saved,
-            _ => false,
+            Self::And(keys) | Self::Or(keys) => keys.iter().any(|key| key.has(is_one)),
+            Self::Not(key) => key.has(is_one),
+            key => is_one(key),
         }
     }
 }
