@@ -102,7 +102,7 @@ impl World {
 
         let mut config = Config::default();
         change(&mut config);
-        let (plaintext, tls, shutdown) = Self::serve(&dir, &store, &config).await;
+        let (plaintext, tls, shutdown) = Self::serve(&dir, &store, &config, progress_every).await;
         let (events, token) = (store.events().clone(), token.secret().clone());
         Self { dir, store, events, account, inbox, token, token_id, plaintext, tls, shutdown, config }
     }
@@ -118,7 +118,12 @@ impl World {
     }
 
     /// Serves a store on two ports: plaintext, and TLS.
-    async fn serve(dir: &TempDir, store: &Store, config: &Config) -> (SocketAddr, SocketAddr, Shutdown) {
+    async fn serve(
+        dir: &TempDir,
+        store: &Store,
+        config: &Config,
+        progress_every: Duration,
+    ) -> (SocketAddr, SocketAddr, Shutdown) {
         let (pem, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
         let limits = config.limits.clone();
         let clock = Clock::System;
@@ -151,7 +156,7 @@ impl World {
         let Self { dir, store, events, account, inbox, token, token_id, config, .. } = self;
         drop((store, events));
         let store = Store::open(&dir.path().join("data")).unwrap();
-        let (plaintext, tls, shutdown) = Self::serve(&dir, &store, &config).await;
+        let (plaintext, tls, shutdown) = Self::serve(&dir, &store, &config, PROGRESS_EVERY).await;
         let events = store.events().clone();
         Self { dir, store, events, account, inbox, token, token_id, plaintext, tls, shutdown, config }
     }

@@ -3,6 +3,8 @@
 //! Invariant: two texts are equal by it where their converted forms are, in order where these are, and one is part of another where
 //! its converted form is.
 
+use super::searched::lower_character;
+use std::borrow::Cow;
 use unicode_normalization::char::decompose_compatible;
 
 /// Each character in title case, and taken apart.
@@ -15,6 +17,15 @@ pub(crate) fn casemap(text: &str) -> String {
         decompose_compatible(title_case(character), |part| converted.push(part));
     }
     converted
+}
+
+/// What the search index has of a text in lower case: where one text is part of another by `i;unicode-casemap`, its folded form is part
+/// of the other's. The reverse does not hold.
+pub(crate) fn folded(lower: &str) -> Cow<'_, str> {
+    if lower.is_ascii() {
+        return Cow::Borrowed(lower);
+    }
+    Cow::Owned(casemap(lower).chars().flat_map(lower_character).collect())
 }
 
 /// The simple mapping of `UnicodeData.txt`, which is one character.
@@ -45,6 +56,7 @@ fn after(character: char, distance: u32) -> char {
 
 #[cfg(test)]
 mod tests {
+    use super::super::searched::lower;
     use super::*;
     use proptest::prelude::*;
 
@@ -73,6 +85,8 @@ mod tests {
         fn part_of_a_text_is_part_of_its_converted_form(text in "\\PC{0,20}", from in 0_usize..20, length in 0_usize..20) {
             let part: String = text.chars().skip(from).take(length).collect();
             prop_assert!(casemap(&text).contains(&casemap(&part)));
+            let (text_lower, part_lower) = (lower(text.clone()), lower(part));
+            prop_assert!(folded(&text_lower).contains(&*folded(&part_lower)));
             prop_assert_eq!(casemap(&text.to_ascii_uppercase()), casemap(&text.to_ascii_lowercase()));
         }
     }

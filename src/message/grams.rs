@@ -1,8 +1,10 @@
 //! The trigrams of what a search looks into: for an index of messages that a term may be in.
 //!
 //! Invariant: where a term is in a text of a message, all trigrams of the term are among the message's, in the same [`Place`]. The
-//! reverse does not hold, so a search reads and compares what it finds by them. Texts are in lower case ([`super::searched::lower`]).
+//! reverse does not hold, so a search reads and compares what it finds by them. Texts are in lower case ([`super::searched::lower`]),
+//! and also [`folded`], as IMAP compares them.
 
+use super::casemap::folded;
 use super::fields::{Header, ReadLimits};
 use super::mime::Tree;
 use super::searched::{SearchedHeader, lower, searched_texts, searched_value};
@@ -107,6 +109,14 @@ struct Found(Vec<u32>);
 
 impl Found {
     fn add(&mut self, place: Place, text: &str) -> Option<()> {
+        self.add_one_form(place, text)?;
+        if text.is_ascii() {
+            return Some(());
+        }
+        self.add_one_form(place, &folded(text))
+    }
+
+    fn add_one_form(&mut self, place: Place, text: &str) -> Option<()> {
         for number in trigrams(place, text) {
             self.0.push(number);
             // So that a large text takes no more memory than a small one.

@@ -3,6 +3,7 @@
 //! names.
 
 use super::addresses::{Addresses, LISTED, Listed};
+use super::casemap::casemap;
 use super::fields::{Field, Header};
 use super::html_text::html_to_text;
 use super::mime::{Kind, Part, Tree};
@@ -70,6 +71,8 @@ struct Searched {
     name: String,
     /// The name and [`searched_value`].
     decoded: String,
+    /// Where the value begins in it.
+    value_at: usize,
     /// Undecoded, with its name.
     whole: String,
 }
@@ -78,11 +81,20 @@ impl Searched {
     fn of(field: &Field<'_>) -> Self {
         let name = lower(String::from_utf8_lossy(field.name).into_owned());
         let decoded = format!("{name}: {}", searched_value(&name, field.value));
-        Self { decoded, whole: lower(String::from_utf8_lossy(field.whole).into_owned()), name }
+        let whole = lower(String::from_utf8_lossy(field.whole).into_owned());
+        Self { decoded, value_at: name.len() + 2, whole, name }
     }
 
     fn value(&self) -> &str {
-        self.decoded.get(self.name.len() + 2..).unwrap_or_default()
+        self.decoded.get(self.value_at..).unwrap_or_default()
+    }
+
+    fn converted(self) -> Self {
+        let value = casemap(self.value());
+        let mut decoded = casemap(self.decoded.get(..self.value_at).unwrap_or_default());
+        let value_at = decoded.len();
+        decoded.push_str(&value);
+        Self { decoded, value_at, whole: casemap(&self.whole), name: self.name }
     }
 }
 
@@ -99,6 +111,11 @@ impl SearchedHeader {
     pub fn of_names(header: &Header<'_>, names: &[&str]) -> Self {
         let is_one = |field: &&Field<'_>| names.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
         Self(header.fields().iter().filter(is_one).map(Searched::of).collect())
+    }
+
+    /// For texts as [`casemap`] converts those in lower case; names of fields stay in lower case.
+    pub fn converted(self) -> Self {
+        Self(self.0.into_iter().map(Searched::converted).collect())
     }
 
     /// In the value of a field with one of the names.

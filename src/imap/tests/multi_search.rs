@@ -62,6 +62,11 @@ async fn mailboxes_are_searched_as_in_rfc_7377() {
     ] {
         assert_eq!(found(&mut client, command).await, expected, "{command}");
     }
+    let lines = client.ok("ESEARCH IN (personal) RETURN (COUNT) MODSEQ 1").await;
+    assert!(
+        lines.len() == 6 && lines.iter().all(|line| line.contains(" COUNT ") && line.contains(" MODSEQ ")),
+        "{lines:?}"
+    );
     // Without a selected mailbox, none is searched by default.
     for (command, answer) in [
         ("ALL", "BAD no mailbox selected"),

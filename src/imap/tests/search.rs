@@ -225,3 +225,33 @@ async fn large_bodies_are_searched_wherever_they_are() {
     }
     assert_eq!(client.ok("SEARCH BODY yyy").await, ["* SEARCH 1 2 3 4 5"]);
 }
+
+#[tokio::test]
+async fn texts_are_compared_by_unicode_casemap() {
+    let world = World::new().await;
+    for text in ["Café", "CAFE\u{301}", "cafe", "\u{FF26}ull", "ΟΔΟΣ οδος", "ǆ"] {
+        let encoded = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, text);
+        world
+            .arrives(&format!(
+                "Subject: =?utf-8?b?{encoded}?=\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{text}\r\n"
+            ))
+            .await;
+    }
+    let mut client = world.user().await;
+    client.ok("SELECT INBOX").await;
+    for (text, expected) in [
+        ("CAFÉ", "* SEARCH 1 2"),
+        ("cafe\u{301}", "* SEARCH 1 2"),
+        // Part of the character that is taken apart.
+        ("cafe", "* SEARCH 1 2 3"),
+        ("full", "* SEARCH 4"),
+        ("ΟΔΟσ ο", "* SEARCH 5"),
+        ("Ǆ", "* SEARCH 6"),
+        ("ž", "* SEARCH"),
+    ] {
+        for key in ["SUBJECT", "HEADER Subject", "BODY", "TEXT"] {
+            let command = format!("SEARCH {key} {{{}+}}\r\n{text}", text.len());
+            assert_eq!(client.ok(&command).await, [expected], "{key} {text}");
+        }
+    }
+}

@@ -6,8 +6,26 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD as BASE64;
 use proptest::prelude::*;
 
-const WORDS: [&str; 12] =
-    ["alpha", "alphabet", "beta", "Grün", "GRÜNE", "ß", "=?utf-8?q?be?=", "x", "ταξίς", "a b", "needle", "per"];
+const WORDS: [&str; 18] = [
+    "alpha",
+    "alphabet",
+    "beta",
+    "Grün",
+    "GRÜNE",
+    "ß",
+    "=?utf-8?q?be?=",
+    "x",
+    "ταξίς",
+    "a b",
+    "needle",
+    "per",
+    "café",
+    "cafe",
+    "CAFE\u{301}",
+    "ﬁnal",
+    "FINAL",
+    "ẞa",
+];
 
 const NAMES: [&str; 8] = ["BODY", "TEXT", "SUBJECT", "FROM", "CC", "HEADER X-Other", "HEADER subject", "HEADER to"];
 

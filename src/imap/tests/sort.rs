@@ -70,6 +70,9 @@ async fn messages_are_sorted_by_each_key() {
         assert_eq!(sorted(&mut client, command).await, expected, "{command}");
     }
     assert_eq!(client.ok("UID SEARCH $").await, ["* SEARCH 3 4"]);
+    // RFC 7162 §3.1.6.
+    let lines = client.ok("SORT (SUBJECT) UTF-8 MODSEQ 1").await;
+    assert!(lines.last().unwrap().starts_with("* SORT 4 1 2 3 (MODSEQ "), "{lines:?}");
     // What another session has expunged is in no result.
     let mut other = world.user().await;
     other.ok("SELECT INBOX").await;

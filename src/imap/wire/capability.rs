@@ -48,6 +48,7 @@ const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("PARTIAL", &[Authenticated]),
     ("MULTISEARCH", &[Authenticated]),
     ("INPROGRESS", &[Authenticated]),
+    ("I18NLEVEL=1", &[Authenticated]),
     ("SORT", &[Authenticated]),
     ("SORT=DISPLAY", &[Authenticated]),
     ("ESORT", &[Authenticated]),

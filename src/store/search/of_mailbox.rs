@@ -35,8 +35,9 @@ impl Candidates<'_> {
 }
 
 impl Store {
-    /// The messages of a mailbox that may contain all trigrams of one of `wanted`, of which none is empty; UIDs ascending. `None` if
-    /// that takes a look at more than `most` messages of the account: what is not indexed yet, and what has the trigrams.
+    /// The messages of a mailbox that may contain all trigrams, of folded texts, of one of `wanted`, of which none is empty; UIDs
+    /// ascending. `None` if that takes a look at more than `most` messages of the account: what is not indexed yet,
+    /// and what has the trigrams.
     pub async fn mailbox_candidates(
         &self,
         account: &AccountId,
@@ -53,6 +54,9 @@ impl Store {
                 return Ok(None);
             }
             if let Some(known) = Indexing::of(c, &account)? {
+                if !add_unfolded(c, &known, &mut candidates)? {
+                    return Ok(None);
+                }
                 for grams in &wanted {
                     let grams: Vec<u32> = grams.iter().chain([gram_of(&inbox)]).collect();
                     if !add_indexed(c, &known, &grams, &mut candidates)? {
@@ -87,6 +91,16 @@ fn add_tail(c: &Transaction<'_>, account: &AccountId, to: &mut Candidates<'_>) -
         }
     }
     Ok(true)
+}
+
+/// Adds messages that were indexed by a version of the program that did not fold texts.
+fn add_unfolded(c: &Transaction<'_>, known: &Indexing, to: &mut Candidates<'_>) -> Result<bool, StoreError> {
+    let (documents, limit) = (known.documents(), i64::try_from(to.left.saturating_add(1)).unwrap_or(i64::MAX));
+    let sql = "SELECT m.mailbox_id, m.uid FROM search_document d JOIN message m ON m.id = d.message_id
+               WHERE d.is_folded = 0 AND d.number >= ?1 AND d.number < ?2 LIMIT ?3";
+    let found = c.query(sql, params![documents.start, documents.end, limit], row)?;
+    let looked_at = found.len();
+    Ok(to.add(found, looked_at))
 }
 
 /// Adds indexed messages that contain the trigrams.
@@ -153,6 +167,11 @@ mod tests {
         assert_eq!(candidates(here, &["needle"], 3).await.unwrap(), None);
         assert_eq!(candidates(here, &["needle", "cloth"], 9).await.unwrap(), Some(vec![1, 3, 5, 8]));
         assert_eq!(candidates(there, &["needle"], 9).await.unwrap(), Some(vec![1]));
+        // What an older version of the program has indexed.
+        let unfolded = "UPDATE search_document SET is_folded = 0
+                        WHERE message_id IN (SELECT id FROM message WHERE mailbox_id = ?1 AND uid = 2)";
+        store.write::<_, StoreError, _>(move |c| c.execute(unfolded, params![here])).await.unwrap();
+        assert_eq!(candidates(here, &["cloth"], 9).await.unwrap(), Some(vec![2, 5, 8]));
         let other = store.mailbox_candidates(&account, &two, here, grams(&["needle"]), 99);
         assert_eq!(other.await.unwrap(), Some(vec![]));
     }

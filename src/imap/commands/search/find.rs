@@ -1,7 +1,8 @@
 //! Finds the messages of a mailbox that match a query.
 //!
-//! The search index says which messages may contain the texts of a query; each of these is read and compared. Invariant: a message's date and size are read only if its flags do not decide, its header only if these do not, its body
-//! last; and no more than a batch of messages is in memory.
+//! Invariant: a message's date and size are read only if its flags do not decide, its header only if these do not, its body
+//! last; and no more than a batch of messages is in memory. The search index says which messages may contain the texts of a query:
+//! each of these is read and compared, the others are not read.
 
 use super::super::{claim_memory, damaged, no_memory};
 use super::matching::Candidate;

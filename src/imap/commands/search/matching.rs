@@ -1,11 +1,12 @@
 //! A message as far as it has been read for a search, and comparisons with it.
 //!
-//! Texts are compared case-insensitively, with encoded words, transfer encodings and charsets decoded.
+//! Texts are compared by `i;unicode-casemap` (RFC 5051, RFC 5255 §4.2), with encoded words, transfer encodings and charsets decoded.
 
 use crate::clock::Timestamp;
 use crate::id::ContentId;
 use crate::imap::selected::SelectedMailbox;
 use crate::message::ReadLimits;
+use crate::message::casemap::{casemap, folded};
 use crate::message::charset::decoded;
 use crate::message::date::date;
 use crate::message::fields::Header;
@@ -16,22 +17,24 @@ use crate::store::object_ids::ObjectIds;
 use crate::store::open_mailbox::{Depth, Fetched, MessageFlags};
 use std::sync::OnceLock;
 
-/// A search string, in lower case.
+/// A search string.
 #[derive(Debug)]
-pub(super) struct Text(String);
+pub(super) struct Text {
+    /// As the search index has it.
+    folded: String,
+    /// As it is compared.
+    converted: String,
+}
 
 impl Text {
     pub fn new(charset: &str, octets: &[u8]) -> Self {
-        Self(lower(decoded(charset.as_bytes(), octets)))
+        let lower = lower(decoded(charset.as_bytes(), octets));
+        Self { converted: casemap(&lower), folded: folded(&lower).into_owned() }
     }
 
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// `text` is in lower case.
-    fn is_in(&self, text: &str) -> bool {
-        text.contains(&self.0)
+    /// As the search index has it.
+    pub fn folded(&self) -> &str {
+        &self.folded
     }
 }
 
@@ -50,7 +53,7 @@ pub(super) struct Candidate {
     content: Option<ContentId>,
     limits: ReadLimits,
     fields: OnceLock<SearchedHeader>,
-    /// The decoded text of the body.
+    /// The decoded text of the body, as it is compared.
     texts: OnceLock<Vec<String>>,
 }
 
@@ -147,28 +150,31 @@ impl Candidate {
     }
 
     fn fields(&self) -> &SearchedHeader {
-        self.fields.get_or_init(|| SearchedHeader::of(&Header::read(&self.header, &self.limits)))
+        self.fields.get_or_init(|| SearchedHeader::of(&Header::read(&self.header, &self.limits)).converted())
     }
 
     /// `name` is in lower case.
     pub fn header_contains(&self, name: &str, text: &Text) -> Option<bool> {
         let known = self.at(Depth::Header)?;
-        Some(known.fields().has(&[name], &text.0))
+        Some(known.fields().has(&[name], &text.converted))
     }
 
     pub fn subject_contains(&self, text: &Text) -> Option<bool> {
         let known = self.at(Depth::Header)?;
-        Some(known.fields().has_subject(&text.0))
+        Some(known.fields().has_subject(&text.converted))
     }
 
     pub fn any_field_contains(&self, text: &Text) -> Option<bool> {
         let known = self.at(Depth::Header)?;
-        Some(known.fields().has_anywhere(&text.0))
+        Some(known.fields().has_anywhere(&text.converted))
     }
 
     pub fn body_contains(&self, text: &Text) -> Option<bool> {
         let known = self.at(Depth::Body)?;
-        let texts = known.texts.get_or_init(|| searched_texts(&Tree::parse(&known.header, &known.body, &known.limits)));
-        Some(text.0.is_empty() || texts.iter().any(|part| text.is_in(part)))
+        let texts = known.texts.get_or_init(|| {
+            let texts = searched_texts(&Tree::parse(&known.header, &known.body, &known.limits));
+            texts.into_iter().map(|text| casemap(&text)).collect()
+        });
+        Some(text.converted.is_empty() || texts.iter().any(|part| part.contains(&text.converted)))
     }
 }

@@ -1,4 +1,4 @@
-//! A search as a tree of conditions: sets as UIDs, texts in lower case.
+//! A search as a tree of conditions: sets as UIDs, texts as they are compared.
 
 use super::matching::{Candidate, Text};
 use super::modseq::ModSeqs;
@@ -279,8 +279,8 @@ impl Query {
 
 /// A text that is long enough for the index.
 fn term(place: Place, text: &Text) -> Option<Vec<Vec<(Place, &str)>>> {
-    let is_long_enough = text.as_str().chars().nth(2).is_some();
-    is_long_enough.then(|| vec![vec![(place, text.as_str())]])
+    let is_long_enough = text.folded().chars().nth(2).is_some();
+    is_long_enough.then(|| vec![vec![(place, text.folded())]])
 }
 
 /// And (`decisive` is false) or or (`decisive` is true) of the conditions.

@@ -21,8 +21,8 @@ const FIND: &str = "WITH found AS MATERIALIZED
 
 pub(in crate::store::engine) fn insert(c: &Transaction<'_>, document: &Document<'_>) -> Result<(), StoreError> {
     let Document { number, message, grams } = document;
-    let sql = "INSERT INTO search_document (message_id, number, grams)
-               VALUES (?1, ?2, CAST(CAST(?3 AS TEXT) AS INTEGER[]))";
+    let sql = "INSERT INTO search_document (message_id, number, is_folded, grams)
+               VALUES (?1, ?2, 1, CAST(CAST(?3 AS TEXT) AS INTEGER[]))";
     c.execute(sql, params![message, number, array(block_of(*number), grams)])?;
     Ok(())
 }

@@ -14,7 +14,10 @@ const FIND: &str = "SELECT rowid FROM search_gram WHERE search_gram MATCH ?1 AND
 
 pub(in crate::store::engine) fn insert(c: &Transaction<'_>, document: &Document<'_>) -> Result<(), StoreError> {
     let Document { number, message, grams } = document;
-    c.execute("INSERT INTO search_document (message_id, number) VALUES (?1, ?2)", params![message, number])?;
+    c.execute(
+        "INSERT INTO search_document (message_id, number, is_folded) VALUES (?1, ?2, 1)",
+        params![message, number],
+    )?;
     let words = joined(grams, " ");
     c.execute("INSERT INTO search_gram (rowid, grams) VALUES (?1, ?2)", params![number, words])?;
     Ok(())
