@@ -10,7 +10,7 @@ use crate::store::Store;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often a client hears that a long command is still running: less than the time after which clients give up.
+/// How often a client is informed that a long command is still running: less than the time after which clients give up.
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// Configuration and services; shared by all sessions.
@@ -28,7 +28,7 @@ pub struct ImapServer {
     pub authenticator: Authenticator,
     /// Holds incoming messages, and the budget of memory.
     pub spool: Spool,
-    /// How often a client hears that a long command is still running.
+    /// How often a client is informed that a long command is still running.
     pub progress_every: Duration,
     /// For STARTTLS and for implicit TLS.
     pub tls: ServerTls,

@@ -200,12 +200,12 @@ async fn the_progress_of_a_long_search_is_told_as_in_rfc_9585() {
     // Each large body is a step. The first is by flags, of which one message has those that are searched.
     client.ok("STORE 1 +FLAGS.SILENT (\\Seen)").await;
     let lines = client.ok("SEARCH OR SEEN BODY yyy").await;
-    let told = |done: u32| format!("* OK [INPROGRESS (\"t{}\" {done} 3)] still searching", client.tag);
-    assert_eq!(lines, [told(1), told(2), told(2), "* SEARCH 1 2 3".to_owned()]);
+    let progress = |done: u32| format!("* OK [INPROGRESS (\"t{}\" {done} 3)] still searching", client.tag);
+    assert_eq!(lines, [progress(1), progress(2), progress(2), "* SEARCH 1 2 3".to_owned()]);
     // How many are found is not known before they are sorted.
     let lines = client.ok("SORT (SUBJECT) UTF-8 ALL").await;
-    let told = |done: u32| format!("* OK [INPROGRESS (\"t{}\" {done} NIL)] still searching", client.tag);
-    assert_eq!(lines, [told(3), told(6), "* SORT 1 2 3".to_owned()]);
+    let progress = |done: u32| format!("* OK [INPROGRESS (\"t{}\" {done} NIL)] still searching", client.tag);
+    assert_eq!(lines, [progress(3), progress(6), "* SORT 1 2 3".to_owned()]);
     client.send("a] SEARCH ALL\r\n").await;
     assert_eq!(client.answer("a]").await[0], "* OK [INPROGRESS (NIL 2 3)] still searching");
 }

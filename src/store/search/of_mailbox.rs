@@ -36,7 +36,7 @@ impl Candidates<'_> {
 
 impl Store {
     /// The messages of a mailbox that may contain all trigrams, of folded texts, of one of `wanted`, of which none is empty; UIDs
-    /// ascending. `None` if that takes a look at more than `most` messages of the account: what is not indexed yet,
+    /// ascending. `None` if that takes a look at more than `limit` messages of the account: what is not indexed yet,
     /// and what has the trigrams.
     pub async fn mailbox_candidates(
         &self,
@@ -44,12 +44,12 @@ impl Store {
         inbox: &InboxId,
         mailbox: MailboxId,
         wanted: Vec<Grams>,
-        most: usize,
+        limit: usize,
     ) -> Result<Option<Vec<u32>>, StoreError> {
         let (account, inbox) = (account.clone(), inbox.clone());
         self.read(move |c| {
             let parts = parts::of(c, &inbox, mailbox)?;
-            let mut candidates = Candidates { parts: &parts, uids: Vec::new(), left: most };
+            let mut candidates = Candidates { parts: &parts, uids: Vec::new(), left: limit };
             if !add_tail(c, &account, &mut candidates)? {
                 return Ok(None);
             }
@@ -156,7 +156,7 @@ mod tests {
         let grams = |words: &[&str]| {
             words.iter().map(|word| Grams::of_terms([(Place::Anywhere, *word)], false)).collect::<Vec<_>>()
         };
-        let candidates = |mailbox, words, most| store.mailbox_candidates(&account, &one, mailbox, grams(words), most);
+        let candidates = |mailbox, words, limit| store.mailbox_candidates(&account, &one, mailbox, grams(words), limit);
         // All are in the tail: 15 messages.
         assert_eq!(candidates(here, &["needle"], 14).await.unwrap(), None);
         assert_eq!(candidates(here, &["needle"], 15).await.unwrap(), Some((1..=7).collect()));

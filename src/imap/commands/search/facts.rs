@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 /// Facts of one message.
 pub(super) trait Facts: Sized + Send + 'static {
-    /// What is asked for.
-    type Asked: Send + Sync + 'static;
+    /// What is read of each.
+    type Wanted: Send + Sync + 'static;
 
-    fn of(message: &Fetched, limits: &ReadLimits, asked: &Self::Asked) -> Self;
+    fn of(message: &Fetched, limits: &ReadLimits, wanted: &Self::Wanted) -> Self;
 
     /// Octets of memory.
     fn memory(&self) -> usize;
@@ -38,9 +38,9 @@ pub(super) async fn read<F: Facts>(
     wire: &mut Wire,
     selected: &SelectedMailbox,
     uids: &[u32],
-    (depth, asked): (Depth, F::Asked),
+    (depth, wanted): (Depth, F::Wanted),
 ) -> Result<Known<F>, Stop> {
-    let asked = Arc::new(asked);
+    let wanted = Arc::new(wanted);
     let (mut of_batch, mut claim) = (wire.claim(), wire.claim());
     let (mut known, mut memory, mut rest) = (Vec::new(), 0_usize, uids);
     while !rest.is_empty() {
@@ -48,12 +48,12 @@ pub(super) async fn read<F: Facts>(
         let (messages, looked_for) = finder.fetch(selected, batch, depth, &mut of_batch).await?;
         rest = rest.get(looked_for.max(1)..).unwrap_or_default();
         let octets = messages.iter().map(|message| message.header.len()).sum();
-        let asked = Arc::clone(&asked);
+        let wanted = Arc::clone(&wanted);
         let work = finder.server.reading.read(&finder.owner, octets, move |reader, budget| {
             let fact = |message: Fetched| {
                 budget.check()?;
                 let limits = reader.begin(message.content).limits;
-                Ok((message.flags.uid, F::of(&message, &limits, &asked)))
+                Ok((message.flags.uid, F::of(&message, &limits, &wanted)))
             };
             messages.into_iter().map(fact).collect::<Result<Vec<_>, _>>()
         });

@@ -136,10 +136,10 @@ impl<'a> Finder<'a> {
         query: &Query,
         undecided: &mut Vec<u32>,
     ) -> Result<(), StoreError> {
-        let (Some(terms), most) = (query.terms(), undecided.len() / 2) else { return Ok(()) };
+        let (Some(terms), limit) = (query.terms(), undecided.len() / 2) else { return Ok(()) };
         let wanted: Vec<Grams> = terms.into_iter().map(|all| Grams::of_terms(all, false)).collect();
         let (account, inbox) = (&self.login.account, &self.login.inbox);
-        let found = self.server.store.mailbox_candidates(account, inbox, selected.mailbox, wanted, most).await?;
+        let found = self.server.store.mailbox_candidates(account, inbox, selected.mailbox, wanted, limit).await?;
         if let Some(found) = found {
             undecided.retain(|uid| found.binary_search(uid).is_ok());
         }

@@ -61,7 +61,7 @@ enum Value {
 struct Values(Vec<Value>);
 
 impl Facts for Values {
-    type Asked = Vec<SortKey>;
+    type Wanted = Vec<SortKey>;
 
     fn of(message: &Fetched, limits: &ReadLimits, keys: &Vec<SortKey>) -> Self {
         let header = Header::read(&message.header, limits);

@@ -50,7 +50,7 @@ pub async fn thread(
 }
 
 impl Facts for Message {
-    type Asked = ();
+    type Wanted = ();
 
     fn of(message: &Fetched, limits: &ReadLimits, (): &()) -> Self {
         let header = Header::read(&message.header, limits);
