@@ -53,9 +53,11 @@ targets! {
     from_domain: crate::message::fuzz::from_domain;
     imap_commands: crate::imap::fuzz::commands;
     imap_parsers: crate::imap::fuzz::imap_parsers;
+    imap_responses: crate::cli::fuzz::imap_responses;
     json_compose: crate::http::fuzz::compose;
     mailbox_names: crate::imap::fuzz::mailbox_names;
     mailboxes: crate::message::fuzz::mailboxes;
+    mbox: crate::cli::fuzz::mbox;
     mime: crate::imap::fuzz::mime;
     own_signature: crate::dkim::fuzz::own_signature;
     proxy_header: crate::net::fuzz::proxy_header;

@@ -2,6 +2,9 @@
 
 mod export;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/targets/moved_mail.rs"]
+pub(crate) mod fuzz;
 mod import;
 mod maildir;
 mod mbox;

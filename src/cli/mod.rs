@@ -25,6 +25,9 @@ mod token;
 mod user;
 mod webhook;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use inbox::fuzz;
+
 use clap::{Args, Parser, Subcommand};
 use failure::Failure;
 use std::path::PathBuf;

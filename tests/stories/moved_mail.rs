@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 /// Runs a part of the script against the inbox of a new daemon.
 fn moved(what: &str) -> Value {
-    let daemon = Daemon::start();
+    moved_in(&Daemon::start(), what)
+}
+
+fn moved_in(daemon: &Daemon, what: &str) -> Value {
     let (_, imaps) = daemon.address("imaps");
     let program = env!("CARGO_BIN_EXE_inboxlayer");
     let [url, token, inbox, user, ca] = ["http", "token", "inbox_id", "inbox", "ca"].map(|field| daemon.ready(field));
@@ -79,6 +82,18 @@ fn runs_that_are_killed_are_continued_without_duplicates() {
     for kind in ["maildir", "mbox"] {
         assert_eq!(moved[kind], json!([true, true, 3000, 3000, []]), "{kind}");
     }
+}
+
+#[test]
+fn a_full_inbox_ends_an_import_with_whole_requests() {
+    let daemon = Daemon::start_in(&[("INBOXLAYER_LIMITS__MESSAGES", "300")]);
+    let moved = moved_in(&daemon, "full");
+    let [lines, errors] = [0, 1].map(|of| moved["ended"][of].as_array().unwrap().clone());
+    assert!(lines.is_empty() && errors[0] == "error: The inbox is full.", "{lines:?} {errors:?}");
+    let fix = errors[1].as_str().unwrap();
+    assert!(fix.starts_with("  fix: Delete messages of the inbox. Then run it again"), "{fix}");
+    // A request has 200 messages.
+    assert_eq!(moved["held"], 200);
 }
 
 #[test]

@@ -333,6 +333,26 @@ async fn copy(
     Ok(chunk.iter().map(|summary| summary.uid).filter(|uid| labels.contains(&label(*uid))).collect())
 }
 
+/// Reads a response as each command does.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(input: &[u8]) {
+    fn octets(value: &Value<'_>) -> usize {
+        value.octets().map_or(0, <[u8]>::len) + value.list().iter().map(octets).sum::<usize>()
+    }
+    let values = parse(input);
+    assert!(values.iter().map(octets).sum::<usize>() <= input.len());
+    assert!(response::literal_of(input).is_none() || input.ends_with(b"\n"));
+    let rest = values.get(1..).unwrap_or_default();
+    let namespaces = Namespaces::read(rest);
+    if let Some(local) = Remote::read(rest).and_then(|remote| remote.local(&namespaces, &[])) {
+        assert_eq!(crate::store::mailboxes::canonical_name(&local), Some(local));
+    }
+    for values in [values.as_slice(), rest] {
+        Summary::read(fetched(values));
+        assert!(item(fetched(values), "BODY[]").is_none_or(|body| octets(body) <= input.len()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -165,13 +165,28 @@ async fn import_maildir(upload: &mut Upload<'_>, mailbox: &str, folder: &Path) -
     let mut to = upload.open(mailbox, u64::try_from(entries.len()).ok()).await?;
     for maildir::Entry { modified, path } in entries {
         let label = path.display().to_string();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
         let received_at = Timestamp::from_millis(modified.saturating_mul(1000));
-        let read = read_file(&path).map_err(|error| error.to_string());
+        let (path, read) = read_message(folder, path);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let read = read.map_err(|error| error.to_string());
         let read = read.and_then(|raw| Message::new(&raw, keywords.flags_of(&name), received_at));
         take(&mut to, label, read).await?;
     }
     to.close().await
+}
+
+/// The octets of a message, and its path now.
+fn read_message(folder: &Path, path: PathBuf) -> (PathBuf, io::Result<Vec<u8>>) {
+    match read_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match maildir::moved(folder, &path) {
+            Ok(Some(now)) => {
+                let read = read_file(&now);
+                (now, read)
+            }
+            _ => (path, Err(error)),
+        },
+        read => (path, read),
+    }
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {

@@ -5,6 +5,7 @@
 
 use crate::imap::{from_utf7, to_utf7};
 use crate::store::mailboxes::DELIMITER;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,19 @@ pub(super) fn entries(folder: &Path) -> io::Result<Vec<Entry>> {
     }
     found.sort_unstable();
     Ok(found)
+}
+
+/// Where a message is that was read by its owner meanwhile: in `cur`, with the same name but for the flags.
+pub(super) fn moved(folder: &Path, path: &Path) -> io::Result<Option<PathBuf>> {
+    let base = |name: &OsStr| name.to_string_lossy().split([':', ';']).next().unwrap_or_default().to_owned();
+    let wanted = base(path.file_name().unwrap_or_default());
+    for entry in fs::read_dir(folder.join("cur"))? {
+        let entry = entry?;
+        if base(&entry.file_name()) == wanted {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
 }
 
 /// The mailbox of a folder of Maildir++, whose name begins with a dot.
@@ -196,6 +210,18 @@ mod tests {
         let many: Vec<String> = (0..30).map(|n| format!("k{n}")).collect();
         let (codes, rest) = keywords.info_of(&many.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!((codes.len(), rest.len()), (21, 9));
+    }
+
+    #[test]
+    fn a_message_is_found_under_its_new_flags() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("cur")).unwrap();
+        let now = folder.path().join("cur/1.x.host,S=3:2,S");
+        fs::write(&now, "abc").unwrap();
+        let before = |name: &str| moved(folder.path(), &folder.path().join(name)).unwrap();
+        assert_eq!(before("new/1.x.host,S=3"), Some(now.clone()));
+        assert_eq!(before("cur/1.x.host,S=3:2,"), Some(now));
+        assert_eq!(before("cur/1.x.host:2,"), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::message::{LARGEST, Message, date_of};
 use crate::clock::Timestamp;
 use crate::message::date::date;
 use crate::message::fields::{Header, ReadLimits, header_end};
+use crate::message::line_ends_as_crlf;
 use std::io::{self, BufRead, Read, Write};
 
 /// Fields of the file.
@@ -111,7 +112,9 @@ impl Stored {
         if self.is_cut {
             return Some(Err(format!("it is larger than {LARGEST} octets")));
         }
-        let (block, body) = self.octets.split_at_checked(header_end(&self.octets)).unwrap_or((&self.octets, b""));
+        // First, since a bare CR may be what ends a field.
+        let octets = line_ends_as_crlf(&self.octets);
+        let (block, body) = octets.split_at_checked(header_end(&octets)).unwrap_or((&octets, b""));
         let header = Header::read(block, &ReadLimits::default());
         if header.find("X-IMAP").is_some() {
             return None;

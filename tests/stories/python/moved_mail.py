@@ -1,6 +1,6 @@
 """Mail moved into an inbox and out of it: moved_mail.py WHAT PROGRAM URL TOKEN INBOX USER IMAPS_PORT CA
 
-WHAT is `maildir`, `mbox`, `cut_off` or `fetch`. Prints what happened, as JSON.
+WHAT is `maildir`, `mbox`, `cut_off`, `full` or `fetch`. Prints what happened, as JSON.
 """
 
 import email
@@ -194,6 +194,17 @@ def cut_off():
     return result
 
 
+def full():
+    """An inbox with room for 300 messages."""
+    source = mailbox.mbox(root / "many")
+    for number in range(450):
+        source.add(mailbox.mboxMessage(message(f"number {number}")))
+    source.close()
+    ended = cli("import", inbox, root / "many", code=1)
+    client = ours()
+    return {"ended": ended, "held": count(client, "many")}
+
+
 def fetch():
     server = dovecot.Dovecot(root / "mail")
     client = server.client()
@@ -246,4 +257,4 @@ def fetch():
     return shown
 
 
-print(json.dumps({"maildir": maildir, "mbox": mbox, "cut_off": cut_off, "fetch": fetch}[what]()))
+print(json.dumps({"maildir": maildir, "mbox": mbox, "cut_off": cut_off, "full": full, "fetch": fetch}[what]()))
