@@ -1,6 +1,10 @@
 //! The SMTP envelope and replies. Invariant: an [`Envelope`] has at least one recipient; no text in a [`Reply`] can
 //! add a line. RFC 5321 §2.3.1 (envelope), §4.2 (replies); RFC 3463 and RFC 2034 (enhanced status codes).
 
+mod parameters;
+
+pub use parameters::{MailParameters, Notify, OriginalRecipient, RecipientParameters, Returned, Xtext};
+
 use crate::address::{Address, ReversePath};
 use std::fmt;
 
@@ -16,6 +20,10 @@ impl<T> Recipients<T> {
 
     pub fn as_slice(&self) -> &[T] {
         &self.0
+    }
+
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Recipients<U> {
+        Recipients(self.0.into_iter().map(change).collect())
     }
 
     pub fn into_vec(self) -> Vec<T> {

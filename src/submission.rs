@@ -12,7 +12,7 @@ use crate::auth::login::Login;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::dkim::{Secrets, Signer};
-use crate::envelope::Recipients;
+use crate::envelope::{MailParameters, Notify, RecipientParameters, Recipients};
 use crate::id::{AccountId, DomainId, InboxId, SubmissionId};
 use crate::identity::{Choice, Fallback, Unverified};
 use crate::mailbox::MailboxService;
@@ -22,7 +22,7 @@ use crate::queue::outgoing::{self, Composed, Signed};
 use crate::rates::{Exceeded, Hourly, Limit, Quota};
 use crate::resources::Owner;
 use crate::store::deliver::LocalDelivery;
-use crate::store::queue::{AcceptError, NewSubmission, SendLimits, SentCopy};
+use crate::store::queue::{AcceptError, NewSubmission, RemoteRecipient, SendLimits, SentCopy};
 use crate::store::routing::{Destination, LocalRecipient};
 use crate::store::senders::Sender;
 use crate::store::sent::Note;
@@ -37,8 +37,10 @@ use std::time::Duration;
 /// A message submitted by a client.
 #[derive(Debug)]
 pub struct Draft {
+    /// What MAIL said beside the sender.
+    pub parameters: MailParameters,
     /// See [`Submission::recipients`].
-    pub rcpt_to: Recipients<Recipient>,
+    pub rcpt_to: Recipients<(Recipient, RecipientParameters)>,
     /// Header and body in CRLF lines, without bare CR and LF.
     pub raw: Bytes,
     /// For the Received field: `ESMTPSA`, `HTTP` (RFC 3848).
@@ -299,7 +301,7 @@ impl Submission {
 
         // Held mail, including local mail, is delivered once its From is known; what leaves later, then.
         let (here, elsewhere) = match held_for.as_ref().map(|_| ()).or(draft.send_at.map(|_| ())) {
-            Some(()) => (Vec::new(), draft.rcpt_to.into_vec().iter().map(|to| to.address().clone()).collect()),
+            Some(()) => (Vec::new(), draft.rcpt_to.map(queued).into_vec()),
             None => by_destination(draft.rcpt_to),
         };
         let local = Recipients::new(here.clone()).map(|recipients| {
@@ -340,6 +342,7 @@ impl Submission {
             outgoing_header: outgoing,
             is_unsigned,
             body,
+            parameters: draft.parameters,
             rcpt_to: elsewhere,
             local,
             sent,
@@ -365,13 +368,19 @@ impl Submission {
     }
 }
 
-/// Splits the recipients into local inboxes and others.
-fn by_destination(recipients: Recipients<Recipient>) -> (Vec<LocalRecipient>, Vec<Address>) {
+fn queued((recipient, parameters): (Recipient, RecipientParameters)) -> RemoteRecipient {
+    RemoteRecipient { address: recipient.address().clone(), parameters }
+}
+
+/// Splits the recipients into local inboxes and others. The queue delivers to a local one whose sender wants a report of that.
+fn by_destination(
+    recipients: Recipients<(Recipient, RecipientParameters)>,
+) -> (Vec<LocalRecipient>, Vec<RemoteRecipient>) {
     let (mut here, mut elsewhere) = (Vec::new(), Vec::new());
-    for recipient in recipients.into_vec() {
+    for (recipient, parameters) in recipients.into_vec() {
         match recipient {
-            Recipient::Here(recipient) => here.push(recipient),
-            Recipient::Elsewhere(address) => elsewhere.push(address),
+            Recipient::Here(recipient) if !parameters.wants(Notify::SUCCESS) => here.push(recipient),
+            recipient => elsewhere.push(queued((recipient, parameters))),
         }
     }
     (here, elsewhere)

@@ -2,8 +2,11 @@
 
 use super::outcome::{Outcome, of_answer, of_next_host};
 use crate::address::ReversePath;
+use crate::envelope::RecipientParameters;
 use crate::net::client_tls::ClientTls;
-use crate::smtp_client::{Body, ForwardPath, Host, OutgoingMail, Security, SmtpClient, TimeAllowance, Timeouts};
+use crate::smtp_client::{
+    Body, ForwardPath, Host, OutgoingMail, RcptTo, Security, SmtpClient, TimeAllowance, Timeouts,
+};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -82,9 +85,14 @@ fn attempt(script: &Script<'_>, rcpt_to: &[ForwardPath], is_8bit: bool) -> Vec<O
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let socket = listener.local_addr().unwrap();
             let host = Host { name: "mx.example.net", socket, security: Security::Opportunistic };
+            let named: Vec<RcptTo> = rcpt_to
+                .iter()
+                .map(|path| RcptTo { path: path.clone(), parameters: RecipientParameters::default() })
+                .collect();
             let mail = OutgoingMail {
                 mail_from: &ReversePath::Mailbox("me@example.org".parse().unwrap()),
-                rcpt_to,
+                parameters: &crate::envelope::MailParameters::default(),
+                rcpt_to: &named,
                 header: HEADER,
                 body: Body::InMemory(BODY),
                 is_8bit,

@@ -6,6 +6,7 @@ use super::codec::line::{Line, Lines};
 use super::codec::request::{Command, Path, parse};
 use crate::address::ReversePath;
 use crate::auth::sasl::{self, Mechanism, Step};
+use crate::envelope::{MailParameters, RecipientParameters};
 use bytes::BytesMut;
 use futures_util::FutureExt;
 
@@ -43,12 +44,12 @@ fn command(line: &[u8]) {
             assert!((400..600).contains(&reply.code), "{reply}");
             assert!(!reply.text.contains(['\r', '\n', '\0']), "{:?}", reply.text);
         }
-        Ok(Command::Rcpt { to: Path::Mailbox(address) }) => {
-            let same = Command::Rcpt { to: Path::Mailbox(address.clone()) };
+        Ok(Command::Rcpt { to: Path::Mailbox(address), .. }) => {
+            let same = Command::Rcpt { to: Path::Mailbox(address.clone()), parameters: RecipientParameters::default() };
             assert_eq!(again(format!("RCPT TO:<{address}>")), Ok(same), "{address} is read as another");
         }
-        Ok(Command::Mail { from: Ok(from @ ReversePath::Mailbox(_)), size }) => {
-            let same = Command::Mail { from: Ok(from.clone()), size };
+        Ok(Command::Mail { from: Ok(from @ ReversePath::Mailbox(_)), size, .. }) => {
+            let same = Command::Mail { from: Ok(from.clone()), size, parameters: MailParameters::default() };
             assert_eq!(again(format!("MAIL FROM:<{from}> SIZE={size}")), Ok(same), "{from} is read as another");
         }
         Ok(Command::Hello { name, .. }) => assert!(!name.contains(['\r', '\n', '\0']), "{name:?}"),

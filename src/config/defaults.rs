@@ -135,6 +135,7 @@ impl Default for Queue {
             allow_networks: AllowedNetworks::default(),
             extra_roots: None,
             expire_after: HumanDuration::hours(5 * 24),
+            delay_notice_after: HumanDuration::hours(4),
             // RFC 5321 §4.5.4.1: soon at first, then at least half an hour apart.
             retry_pauses: [300, 900, 1800, 3600, 7200, 14_400].map(HumanDuration::seconds).to_vec(),
             concurrency: 64,

@@ -312,6 +312,8 @@ pub struct Queue {
     pub extra_roots: Option<PathBuf>,
     /// Undelivered mail bounces after this time.
     pub expire_after: HumanDuration,
+    /// After this time a sender is sent a report that the mail is delayed, once; 0: never.
+    pub delay_notice_after: HumanDuration,
     /// Pauses between attempts; the last one repeats.
     pub retry_pauses: Vec<HumanDuration>,
     /// Concurrent deliveries.

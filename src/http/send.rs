@@ -18,7 +18,7 @@ use crate::address::Address;
 use crate::auth::login::{Login, Scope};
 use crate::clock::Timestamp;
 use crate::config::Limits;
-use crate::envelope::Recipients;
+use crate::envelope::{MailParameters, RecipientParameters, Recipients};
 use crate::id::{InboxId, MessageId};
 use crate::message;
 use crate::resources::Owner;
@@ -223,8 +223,10 @@ pub(super) async fn submit(
         context.submission.recipients(owner, &inbox.id, request.rcpt_to, raw.len()).await.map_err(no_such_recipient)?;
     let listed = found.iter().map(|recipient| recipient.address().clone()).collect();
     let leaves = found.iter().any(|recipient| matches!(recipient, Recipient::Elsewhere(_)));
-    let rcpt_to = Recipients::new(found).ok_or_else(no_recipient)?;
-    let draft = Draft { rcpt_to, raw: raw.into(), protocol: "HTTP", client: Some(caller.client), send_at, note };
+    let rcpt_to = Recipients::new(found).ok_or_else(no_recipient)?.map(|to| (to, RecipientParameters::default()));
+    let parameters = MailParameters::default();
+    let draft =
+        Draft { parameters, rcpt_to, raw: raw.into(), protocol: "HTTP", client: Some(caller.client), send_at, note };
     let accepted = context.submission.accept(&login, draft).await;
     let _ = caller.charged.set(context.submission.quotas(&inbox.account).to_vec());
     let accepted = accepted.map_err(problem)?;

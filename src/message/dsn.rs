@@ -1,15 +1,14 @@
-//! Bounces: a text part for people, and a delivery status for programs.
+//! Delivery reports: a text part for people, a delivery status for programs, and the header of the message, or the message.
 //!
-//! Invariant: a bounce is 7-bit with lines of at most 998 octets, whatever the
-//! remote server's reply and the failed message contain. RFC 3464 (delivery
-//! status), RFC 6522 (multipart/report), RFC 3834 §5 (Auto-Submitted),
+//! Invariant: a report is 7-bit with lines of at most 998 octets, but for a message that it returns, whatever the remote server's reply
+//! and the message contain. RFC 3461 §6, RFC 3464 (delivery status), RFC 6522 (multipart/report), RFC 3834 §5 (Auto-Submitted),
 //! RFC 2045 §6.7 (quoted-printable).
 
 use super::headers::Fields;
 use super::received::host_text;
 use crate::address::{Address, DomainName};
 use crate::clock::Timestamp;
-use crate::envelope::EnhancedCode;
+use crate::envelope::{EnhancedCode, OriginalRecipient, Xtext};
 
 /// Maximum octets shown of a reply.
 const LONGEST_DIAGNOSTIC: usize = 2000;
@@ -25,11 +24,57 @@ const LONGEST_WORD: usize = 900;
 const PROSE: [&str; 2] = ["", ""];
 const UNDER: [&str; 2] = ["    ", "    "];
 
-/// One recipient of a bounce.
+/// What became of the recipients of a report (RFC 3464 §2.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Failed,
+    /// Attempts go on until this time, real time.
+    Delayed {
+        until: Timestamp,
+    },
+    /// In the mailbox.
+    Delivered,
+    /// Accepted by a server that does not report deliveries.
+    Relayed,
+}
+
+impl Action {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Delayed { .. } => "delayed",
+            Self::Delivered => "delivered",
+            Self::Relayed => "relayed",
+        }
+    }
+
+    fn subject(self) -> &'static str {
+        match self {
+            Self::Failed => "Your message could not be delivered",
+            Self::Delayed { .. } => "Your message has not been delivered yet",
+            Self::Delivered => "Your message was delivered",
+            Self::Relayed => "Your message was passed on",
+        }
+    }
+
+    /// What became of the message, before the addresses.
+    fn happened(self) -> &'static str {
+        match self {
+            Self::Failed => "could not be delivered to",
+            Self::Delayed { .. } => "has not been delivered yet to",
+            Self::Delivered => "was delivered to",
+            Self::Relayed => "was accepted by the mail server of",
+        }
+    }
+}
+
+/// One recipient of a report.
 #[derive(Debug)]
-pub struct FailedRecipient<'a> {
+pub struct ReportedRecipient<'a> {
     pub address: &'a Address,
-    /// `Status:`; 5.x.x, or 4.4.7 if it has expired.
+    /// As the sender named it (RFC 3461 §4.2).
+    pub original: Option<&'a OriginalRecipient>,
+    /// `Status:`; of a failure 5.x.x, or 4.4.7 if it has expired.
     pub status: EnhancedCode,
     /// `Diagnostic-Code:`
     pub diagnostic: Diagnostic<'a>,
@@ -39,7 +84,24 @@ pub struct FailedRecipient<'a> {
     pub last_attempt: Timestamp,
 }
 
-/// Why a recipient failed, by source (RFC 3464 §2.3.6).
+/// What a report returns of the message.
+#[derive(Clone, Copy, Debug)]
+pub enum Returned<'a> {
+    /// The header block, as text/rfc822-headers.
+    Header(&'a [u8]),
+    /// All of it, as message/rfc822.
+    Message { header: &'a [u8], body: &'a [u8] },
+}
+
+impl<'a> Returned<'a> {
+    fn header(self) -> &'a [u8] {
+        match self {
+            Self::Header(header) | Self::Message { header, .. } => header,
+        }
+    }
+}
+
+/// What is said of a recipient, by source (RFC 3464 §2.3.6).
 #[derive(Clone, Copy, Debug)]
 pub enum Diagnostic<'a> {
     /// An SMTP server's reply: of type `smtp`.
@@ -48,39 +110,58 @@ pub enum Diagnostic<'a> {
     Local(&'a str),
 }
 
-/// A bounce (RFC 3461 §6, RFC 3464).
+/// A report.
 #[derive(Debug)]
-pub struct Bounce<'a> {
-    /// The sender of the failed message.
+pub struct Report<'a> {
+    pub action: Action,
+    /// The sender of the message.
     pub to: &'a Address,
     /// Our name: From is `mailer-daemon@` the platform's domain.
     pub platform: &'a DomainName,
     /// `Reporting-MTA: dns; …`.
     pub hostname: &'a DomainName,
-    /// The id of the message that bounced.
+    /// The id of the message.
     pub queue_id: &'a str,
+    /// ENVID.
+    pub envelope_id: Option<&'a Xtext>,
     /// When it was accepted.
     pub arrived_at: Timestamp,
     /// At least one.
-    pub failed: &'a [FailedRecipient<'a>],
-    /// The header block of the message, returned as text/rfc822-headers.
-    pub original_header: &'a [u8],
+    pub recipients: &'a [ReportedRecipient<'a>],
+    pub returned: Returned<'a>,
     /// Real time.
     pub now: Timestamp,
     /// Unique local part for its Message-ID.
     pub message_id: &'a str,
 }
 
-/// The whole message: multipart/report with its three parts, CRLF lines, 7-bit.
-pub fn bounce(with: &Bounce<'_>) -> Vec<u8> {
+/// The whole message: multipart/report with its three parts, in CRLF lines.
+pub fn report(with: &Report<'_>) -> Vec<u8> {
     let boundary = boundary(with.message_id);
     let mut out = head(with, &boundary);
     out += &format!("--{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n");
     out += &words(with);
     out += &format!("\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n");
     out += &status(with);
-    out += &format!("\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n");
-    let header = original(with.original_header);
+    let mut out = out.into_bytes();
+    match with.returned {
+        Returned::Header(header) => out.extend_from_slice(returned_header(&boundary, header).as_bytes()),
+        Returned::Message { header, body } => {
+            let is_8bit = !header.is_ascii() || !body.is_ascii();
+            let encoding = if is_8bit { "Content-Transfer-Encoding: 8bit\r\n" } else { "" };
+            let head = format!("\r\n--{boundary}\r\nContent-Type: message/rfc822\r\n{encoding}\r\n");
+            out.extend_from_slice(head.as_bytes());
+            out.extend_from_slice(header);
+            out.extend_from_slice(body);
+        }
+    }
+    out.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    out
+}
+
+fn returned_header(boundary: &str, header: &[u8]) -> String {
+    let mut out = format!("\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n");
+    let header = original(header);
     if travels_as_is(header) {
         out += "\r\n";
         out += &String::from_utf8_lossy(header);
@@ -88,8 +169,7 @@ pub fn bounce(with: &Bounce<'_>) -> Vec<u8> {
         out += "Content-Transfer-Encoding: quoted-printable\r\n\r\n";
         quoted_printable(&mut out, header);
     }
-    out += &format!("\r\n--{boundary}--\r\n");
-    out.into_bytes()
+    out
 }
 
 /// The boundary. Its `=_` cannot occur in quoted-printable text; in the other parts no line begins with two hyphens.
@@ -98,20 +178,21 @@ fn boundary(message_id: &str) -> String {
     format!("=_report_{unique}")
 }
 
-fn head(with: &Bounce<'_>, boundary: &str) -> String {
+fn head(with: &Report<'_>, boundary: &str) -> String {
     let mut head = format!(
         "From: Mail Delivery System <mailer-daemon@{platform}>\r\n\
          To: <{to}>\r\n\
-         Subject: Your message could not be delivered\r\n\
+         Subject: {subject}\r\n\
          Date: {date}\r\n\
          Message-ID: <{id}@{platform}>\r\n\
          Auto-Submitted: auto-replied\r\n",
         platform = with.platform,
         to = with.to,
+        subject = with.action.subject(),
         date = with.now.to_rfc5322(),
         id = with.message_id,
     );
-    if let Some(id) = original_message_id(with.original_header) {
+    if let Some(id) = original_message_id(with.returned.header()) {
         head += &format!("In-Reply-To: {id}\r\nReferences: {id}\r\n");
     }
     head + &format!(
@@ -124,7 +205,7 @@ fn head(with: &Bounce<'_>, boundary: &str) -> String {
     )
 }
 
-/// The failed message's id, if it can be repeated safely: it puts the bounce into the same thread.
+/// The message's id, if it can be repeated safely: it puts the report into the same thread.
 fn original_message_id(header: &[u8]) -> Option<&str> {
     let field = Fields::new(header).find(|field| field.is("Message-ID"))?;
     let id = std::str::from_utf8(field.value).ok()?.trim();
@@ -136,41 +217,52 @@ fn original_message_id(header: &[u8]) -> Option<&str> {
 }
 
 /// The part for people.
-fn words(with: &Bounce<'_>) -> String {
+fn words(with: &Report<'_>) -> String {
     let hostname = with.hostname;
     let mut out = format!("This is the mail system at host {hostname}.\r\n\r\n");
-    let count = with.failed.len();
+    let count = with.recipients.len();
     let whom = if count == 1 { "this address".to_owned() } else { format!("these {count} addresses") };
-    wrap(
-        &mut out,
-        PROSE,
-        &format!("Your message of {} could not be delivered to {whom}:", with.arrived_at.to_rfc5322()),
-    );
-    for failed in with.failed {
-        let (happened, next) = match (failed.status, failed.diagnostic) {
+    let happened = with.action.happened();
+    wrap(&mut out, PROSE, &format!("Your message of {} {happened} {whom}:", with.arrived_at.to_rfc5322()));
+    for recipient in with.recipients {
+        out += &format!("\r\n  {}\r\n", recipient.address);
+        let (happened, next) = match (recipient.status, recipient.diagnostic) {
             (EnhancedCode(5, 7, 1), Diagnostic::Local(_)) => UNVERIFIED,
             (status, _) => explain(status),
         };
-        out += &format!("\r\n  {}\r\n", failed.address);
-        wrap(&mut out, UNDER, &format!("What happened: {happened}"));
-        wrap(&mut out, UNDER, &format!("What to do: {next}"));
-        let (source, text) = match (failed.diagnostic, failed.remote_mta) {
+        match with.action {
+            Action::Failed => {
+                wrap(&mut out, UNDER, &format!("What happened: {happened}"));
+                wrap(&mut out, UNDER, &format!("What to do: {next}"));
+            }
+            Action::Delayed { .. } => wrap(&mut out, UNDER, &format!("What happened: {happened}")),
+            Action::Delivered | Action::Relayed => {}
+        }
+        let (source, text) = match (recipient.diagnostic, recipient.remote_mta) {
             (Diagnostic::Smtp(reply), Some(mta)) => (format!("The server {} said", host_text(mta)), reply),
             (Diagnostic::Smtp(reply), None) => ("The server said".to_owned(), reply),
             (Diagnostic::Local(text), Some(mta)) => (format!("At the server {}", host_text(mta)), text),
             (Diagnostic::Local(text), None) => ("Reason".to_owned(), text),
         };
-        wrap(&mut out, UNDER, &format!("{source}: {}", plain(text)));
+        if with.action != Action::Delivered {
+            wrap(&mut out, UNDER, &format!("{source}: {}", plain(text)));
+        }
     }
     out += "\r\n";
-    wrap(
-        &mut out,
-        PROSE,
-        &format!(
-            "No further attempts will be made for {whom}. The header of your message is attached; its queue id was {}.",
-            with.queue_id
+    let attached = match with.returned {
+        Returned::Header(_) => "The header of your message is attached",
+        Returned::Message { .. } => "Your message is attached",
+    };
+    let next = match with.action {
+        Action::Failed => format!("No further attempts will be made for {whom}. "),
+        Action::Delayed { until } => format!(
+            "You need not do anything: it is tried again until {}, and you get a report if that fails. ",
+            until.to_rfc5322()
         ),
-    );
+        Action::Delivered => String::new(),
+        Action::Relayed => "That server does not report whether it has delivered a message. ".to_owned(),
+    };
+    wrap(&mut out, PROSE, &format!("{next}{attached}; its queue id was {}.", with.queue_id));
     out
 }
 
@@ -243,27 +335,39 @@ fn explain(status: EnhancedCode) -> (&'static str, &'static str) {
 }
 
 /// The part for programs (RFC 3464 §2).
-fn status(with: &Bounce<'_>) -> String {
+fn status(with: &Report<'_>) -> String {
     let mut out = format!(
         "Reporting-MTA: dns; {}\r\nX-Inboxlayer-Queue-ID: {}\r\nArrival-Date: {}\r\n",
         with.hostname,
         with.queue_id,
         with.arrived_at.to_rfc5322()
     );
-    for failed in with.failed {
+    if let Some(id) = with.envelope_id {
+        out += &format!("Original-Envelope-Id: {}\r\n", id.decoded());
+    }
+    for recipient in with.recipients {
+        out += "\r\n";
+        if let Some(OriginalRecipient { kind, address }) = recipient.original {
+            out += &format!("Original-Recipient: {kind}; {}\r\n", address.decoded());
+        }
         out += &format!(
-            "\r\nFinal-Recipient: rfc822; {}\r\nAction: failed\r\nStatus: {}\r\n",
-            failed.address, failed.status
+            "Final-Recipient: rfc822; {}\r\nAction: {}\r\nStatus: {}\r\n",
+            recipient.address,
+            with.action.as_str(),
+            recipient.status
         );
-        if let Some(mta) = failed.remote_mta {
+        if let Some(mta) = recipient.remote_mta {
             out += &format!("Remote-MTA: dns; {}\r\n", host_text(mta));
         }
-        let (kind, text) = match failed.diagnostic {
+        let (kind, text) = match recipient.diagnostic {
             Diagnostic::Smtp(reply) => ("smtp", reply),
             Diagnostic::Local(text) => ("X-Inboxlayer", text),
         };
         wrap(&mut out, ["", " "], &format!("Diagnostic-Code: {kind}; {}", plain(text)));
-        out += &format!("Last-Attempt-Date: {}\r\n", failed.last_attempt.to_rfc5322());
+        out += &format!("Last-Attempt-Date: {}\r\n", recipient.last_attempt.to_rfc5322());
+        if let Action::Delayed { until } = with.action {
+            out += &format!("Will-Retry-Until: {}\r\n", until.to_rfc5322());
+        }
     }
     out
 }

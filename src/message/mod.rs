@@ -1,10 +1,10 @@
-//! Messages as bytes: header blocks read and rewritten without touching what need not change, trace fields, bounces.
+//! Messages as bytes: header blocks read and rewritten without touching what need not change, trace fields, reports.
 //!
 //! Invariant: every octet that the rules do not name leaves as it came. Bytes in, bytes out; all of it reads in linear
 //! time. RFC 5322, RFC 5321 §4.4, RFC 3464.
 //!
 //! A message that goes out takes this way: [`split`], [`outgoing`] on the header block, then that, the body and its
-//! [`missing_line_end`]. One that comes in: [`without_results_of`] us, and [`trace`] before it. One that failed: [`bounce`].
+//! [`missing_line_end`]. One that comes in: [`without_results_of`] us, and [`trace`] before it. What became of one: [`report`].
 //!
 //! What is shown and searched of a message is read here too, the same for REST and IMAP, and within [`ReadLimits`]:
 //!
@@ -69,7 +69,7 @@ pub(crate) mod words;
 
 pub use addresses::{addresses_of, mailboxes_in};
 pub use authors::is_from_domain;
-pub use dsn::{Bounce, Diagnostic, FailedRecipient, bounce};
+pub use dsn::{Action, Diagnostic, Report, ReportedRecipient, Returned, report};
 pub use fields::ReadLimits;
 pub use headers::{NUL_REFUSED, has_nul, hop_count, missing_line_end, split};
 pub use line_ends::{BareCr, line_ends_as_crlf, with_crlf};

@@ -228,16 +228,25 @@ fn report(diagnostics: &[String], mta: Option<&str>, header: &[u8], status: Enha
     let failed: Vec<_> = diagnostics
         .iter()
         .map(|reply| Diagnostic::Smtp(reply))
-        .map(|diagnostic| FailedRecipient { address: &address, status, diagnostic, remote_mta: mta, last_attempt: now })
+        .map(|diagnostic| ReportedRecipient {
+            address: &address,
+            original: None,
+            status,
+            diagnostic,
+            remote_mta: mta,
+            last_attempt: now,
+        })
         .collect();
-    bounce(&Bounce {
+    super::report(&Report {
+        action: Action::Failed,
         to: &to,
         platform: &domain("inboxlayer.dev"),
         hostname: &domain("smtp.inboxlayer.dev"),
         queue_id: "sub_1",
+        envelope_id: None,
         arrived_at: now,
-        failed: &failed,
-        original_header: header,
+        recipients: &failed,
+        returned: Returned::Header(header),
         now,
         message_id: "unique",
     })

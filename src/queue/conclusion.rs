@@ -1,22 +1,30 @@
-//! The settlement of an attempt: which recipients are done, which wait and until when, and the bounce for failed ones.
+//! The settlement of an attempt: which recipients are done, which wait and until when, and the reports for the sender.
 //!
-//! Invariant: every recipient of an attempt is settled in exactly one way; a bounce is never bounced.
-//! RFC 5321 §4.5.5 (null reverse path), §6.1, RFC 3464.
+//! Invariant: every recipient of an attempt is settled in exactly one way; a report is never reported on. The sender gets the reports that
+//! were asked for in RCPT. RFC 5321 §4.5.5 (null reverse path), §6.1, RFC 3461 §5.2, §6, RFC 3464.
 
-use super::delivery::{Deliverer, Done};
+use super::delivery::{Deliverer, Done, Original};
 use super::outcome::{Outcome, RemoteReply, is_over, pause};
 use crate::address::{Address, ReversePath};
 use crate::clock::Timestamp;
 use crate::config::HumanDuration;
-use crate::message::{self, Bounce, Diagnostic, FailedRecipient};
-use crate::store::queue::{BounceMessage, Deferral, Due, DueDelivery, End, Ended, QueuedMessage, Settlement, Wait};
+use crate::envelope::{Notify, Returned as Asked};
+use crate::message::{self, Action, Diagnostic, Report, ReportedRecipient, Returned};
+use crate::store::queue::{Deferral, Due, DueDelivery, End, Ended, QueuedMessage, ReportMessage, Settlement, Wait};
 
 /// The pause after a host had its maximum of connections.
 const POSTPONED: [HumanDuration; 1] = [HumanDuration::seconds(15)];
 
+/// A recipient that the sender is told of.
+struct Told<'a> {
+    action: Action,
+    delivery: &'a DueDelivery,
+    reply: RemoteReply,
+}
+
 impl Deliverer {
     /// The settlement of an attempt that began at `begun`.
-    pub(super) fn conclude(&self, due: &Due, begun: Timestamp, done: Done, header: &[u8]) -> Settlement {
+    pub(super) fn conclude(&self, due: &Due, begun: Timestamp, done: Done, original: &Original) -> Settlement {
         let (now, real) = (self.clock.now(), Timestamp::real());
         let queued = &due.queued;
         let mut settlement = Settlement {
@@ -26,78 +34,128 @@ impl Deliverer {
             done: Vec::new(),
             deferred: Vec::new(),
             local: done.local,
-            bounce: None,
+            reports: Vec::new(),
             at: now,
             received_at: real,
         };
-        let mut failed = Vec::new();
+        let mut told: Vec<Told<'_>> = Vec::new();
         let seed = format!("{} {}", queued.id, due.domain);
         for (delivery, outcome) in due.deliveries.iter().zip(done.outcomes) {
             let over = is_over(begun, delivery.due_at, queued.expires_at);
             let outcome = if over { outcome.expired() } else { outcome };
             log(due, &delivery.rcpt_to, &outcome);
-            let mut defer = |pauses: &[HumanDuration], wait, reply: RemoteReply| {
+            let action = self.action(queued, delivery, &outcome, [now, real]);
+            told.extend(action.map(|action| Told { action, delivery, reply: outcome.reply().clone() }));
+            let delay_reported = matches!(action, Some(Action::Delayed { .. }));
+            let mut defer = |pauses: &[HumanDuration], wait, RemoteReply { text: reply, mx, .. }| {
                 let next = now.after(pause(pauses, delivery.attempts, &seed));
                 // The last attempt is made when the message expires.
                 let next = if now < queued.expires_at { next.min(queued.expires_at) } else { next };
                 let delivery = delivery.id.clone();
-                settlement.deferred.push(Deferral { delivery, next, reply: reply.text, mx: reply.mx, wait });
+                settlement.deferred.push(Deferral { delivery, next, reply, mx, wait, delay_reported });
             };
             match outcome {
                 Outcome::Deferred(reply) => defer(&self.config.queue.retry_pauses, Wait::Attempt, reply),
                 Outcome::Postponed(reply) => defer(&POSTPONED, Wait::Place, reply),
                 Outcome::Waiting(reply) => defer(&self.config.queue.retry_pauses, Wait::Domain, reply),
                 Outcome::Delivered(reply) => settlement.done.push(ended(delivery, End::Delivered, &reply)),
-                Outcome::Bounced(reply) => {
-                    settlement.done.push(ended(delivery, End::Bounced, &reply));
-                    failed.push((&delivery.rcpt_to, reply));
-                }
+                Outcome::Bounced(reply) => settlement.done.push(ended(delivery, End::Bounced, &reply)),
             }
         }
-        let failed: Vec<FailedRecipient<'_>> = failed
-            .iter()
-            .map(|(address, reply)| FailedRecipient {
-                address,
-                status: reply.status,
-                diagnostic: if reply.is_smtp { Diagnostic::Smtp(&reply.text) } else { Diagnostic::Local(&reply.text) },
-                remote_mta: reply.mx.as_deref(),
-                last_attempt: real,
-            })
-            .collect();
-        settlement.bounce = self.bounce(queued, &failed, header, real);
+        settlement.reports = self.reports(queued, &told, original, real);
         settlement
     }
 
-    /// The bounce, for the sender's own INBOX. A bounce is never bounced.
-    fn bounce(
+    /// What the sender is told of a recipient, if anything (RFC 3461 §5.2).
+    fn action(
         &self,
         queued: &QueuedMessage,
-        failed: &[FailedRecipient<'_>],
-        header: &[u8],
+        delivery: &DueDelivery,
+        outcome: &Outcome,
+        [now, real]: [Timestamp; 2],
+    ) -> Option<Action> {
+        let (action, kind) = match outcome {
+            Outcome::Bounced(_) => (Action::Failed, Notify::FAILURE),
+            Outcome::Delivered(RemoteReply { mx: None, .. }) => (Action::Delivered, Notify::SUCCESS),
+            Outcome::Delivered(RemoteReply { reports: false, .. }) => (Action::Relayed, Notify::SUCCESS),
+            Outcome::Deferred(_) if !delivery.delay_reported && self.is_delayed(queued, now) => {
+                (Action::Delayed { until: real.after(queued.expires_at.since(now)) }, Notify::DELAY)
+            }
+            _ => return None,
+        };
+        delivery.parameters.wants(kind).then_some(action)
+    }
+
+    /// Whether the message has waited for `delay_notice_after`, and is tried again.
+    fn is_delayed(&self, queued: &QueuedMessage, now: Timestamp) -> bool {
+        let (after, expire_after) = (self.config.queue.delay_notice_after.0, self.config.queue.expire_after.0);
+        let left = expire_after.saturating_sub(after);
+        !after.is_zero() && now < queued.expires_at && queued.expires_at.since(now) <= left
+    }
+
+    /// The reports, for the sender's own INBOX: one for each kind. A report is never reported on.
+    fn reports(
+        &self,
+        queued: &QueuedMessage,
+        told: &[Told<'_>],
+        original: &Original,
         now: Timestamp,
-    ) -> Option<BounceMessage> {
-        if failed.is_empty() {
-            return None;
+    ) -> Vec<ReportMessage> {
+        if told.is_empty() {
+            return Vec::new();
         }
         let (Some(inbox), ReversePath::Mailbox(to)) = (&queued.inbox, &queued.mail_from) else {
-            tracing::warn!(submission = %queued.id, "nobody is left to tell of the failure");
-            return None;
+            tracing::warn!(submission = %queued.id, "nobody is left to report to");
+            return Vec::new();
         };
-        let bounce = message::bounce(&Bounce {
-            to,
-            platform: &self.config.platform.domain,
-            hostname: &self.config.platform.hostname,
-            queue_id: queued.id.as_str(),
-            arrived_at: queued.arrived_at,
-            failed,
-            original_header: header,
-            now,
-            message_id: &format!("bounce.{}", crate::id::MessageId::new()),
-        });
-        let (header, body) = message::split(&bounce);
-        let mut stored = b"Return-Path: <>\r\n".to_vec();
-        stored.extend_from_slice(header);
-        Some(BounceMessage { inbox: inbox.clone(), to: to.clone(), header: stored, body: body.to_vec() })
+        let mut actions: Vec<Action> = Vec::new();
+        for Told { action, .. } in told {
+            if !actions.contains(action) {
+                actions.push(*action);
+            }
+        }
+        let report = |action: Action| {
+            let recipients: Vec<ReportedRecipient<'_>> = told
+                .iter()
+                .filter(|one| one.action == action)
+                .map(|Told { delivery, reply, .. }| ReportedRecipient {
+                    address: &delivery.rcpt_to,
+                    original: delivery.parameters.original.as_ref(),
+                    status: reply.status,
+                    diagnostic: if reply.is_smtp {
+                        Diagnostic::Smtp(&reply.text)
+                    } else {
+                        Diagnostic::Local(&reply.text)
+                    },
+                    remote_mta: reply.mx.as_deref(),
+                    last_attempt: now,
+                })
+                .collect();
+            // RFC 3461 §4.3: RET is about failures.
+            let is_full = action == Action::Failed && queued.parameters.returned == Some(Asked::Full);
+            let returned = match &original.body {
+                Some(body) if is_full => Returned::Message { header: &original.header, body },
+                _ => Returned::Header(&original.header),
+            };
+            let report = message::report(&Report {
+                action,
+                to,
+                platform: &self.config.platform.domain,
+                hostname: &self.config.platform.hostname,
+                queue_id: queued.id.as_str(),
+                envelope_id: queued.parameters.envelope_id.as_ref(),
+                arrived_at: queued.arrived_at,
+                recipients: &recipients,
+                returned,
+                now,
+                message_id: &format!("bounce.{}", crate::id::MessageId::new()),
+            });
+            let (header, body) = message::split(&report);
+            let mut stored = b"Return-Path: <>\r\n".to_vec();
+            stored.extend_from_slice(header);
+            ReportMessage { inbox: inbox.clone(), to: to.clone(), header: stored, body: body.to_vec() }
+        };
+        actions.into_iter().map(report).collect()
     }
 }
 

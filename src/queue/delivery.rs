@@ -19,9 +19,9 @@ use crate::message::{self, Submitted};
 use crate::resources::Client;
 use crate::resources::concurrency::DestinationLimits;
 use crate::resources::memory::{Claim, MemoryBudget};
-use crate::smtp_client::{Body, ForwardPath, OutgoingMail, SmtpClient};
+use crate::smtp_client::{Body, ForwardPath, OutgoingMail, RcptTo, SmtpClient};
 use crate::store::deliver::LocalDelivery;
-use crate::store::queue::{Due, NewOutgoing, Settled, Settlement};
+use crate::store::queue::{Due, DueDelivery, NewOutgoing, Settled, Settlement};
 use crate::store::quota::Quota;
 use crate::store::routing::{LocalRecipient, Route};
 use crate::store::senders::Sender;
@@ -54,6 +54,21 @@ pub(super) struct Done {
     pub local: Option<LocalDelivery>,
 }
 
+/// A message as it was to be sent, for reports.
+#[derive(Debug, Default)]
+pub(super) struct Original {
+    pub header: Vec<u8>,
+    /// `None` if it is larger than [`BODY_IN_MEMORY`].
+    pub body: Option<Vec<u8>>,
+}
+
+impl Original {
+    fn of(message: StoredMessage) -> Self {
+        let body = Some(message.body).filter(|body| body.len() <= BODY_IN_MEMORY);
+        Self { header: message.header, body }
+    }
+}
+
 impl Deliverer {
     /// On behalf of a message's account.
     pub fn on_behalf_of(&self, due: &Due) -> Self {
@@ -67,26 +82,28 @@ impl Deliverer {
         if let Err(error) = claim.grow_to(due.queued.size) {
             let text = format!("{error} by deliveries under way");
             let done = self.all(&due, Outcome::Postponed(RemoteReply::local(EnhancedCode(4, 3, 1), text)));
-            return self.conclude(&due, begun, done, b"");
+            return self.conclude(&due, begun, done, &Original::default());
         }
-        let (header, done) = match self.store.queued(&due.queued.id).await {
+        let (original, done) = match self.store.queued(&due.queued.id).await {
             Ok(Some((queued, message))) => {
                 due.queued = queued;
                 self.deliver(&mut due, message, slot, full, claim).await
             }
             // There is nothing to settle.
-            Ok(None) => (Vec::new(), self.all(&due, Outcome::deferred(EnhancedCode(4, 3, 0), "it has been dropped"))),
-            Err(error) => (Vec::new(), self.all(&due, ours(&error))),
+            Ok(None) => {
+                (Original::default(), self.all(&due, Outcome::deferred(EnhancedCode(4, 3, 0), "it has been dropped")))
+            }
+            Err(error) => (Original::default(), self.all(&due, ours(&error))),
         };
-        self.conclude(&due, begun, done, &header)
+        self.conclude(&due, begun, done, &original)
     }
 
     /// The settlement of an attempt that panicked.
     pub fn broken_off(&self, due: &Due, begun: Timestamp, error: &dyn std::error::Error) -> Settlement {
-        self.conclude(due, begun, self.all(due, ours(error)), b"")
+        self.conclude(due, begun, self.all(due, ours(error)), &Original::default())
     }
 
-    /// Also returns the header block to be sent, for a bounce.
+    /// Also returns what was to be sent, for reports.
     async fn deliver(
         &self,
         due: &mut Due,
@@ -94,35 +111,38 @@ impl Deliverer {
         slot: &Slot,
         full: &[InboxId],
         mut claim: Claim,
-    ) -> (Vec<u8>, Done) {
+    ) -> (Original, Done) {
         let (mut message, mail_from) = match self.renew_identity(due, &message).await {
             Ok((renewed, mail_from)) => (renewed.unwrap_or(message), mail_from),
             Err(outcome) if due.queued.is_held => {
                 // No outgoing header block exists yet: a bounce returns the client's.
                 let original = self.store.content(due.queued.original).await;
-                return (original.map_or(message.header, |original| original.header), self.all(due, outcome));
+                return (Original::of(original.unwrap_or(message)), self.all(due, outcome));
             }
-            Err(outcome) => return (message.header, self.all(due, outcome)),
+            Err(outcome) => return (Original::of(message), self.all(due, outcome)),
         };
+        let mut is_whole = true;
         let done = match self.store.delivers(&self.config.platform.domain, &due.domain).await {
             Ok(true) => {
                 self.deliver_here(due, &message, full).await.unwrap_or_else(|error| self.all(due, ours(&error)))
             }
             Ok(false) => {
                 if let Err(outcome) = self.sign(due, &mut message).await {
-                    return (message.header, self.all(due, outcome));
+                    return (Original::of(message), self.all(due, outcome));
                 }
                 let size = message.body.len();
                 let body = if size > BODY_IN_MEMORY {
                     message.body = Vec::new();
+                    is_whole = false;
                     claim.shrink_to(message.header.len() + Body::PIECE);
                     Body::Stored { store: &self.store, submission: &due.queued.id, size }
                 } else {
                     Body::InMemory(&message.body)
                 };
-                let rcpt_to: Vec<_> = due.deliveries.iter().map(|d| ForwardPath::Mailbox(d.rcpt_to.clone())).collect();
+                let rcpt_to: Vec<RcptTo> = due.deliveries.iter().map(rcpt_to).collect();
                 let mail = OutgoingMail {
                     mail_from: &mail_from,
+                    parameters: &due.queued.parameters,
                     rcpt_to: &rcpt_to,
                     header: &message.header,
                     body,
@@ -134,7 +154,8 @@ impl Deliverer {
             }
             Err(error) => self.all(due, ours(&error)),
         };
-        (message.header, done)
+        let body = is_whole.then_some(message.body);
+        (Original { header: message.header, body }, done)
     }
 
     /// Reads the status of the message's domain, and returns the envelope sender: From, or the same at the domain's return path. A held
@@ -296,6 +317,10 @@ impl Deliverer {
     fn all(&self, due: &Due, outcome: Outcome) -> Done {
         Done { outcomes: vec![outcome; due.deliveries.len()], local: None }
     }
+}
+
+fn rcpt_to(delivery: &DueDelivery) -> RcptTo {
+    RcptTo { path: ForwardPath::Mailbox(delivery.rcpt_to.clone()), parameters: delivery.parameters.clone() }
 }
 
 /// An attempt that has lost its lease sends nothing. Its settlement finds the same, and records nothing.

@@ -12,7 +12,7 @@ use crate::address::DomainName;
 use crate::config::Relay;
 use crate::dns::Addresses;
 use crate::envelope::EnhancedCode;
-use crate::smtp_client::{Answer, Delivery, ForwardPath, Host, OutgoingMail, Security, TryNextHost};
+use crate::smtp_client::{Answer, Delivery, Host, OutgoingMail, RcptTo, Security, TryNextHost};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -119,18 +119,18 @@ impl Deliverer {
         if progress.is_over() {
             return;
         }
-        let (open, rcpt_to): (Vec<usize>, Vec<ForwardPath>) = progress.open(mail.rcpt_to).unzip();
+        let (open, rcpt_to): (Vec<usize>, Vec<RcptTo>) = progress.open(mail.rcpt_to).unzip();
         match self.client.deliver(host, &OutgoingMail { rcpt_to: &rcpt_to, ..*mail }).await {
-            Ok(Delivery { protection, answers, connection_ended }) => {
+            Ok(Delivery { protection, answers, connection_ended, offers_dsn }) => {
                 progress.transactions += usize::from(!connection_ended);
                 progress.failures += usize::from(connection_ended);
                 for (at, answer) in open.into_iter().zip(&answers) {
-                    progress.note(at, answer, of_answer(answer).by(host.name, protection));
+                    progress.note(at, answer, of_answer(answer).by(host.name, protection, offers_dsn));
                 }
             }
             Err(TryNextHost { answer, protection, is_crowded }) => {
                 progress.failures += 1;
-                let outcome = match of_next_host(&answer).by(host.name, protection) {
+                let outcome = match of_next_host(&answer).by(host.name, protection, false) {
                     Outcome::Deferred(reply) if is_crowded => Outcome::Postponed(reply),
                     outcome => outcome,
                 };
@@ -168,7 +168,7 @@ impl Progress {
     }
 
     /// The unsettled recipients.
-    fn open(&self, rcpt_to: &[ForwardPath]) -> impl Iterator<Item = (usize, ForwardPath)> {
+    fn open(&self, rcpt_to: &[RcptTo]) -> impl Iterator<Item = (usize, RcptTo)> {
         let all = self.known.iter().zip(rcpt_to).enumerate();
         all.filter(|(_, (known, _))| !matches!(known, Known::Settled(_))).map(|(at, (_, to))| (at, to.clone()))
     }

@@ -25,6 +25,8 @@ pub(super) struct RemoteReply {
     pub mx: Option<String>,
     /// The protection of the connection.
     pub tls: Protection,
+    /// The host reports to who asks for it (RFC 3461).
+    pub reports: bool,
 }
 
 /// The outcome of an attempt for one recipient.
@@ -45,7 +47,7 @@ pub(super) enum Outcome {
 impl RemoteReply {
     /// With our own text.
     pub fn local(status: EnhancedCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), is_smtp: false, mx: None, tls: Protection::None }
+        Self { status, text: text.into(), is_smtp: false, mx: None, tls: Protection::None, reports: false }
     }
 }
 
@@ -70,8 +72,8 @@ impl Outcome {
         }
     }
 
-    /// With the host that it is from.
-    pub fn by(mut self, host: &str, protection: Protection) -> Self {
+    /// With the host that it is from; `reports`: it offers DSN.
+    pub fn by(mut self, host: &str, protection: Protection, reports: bool) -> Self {
         let (Self::Delivered(reply)
         | Self::Deferred(reply)
         | Self::Postponed(reply)
@@ -79,6 +81,7 @@ impl Outcome {
         | Self::Bounced(reply)) = &mut self;
         reply.mx = Some(host.to_owned());
         reply.tls = protection;
+        reply.reports = reports;
         self
     }
 

@@ -3,10 +3,11 @@
 use super::body::Body;
 use super::world::World;
 use crate::address::{Address, ReversePath};
-use crate::envelope::Reply;
+use crate::envelope::{MailParameters, RecipientParameters, Reply};
 use crate::http::Problem;
 use crate::smtp_client::{
-    Answer, Body as MessageBody, Connection, Failure, ForwardPath, OutgoingMail, TimeAllowance, Timeouts, TryNextHost,
+    Answer, Body as MessageBody, Connection, Failure, ForwardPath, OutgoingMail, RcptTo, TimeAllowance, Timeouts,
+    TryNextHost,
 };
 use axum::Json;
 use axum::extract::State;
@@ -84,10 +85,13 @@ async fn converse(
         Ok(connection) => connection,
         Err(TryNextHost { answer, .. }) => return Ok(shown(reply(answer)?, Vec::new())),
     };
+    let named: Vec<RcptTo> =
+        rcpt_to.iter().map(|path| RcptTo { path: path.clone(), parameters: RecipientParameters::default() }).collect();
     let transaction = connection
         .transact(&OutgoingMail {
             mail_from,
-            rcpt_to,
+            parameters: &MailParameters::default(),
+            rcpt_to: &named,
             header: b"",
             body: MessageBody::InMemory(raw),
             is_8bit: false,

@@ -4,7 +4,7 @@ use super::codec::data::BareLf;
 use crate::address::{Address, AddressError, DomainName, ReversePath};
 use crate::auth::sasl::Credentials;
 use crate::auth::session::AuthSession;
-use crate::envelope::{Recipients, Reply};
+use crate::envelope::{MailParameters, RecipientParameters, Recipients, Reply};
 use crate::id::AccountId;
 use crate::resources::Owner;
 use bytes::Bytes;
@@ -20,6 +20,8 @@ pub(super) trait SmtpHandler: Send + Sync + Sized + 'static {
     /// The listener in the log.
     const NAME: &'static str;
     const OFFERS_AUTH: bool;
+    /// Delivery status notifications (RFC 3461).
+    const OFFERS_DSN: bool;
     /// What becomes of an LF on its own in a message.
     const BARE_LF: BareLf;
 
@@ -74,10 +76,18 @@ pub(super) struct Rules {
 /// A whole message with its envelope.
 pub(super) struct Mail<R> {
     pub mail_from: ReversePath,
-    pub recipients: Recipients<R>,
+    pub parameters: MailParameters,
+    pub recipients: Recipients<Addressee<R>>,
     pub message: Bytes,
     /// The name in the client's EHLO or HELO.
     pub helo: String,
     /// RFC 3848.
     pub protocol: &'static str,
+}
+
+/// A recipient that has been accepted.
+#[derive(Debug)]
+pub(super) struct Addressee<R> {
+    pub recipient: R,
+    pub parameters: RecipientParameters,
 }

@@ -42,6 +42,8 @@ impl SmtpHandler for MxServer {
     type Recipient = LocalRecipient;
     const NAME: &'static str = "mx";
     const OFFERS_AUTH: bool = false;
+    // A report of success goes to whatever sender a stranger names.
+    const OFFERS_DSN: bool = false;
     const BARE_LF: BareLf = BareLf::Refused;
 
     fn anonymous() -> Option<Anonymous> {
@@ -94,7 +96,7 @@ impl SmtpHandler for MxServer {
 
     async fn store(&self, peer: SocketAddr, _: &Anonymous, mail: Mail<LocalRecipient>) -> Reply {
         let origin = Origin { mail_from: mail.mail_from, helo: mail.helo, client: peer.ip(), protocol: mail.protocol };
-        match self.inbound.receive(origin, mail.recipients, mail.message).await {
+        match self.inbound.receive(origin, mail.recipients.map(|to| to.recipient), mail.message).await {
             Ok(id) => Reply::new(250, EnhancedCode(2, 0, 0), format!("received as {id}")),
             Err(rejection @ Rejection::Loop) => Reply::new(554, EnhancedCode(5, 4, 6), rejection.to_string()),
             Err(rejection @ Rejection::RateLimited(_)) => Reply::new(450, EnhancedCode(4, 7, 1), rejection.to_string()),

@@ -10,11 +10,11 @@ use super::codec::line::Line;
 use super::codec::reply;
 use super::codec::request::{self, Command, Path};
 use super::counts::{Cost, Counts};
-use super::handler::{Mail, Rules, SmtpHandler};
+use super::handler::{Addressee, Mail, Rules, SmtpHandler};
 use crate::address::{Address, AddressError, ReversePath};
 use crate::auth::sasl::{self, Credentials, Exchange, Mechanism, SaslError, Step};
 use crate::auth::session::AuthSession;
-use crate::envelope::{Recipients, Reply};
+use crate::envelope::{MailParameters, RecipientParameters, Recipients, Reply};
 use crate::net::connections::network_of;
 use crate::resources::Owner;
 use crate::resources::spool::ClientSpool;
@@ -34,14 +34,16 @@ struct Transaction<D: SmtpHandler> {
     mail_from: ReversePath,
     /// As announced (RFC 1870), or 0.
     size: usize,
-    recipients: Vec<D::Recipient>,
+    parameters: MailParameters,
+    recipients: Vec<Addressee<D::Recipient>>,
 }
 
 /// After DATA.
 struct Envelope<D: SmtpHandler> {
     client: D::Client,
     mail_from: ReversePath,
-    recipients: Recipients<D::Recipient>,
+    parameters: MailParameters,
+    recipients: Recipients<Addressee<D::Recipient>>,
 }
 
 enum Phase<D: SmtpHandler> {
@@ -58,7 +60,7 @@ enum Phase<D: SmtpHandler> {
     /// After MAIL.
     Open(Transaction<D>),
     /// A recipient is looked up.
-    Resolving(Transaction<D>),
+    Resolving(Transaction<D>, RecipientParameters),
     /// The message, or a chunk of it, is received.
     Receiving(Envelope<D>),
     /// After a BDAT that was not the last.
@@ -133,7 +135,7 @@ impl<D: SmtpHandler> Session<D> {
     pub(super) fn in_transaction(&self) -> bool {
         matches!(
             self.phase,
-            Phase::Open(_) | Phase::Resolving(_) | Phase::Receiving(_) | Phase::Chunked(..) | Phase::Storing
+            Phase::Open(_) | Phase::Resolving(..) | Phase::Receiving(_) | Phase::Chunked(..) | Phase::Storing
         )
     }
 
@@ -146,7 +148,7 @@ impl<D: SmtpHandler> Session<D> {
         D::OFFERS_AUTH
             && matches!(
                 self.phase,
-                Phase::Ready(_) | Phase::Open(_) | Phase::Resolving(_) | Phase::Receiving(_) | Phase::Chunked(..)
+                Phase::Ready(_) | Phase::Open(_) | Phase::Resolving(..) | Phase::Receiving(_) | Phase::Chunked(..)
             )
     }
 
@@ -154,7 +156,7 @@ impl<D: SmtpHandler> Session<D> {
     pub(super) fn auth_session(&mut self) -> Option<&mut AuthSession> {
         let client = match &mut self.phase {
             Phase::Ready(client) => client,
-            Phase::Open(transaction) | Phase::Resolving(transaction) => &mut transaction.client,
+            Phase::Open(transaction) | Phase::Resolving(transaction, _) => &mut transaction.client,
             Phase::Receiving(envelope) | Phase::Chunked(envelope, _) => &mut envelope.client,
             _ => return None,
         };
@@ -164,7 +166,7 @@ impl<D: SmtpHandler> Session<D> {
     pub(super) fn client(&self) -> Option<&D::Client> {
         match &self.phase {
             Phase::Ready(client) => Some(client),
-            Phase::Open(transaction) | Phase::Resolving(transaction) => Some(&transaction.client),
+            Phase::Open(transaction) | Phase::Resolving(transaction, _) => Some(&transaction.client),
             Phase::Receiving(envelope) | Phase::Chunked(envelope, _) => Some(&envelope.client),
             _ => None,
         }
@@ -194,7 +196,7 @@ impl<D: SmtpHandler> Session<D> {
     /// The envelope sender of the current transaction.
     pub(super) fn mail_from(&self) -> Option<&ReversePath> {
         match &self.phase {
-            Phase::Open(transaction) | Phase::Resolving(transaction) => Some(&transaction.mail_from),
+            Phase::Open(transaction) | Phase::Resolving(transaction, _) => Some(&transaction.mail_from),
             Phase::Receiving(envelope) | Phase::Chunked(envelope, _) => Some(&envelope.mail_from),
             _ => None,
         }
@@ -221,11 +223,11 @@ impl<D: SmtpHandler> Session<D> {
                     None => self.charge(Phase::Initial, Cost::FailedLogin, refused),
                 }
             }
-            (Phase::Resolving(mut transaction), Input::Resolved(Ok(recipient))) => {
-                transaction.recipients.push(recipient);
+            (Phase::Resolving(mut transaction, parameters), Input::Resolved(Ok(recipient))) => {
+                transaction.recipients.push(Addressee { recipient, parameters });
                 self.go(Phase::Open(transaction), Action::Reply(reply::recipient_ok()))
             }
-            (Phase::Resolving(transaction), Input::Resolved(Err(reply))) => {
+            (Phase::Resolving(transaction, _), Input::Resolved(Err(reply))) => {
                 self.charge(Phase::Open(transaction), Cost::Refused, reply)
             }
             (Phase::Receiving(envelope), Input::Received(outcome)) => self.received(envelope, outcome),
@@ -314,9 +316,19 @@ impl<D: SmtpHandler> Session<D> {
             (Command::Mail { .. } | Command::Rcpt { .. } | Command::Data, phase @ Phase::Chunked(..)) => {
                 self.charge(phase, Cost::Wrong, reply::chunks_begun())
             }
-            (Command::Mail { from, size }, Phase::Ready(client)) => self.mail(client, from, size),
+            (Command::Mail { parameters, .. }, phase) if !D::OFFERS_DSN && parameters != MailParameters::default() => {
+                self.charge(phase, Cost::Wrong, reply::unknown_parameter())
+            }
+            (Command::Rcpt { parameters, .. }, phase)
+                if !D::OFFERS_DSN && parameters != RecipientParameters::default() =>
+            {
+                self.charge(phase, Cost::Wrong, reply::unknown_parameter())
+            }
+            (Command::Mail { from, size, parameters }, Phase::Ready(client)) => {
+                self.mail(client, from, size, parameters)
+            }
             (Command::Mail { .. }, phase) => self.charge(phase, Cost::Wrong, reply::nested_mail()),
-            (Command::Rcpt { to }, Phase::Open(transaction)) => self.rcpt(transaction, to),
+            (Command::Rcpt { to, parameters }, Phase::Open(transaction)) => self.rcpt(transaction, to, parameters),
             (Command::Rcpt { .. }, phase) => self.charge(phase, Cost::Wrong, reply::mail_first()),
             (Command::Data, Phase::Open(transaction)) => self.data(transaction),
             (Command::Data, phase) => self.charge(phase, Cost::Wrong, reply::mail_first()),
@@ -337,7 +349,11 @@ impl<D: SmtpHandler> Session<D> {
             if D::OFFERS_AUTH && self.tls {
                 lines.push("AUTH PLAIN LOGIN OAUTHBEARER XOAUTH2".into());
             }
-            lines.extend(["8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES"].map(Into::into));
+            lines.extend(["8BITMIME", "CHUNKING"].map(Into::into));
+            if D::OFFERS_DSN {
+                lines.push("DSN".into());
+            }
+            lines.push("ENHANCEDSTATUSCODES".into());
             lines.extend([format!("LIMITS RCPTMAX={}", self.rules.recipients), "HELP".into()]);
         }
         self.hello = Some(hello);
@@ -373,7 +389,13 @@ impl<D: SmtpHandler> Session<D> {
         }
     }
 
-    fn mail(&mut self, client: D::Client, from: Result<ReversePath, AddressError>, size: usize) -> Action<D> {
+    fn mail(
+        &mut self,
+        client: D::Client,
+        from: Result<ReversePath, AddressError>,
+        size: usize,
+        parameters: MailParameters,
+    ) -> Action<D> {
         if size > self.rules.message_size {
             return self.charge(Phase::Ready(client), Cost::Refused, reply::too_big());
         }
@@ -382,29 +404,31 @@ impl<D: SmtpHandler> Session<D> {
         }
         match D::sender(from) {
             Ok(mail_from) => {
-                let transaction = Transaction { client, mail_from, size, recipients: Vec::new() };
+                let transaction = Transaction { client, mail_from, size, parameters, recipients: Vec::new() };
                 self.go(Phase::Open(transaction), Action::Reply(reply::sender_ok()))
             }
             Err(reply) => self.charge(Phase::Ready(client), Cost::Wrong, reply),
         }
     }
 
-    fn rcpt(&mut self, transaction: Transaction<D>, to: Path) -> Action<D> {
+    fn rcpt(&mut self, transaction: Transaction<D>, to: Path, parameters: RecipientParameters) -> Action<D> {
         if transaction.recipients.len() >= self.rules.recipients {
             return self.charge(Phase::Open(transaction), Cost::Refused, reply::too_many_recipients());
         }
         let address = to.address(&self.rules.platform);
         let size = transaction.size;
-        self.go(Phase::Resolving(transaction), Action::Resolve(address, size))
+        self.go(Phase::Resolving(transaction, parameters), Action::Resolve(address, size))
     }
 
     fn data(&mut self, transaction: Transaction<D>) -> Action<D> {
-        let Transaction { client, mail_from, size, recipients } = transaction;
+        let Transaction { client, mail_from, size, parameters, recipients } = transaction;
         match Recipients::new(recipients) {
-            Some(recipients) => self
-                .go(Phase::Receiving(Envelope { client, mail_from, recipients }), Action::Receive(reply::send_data())),
+            Some(recipients) => self.go(
+                Phase::Receiving(Envelope { client, mail_from, parameters, recipients }),
+                Action::Receive(reply::send_data()),
+            ),
             None => {
-                let still_open = Transaction { client, mail_from, size, recipients: Vec::new() };
+                let still_open = Transaction { client, mail_from, size, parameters, recipients: Vec::new() };
                 self.charge(Phase::Open(still_open), Cost::Wrong, reply::recipient_first())
             }
         }
@@ -417,17 +441,19 @@ impl<D: SmtpHandler> Session<D> {
         }
         let (envelope, receiver) = match phase {
             Phase::Chunked(envelope, receiver) => (envelope, receiver),
-            Phase::Open(Transaction { client, mail_from, size, recipients }) => match Recipients::new(recipients) {
-                Some(recipients) => {
-                    let message = self.spool_of(Some(&client)).begin();
-                    let receiver = ChunkReceiver::new(self.rules.message_size, D::BARE_LF, message);
-                    (Envelope { client, mail_from, recipients }, Box::new(receiver))
+            Phase::Open(Transaction { client, mail_from, size, parameters, recipients }) => {
+                match Recipients::new(recipients) {
+                    Some(recipients) => {
+                        let message = self.spool_of(Some(&client)).begin();
+                        let receiver = ChunkReceiver::new(self.rules.message_size, D::BARE_LF, message);
+                        (Envelope { client, mail_from, parameters, recipients }, Box::new(receiver))
+                    }
+                    None => {
+                        let still_open = Transaction { client, mail_from, size, parameters, recipients: Vec::new() };
+                        return self.discard(Phase::Open(still_open), octets, reply::recipient_first());
+                    }
                 }
-                None => {
-                    let still_open = Transaction { client, mail_from, size, recipients: Vec::new() };
-                    return self.discard(Phase::Open(still_open), octets, reply::recipient_first());
-                }
-            },
+            }
             phase => return self.discard(phase, octets, reply::mail_first()),
         };
         // A chunk of nothing does not bring the message to its end.
@@ -448,7 +474,7 @@ impl<D: SmtpHandler> Session<D> {
     }
 
     fn received(&mut self, envelope: Envelope<D>, outcome: Outcome) -> Action<D> {
-        let Envelope { client, mail_from, recipients } = envelope;
+        let Envelope { client, mail_from, parameters, recipients } = envelope;
         let message = match outcome {
             Outcome::Message(message) => message,
             Outcome::BareLineEnd => return self.charge(Phase::Ready(client), Cost::Wrong, reply::bare_line_end()),
@@ -457,7 +483,7 @@ impl<D: SmtpHandler> Session<D> {
             Outcome::Disk(_) => return self.charge(Phase::Ready(client), Cost::Refused, reply::local_error()),
         };
         let helo = self.hello.as_ref().map(|h| h.name.clone()).unwrap_or_default();
-        let mail = Mail { mail_from, recipients, message, helo, protocol: self.protocol() };
+        let mail = Mail { mail_from, parameters, recipients, message, helo, protocol: self.protocol() };
         self.go(Phase::Storing, Action::Store(client, Box::new(mail)))
     }
 

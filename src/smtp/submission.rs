@@ -7,7 +7,7 @@
 
 use super::codec::data::BareLf;
 use super::codec::reply;
-use super::handler::{Mail, SmtpHandler};
+use super::handler::{Addressee, Mail, SmtpHandler};
 use crate::address::{Address, AddressError, ReversePath};
 use crate::auth::login::{Authenticator, LoginError, Permissions};
 use crate::auth::sasl::Credentials;
@@ -43,6 +43,7 @@ impl SmtpHandler for SubmissionServer {
     type Recipient = Recipient;
     const NAME: &'static str = "submission";
     const OFFERS_AUTH: bool = true;
+    const OFFERS_DSN: bool = true;
     const BARE_LF: BareLf = BareLf::Repaired;
 
     fn anonymous() -> Option<AuthSession> {
@@ -91,7 +92,8 @@ impl SmtpHandler for SubmissionServer {
             Err(end) => return reply::session_ended(end),
         }
         let draft = Draft {
-            rcpt_to: mail.recipients,
+            parameters: mail.parameters,
+            rcpt_to: mail.recipients.map(|Addressee { recipient, parameters }| (recipient, parameters)),
             raw: mail.message,
             protocol: mail.protocol,
             client: Some(peer.ip()),

@@ -4,17 +4,17 @@
 //! RFC 4954 (AUTH), RFC 8314 (implicit TLS).
 
 use super::answer::{Answer, Failure};
-use super::mail::OutgoingMail;
+use super::mail::{OutgoingMail, RcptTo};
 use super::open::OpenConnection;
 use super::read_limited::ReadLimited;
 use super::timeouts::Timeouts;
 use crate::config::Relay;
-use crate::envelope::EnhancedCode;
+use crate::envelope::{EnhancedCode, MailParameters, RecipientParameters};
 use crate::net::client_tls::ClientTls;
 use mail_send::smtp::AssertReply;
 use mail_send::{Credentials, Error, SmtpClient};
 use rustls_pki_types::ServerName;
-use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_START_TLS, EhloResponse};
+use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_DSN, EXT_SIZE, EXT_START_TLS, EhloResponse};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -221,11 +221,33 @@ impl Connection {
         Ok(())
     }
 
-    /// MAIL with the supported parameters (RFC 1870, RFC 6152).
+    /// MAIL with the supported parameters (RFC 1870, RFC 6152, RFC 3461).
     pub(super) fn mail_command(&self, mail: &OutgoingMail<'_>) -> String {
         let size = if self.offers.has_capability(EXT_SIZE) { format!(" SIZE={}", mail.size()) } else { String::new() };
         let body = if mail.is_8bit && self.offers.has_capability(EXT_8BIT_MIME) { " BODY=8BITMIME" } else { "" };
-        format!("MAIL FROM:<{}>{size}{body}\r\n", mail.mail_from)
+        let mut command = format!("MAIL FROM:<{}>{size}{body}", mail.mail_from);
+        if self.offers_dsn() {
+            let MailParameters { returned, envelope_id } = mail.parameters;
+            command.extend(returned.map(|returned| format!(" RET={}", returned.as_str())));
+            command.extend(envelope_id.as_ref().map(|id| format!(" ENVID={id}")));
+        }
+        command + "\r\n"
+    }
+
+    /// RCPT with the supported parameters (RFC 3461).
+    pub(super) fn rcpt_command(&self, RcptTo { path, parameters }: &RcptTo) -> String {
+        let mut command = format!("RCPT TO:<{path}>");
+        if self.offers_dsn() {
+            let RecipientParameters { notify, original } = parameters;
+            command.extend(notify.map(|notify| format!(" NOTIFY={notify}")));
+            command.extend(original.as_ref().map(|original| format!(" ORCPT={original}")));
+        }
+        command + "\r\n"
+    }
+
+    /// Whether the server reports deliveries to who asks for it (RFC 3461).
+    pub(super) fn offers_dsn(&self) -> bool {
+        self.offers.has_capability(EXT_DSN)
     }
 
     /// True if nothing unsolicited was received: neither a reply (like 421) nor the end of the connection.

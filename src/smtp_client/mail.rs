@@ -2,6 +2,7 @@
 
 use super::timeouts::TimeAllowance;
 use crate::address::{Address, ReversePath};
+use crate::envelope::{MailParameters, RecipientParameters};
 use crate::id::SubmissionId;
 use crate::store::Store;
 use std::fmt;
@@ -11,8 +12,9 @@ use std::io;
 #[derive(Clone, Copy, Debug)]
 pub struct OutgoingMail<'a> {
     pub mail_from: &'a ReversePath,
+    pub parameters: &'a MailParameters,
     /// At least one.
-    pub rcpt_to: &'a [ForwardPath],
+    pub rcpt_to: &'a [RcptTo],
     /// The header block with the empty line that ends it.
     pub header: &'a [u8],
     pub body: Body<'a>,
@@ -57,6 +59,13 @@ pub(super) async fn stored_piece(store: &Store, submission: &SubmissionId, at: u
     let range = at..at.saturating_add(Body::PIECE);
     let piece = store.submission_body_range(submission, range).await.map_err(io::Error::other)?;
     if piece.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(piece) }
+}
+
+/// A recipient with what is said beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RcptTo {
+    pub path: ForwardPath,
+    pub parameters: RecipientParameters,
 }
 
 /// A recipient in RCPT.

@@ -17,7 +17,7 @@ mod transaction;
 
 pub use answer::{Answer, Failure};
 pub use connection::{Connection, Protection, TryNextHost};
-pub use mail::{Body, ForwardPath, OutgoingMail};
+pub use mail::{Body, ForwardPath, OutgoingMail, RcptTo};
 pub use timeouts::{TimeAllowance, Timeouts};
 pub use transaction::Transaction;
 
@@ -61,6 +61,8 @@ pub struct Delivery {
     pub answers: Vec<Answer>,
     /// The connection was closed by the server or lost.
     pub connection_ended: bool,
+    /// The server reports deliveries to who asks for it (RFC 3461).
+    pub offers_dsn: bool,
 }
 
 /// The client; clones share its connections.
@@ -122,6 +124,7 @@ impl SmtpClient {
             protection: connection.protection,
             answers: transaction.by_recipient(mail.rcpt_to.len()),
             connection_ended: transaction.connection_ended(),
+            offers_dsn: connection.offers_dsn(),
         };
         if connection.state == State::Broken || delivery.answers.iter().any(Answer::ends_connection) {
             drop(connection);

@@ -72,7 +72,7 @@ impl Connection {
 async fn name_recipients(connection: &mut Connection, mail: &OutgoingMail<'_>) -> Vec<Answer> {
     let mut answers = Vec::with_capacity(mail.rcpt_to.len());
     for rcpt in mail.rcpt_to {
-        let answer = connection.command(&format!("RCPT TO:<{rcpt}>\r\n")).await;
+        let answer = connection.command(&connection.rcpt_command(rcpt)).await;
         mail.allowance.extend(PER_RECIPIENT);
         let ended = answer.ends_connection();
         answers.push(answer);

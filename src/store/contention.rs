@@ -188,7 +188,7 @@ async fn empty_queue(store: Store) -> Vec<DeliveryId> {
                     done: done.collect(),
                     deferred: Vec::new(),
                     local: None,
-                    bounce: None,
+                    reports: Vec::new(),
                     at: now,
                     received_at: Timestamp::real(),
                 };

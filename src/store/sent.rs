@@ -130,7 +130,7 @@ pub(super) fn insert(
 ) -> Result<(), StoreError> {
     let local = new.local.iter().flat_map(|local| local.recipients.as_slice());
     let here = local.map(|to| Addressee { address: to.address().to_string(), here: true });
-    let elsewhere = new.rcpt_to.iter().map(|to| Addressee { address: to.to_string(), here: false });
+    let elsewhere = new.rcpt_to.iter().map(|to| Addressee { address: to.address.to_string(), here: false });
     let recipients: Vec<Addressee> = here.chain(elsewhere).collect();
     let recipients = serde_json::to_string(&recipients).map_err(|error| StoreError::Corrupt(error.to_string()))?;
     let sql =

@@ -13,6 +13,7 @@ use super::{Store, StoreError, Transaction, bodies, content, due, mailboxes, par
 use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::config::Limits;
+use crate::envelope::MailParameters;
 use crate::events::Cursor;
 use crate::id::{AccountId, DomainId, InboxId, MailboxId, MessageId, RunnerId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
@@ -362,7 +363,8 @@ pub(crate) fn outgoing(account: &AccountId, inbox: &InboxId, rcpt_to: &[&str], b
         is_unsigned: false,
         outgoing_header: b"DKIM-Signature: y\r\nSubject: x\r\n\r\n".to_vec(),
         body: body.to_vec().into(),
-        rcpt_to: rcpt_to.iter().map(|address| address.parse().unwrap()).collect(),
+        parameters: MailParameters::default(),
+        rcpt_to: rcpt_to.iter().map(|address| address.parse::<Address>().unwrap().into()).collect(),
         local: None,
         sent: None,
         protocol: "ESMTPSA",

@@ -135,8 +135,15 @@ async fn a_full_inbox_here_refuses_the_message_and_nothing_of_it_stays() {
     let full = world.recipients(&["a@example.org", "friend@inboxlayer.dev"], 0).await.unwrap_err();
     assert!(matches!(&full, RecipientError::Full(who) if who.to_string() == "friend@inboxlayer.dev"), "{full}");
     let rcpt_to = Recipients::new(to).unwrap();
-    let draft =
-        Draft { rcpt_to, raw: MESSAGE.into(), protocol: "ESMTPSA", client: None, send_at: None, note: Note::default() };
+    let draft = Draft {
+        parameters: MailParameters::default(),
+        rcpt_to: rcpt_to.map(|to| (to, RecipientParameters::default())),
+        raw: MESSAGE.into(),
+        protocol: "ESMTPSA",
+        client: None,
+        send_at: None,
+        note: Note::default(),
+    };
     let refused = world.submission.accept(&world.login, draft).await.unwrap_err();
     assert!(matches!(&refused, Refusal::RecipientFull(who) if who.len() == 1), "{refused}");
     for table in ["submission", "delivery", "content", "body", "message"] {

@@ -6,6 +6,7 @@ mod hops;
 mod identities;
 mod local;
 mod next_host;
+mod reports;
 mod reuse;
 mod server;
 mod two_runners;
@@ -15,7 +16,7 @@ use crate::auth::login::Login;
 use crate::dkim::Keys;
 use crate::dns::authority::play::{Kind, Play};
 use crate::dns::authority::{Authority, Zones};
-use crate::envelope::Recipients;
+use crate::envelope::{MailParameters, RecipientParameters, Recipients};
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
@@ -184,9 +185,22 @@ impl World {
     }
 
     pub async fn submit_as(&self, login: &Login, rcpt_to: &[&str], raw: &[u8]) -> Result<Accepted, Refusal> {
+        self.submit_with(login, rcpt_to, raw, MailParameters::default(), &RecipientParameters::default()).await
+    }
+
+    /// The same parameters for all recipients.
+    pub async fn submit_with(
+        &self,
+        login: &Login,
+        rcpt_to: &[&str],
+        raw: &[u8],
+        parameters: MailParameters,
+        of_each: &RecipientParameters,
+    ) -> Result<Accepted, Refusal> {
         let rcpt_to = self.recipients(rcpt_to, raw.len()).await.unwrap();
-        let rcpt_to = Recipients::new(rcpt_to).unwrap();
+        let rcpt_to = Recipients::new(rcpt_to).unwrap().map(|to| (to, of_each.clone()));
         let draft = Draft {
+            parameters,
             rcpt_to,
             raw: raw.to_vec().into(),
             protocol: "ESMTPSA",
@@ -240,8 +254,16 @@ impl World {
         messages
     }
 
-    /// The only bounce in the sender's INBOX.
+    /// The only bounce in the sender's INBOX. There may be a report of the delay before it.
     pub async fn bounce(&self) -> String {
+        let mut inbox = self.inbox("hello").await;
+        inbox.retain(|report| !report.contains("Action: delayed"));
+        assert_eq!(inbox.len(), 1, "{inbox:?}");
+        inbox.pop().unwrap()
+    }
+
+    /// The only message in the sender's INBOX.
+    pub async fn report(&self) -> String {
         let mut inbox = self.inbox("hello").await;
         assert_eq!(inbox.len(), 1, "{inbox:?}");
         inbox.pop().unwrap()

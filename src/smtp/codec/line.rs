@@ -2,14 +2,17 @@
 //!
 //! Invariant: a line ends with CRLF. One that ends with a bare LF, or is over the limit of its command, is refused as a whole,
 //! so that client and server agree about which reply belongs to which command.
-//! RFC 5321 §2.3.8, §4.5.3.1.4 (512 octets); RFC 4954 §4 (12288 for AUTH, and what MAIL may have beside).
+//! RFC 5321 §2.3.8, §4.5.3.1.4 (512 octets); RFC 4954 §4 (12288 for AUTH, and what MAIL may have beside), RFC 3461
+//! §4.1 to §4.4.
 
 use bytes::BytesMut;
 
 /// Octets of a command line, its CRLF included.
 const COMMAND: usize = 512;
-/// Plus the parameters SIZE (26 octets), BODY (17) and AUTH (500).
-const MAIL: usize = COMMAND + 26 + 17 + 500;
+/// Plus the parameters SIZE (26 octets), BODY (17), AUTH (500), RET and ENVID (126).
+const MAIL: usize = COMMAND + 26 + 17 + 500 + 126;
+/// Plus the parameters NOTIFY and ORCPT.
+const RCPT: usize = COMMAND + 536;
 /// AUTH, and the lines of its exchange.
 const SASL: usize = 12_288;
 
@@ -53,6 +56,8 @@ fn limit_of(line: &[u8]) -> usize {
         SASL
     } else if begins(b"MAIL ") {
         MAIL
+    } else if begins(b"RCPT ") {
+        RCPT
     } else {
         COMMAND
     }

@@ -7,7 +7,7 @@
 use super::reply;
 use crate::address::{Address, AddressError, DomainName, ReversePath};
 use crate::auth::sasl::Mechanism;
-use crate::envelope::Reply;
+use crate::envelope::{MailParameters, Notify, OriginalRecipient, RecipientParameters, Reply, Returned, Xtext};
 use smtp_proto::{AUTH_LOGIN, AUTH_OAUTHBEARER, AUTH_PLAIN, AUTH_XOAUTH2, Error, MAIL_BODY_BINARYMIME, Request};
 
 #[derive(Debug, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub enum Command {
     /// `AUTH`
     Auth { mechanism: Mechanism, initial: Option<String> },
     /// `MAIL FROM`: a path that is none of ours to read may still do where nothing depends on it.
-    Mail { from: Result<ReversePath, AddressError>, size: usize },
+    Mail { from: Result<ReversePath, AddressError>, size: usize, parameters: MailParameters },
     /// `RCPT TO`
-    Rcpt { to: Path },
+    Rcpt { to: Path, parameters: RecipientParameters },
     /// `DATA`
     Data,
     /// `BDAT`: this number of octets follows its line.
@@ -64,22 +64,30 @@ pub fn parse(line: &[u8]) -> Result<Command, Reply> {
     match verb.as_slice() {
         b"MAIL" => {
             let path = WrittenPath::find(rest, "FROM:").ok_or_else(reply::bad_sender)?;
-            path.check_parameters(&["SIZE", "BODY", "AUTH"])?;
+            let given = path.parameters(&["SIZE", "BODY", "AUTH", "RET", "ENVID"])?;
+            let parameters = MailParameters {
+                returned: read(&given, "RET", Returned::parse)?,
+                envelope_id: read(&given, "ENVID", Xtext::envelope_id)?,
+            };
             match request(&format!("MAIL FROM:<>{}", path.parameters))? {
                 Request::Mail { from } if from.flags & MAIL_BODY_BINARYMIME == 0 => {
-                    Ok(Command::Mail { from: ReversePath::parse(path.inner), size: from.size })
+                    Ok(Command::Mail { from: ReversePath::parse(path.inner), size: from.size, parameters })
                 }
                 _ => Err(reply::unknown_parameter()),
             }
         }
         b"RCPT" => {
             let path = WrittenPath::find(rest, "TO:").ok_or_else(reply::bad_recipient)?;
-            path.check_parameters(&[])?;
+            let given = path.parameters(&["NOTIFY", "ORCPT"])?;
+            let parameters = RecipientParameters {
+                notify: read(&given, "NOTIFY", Notify::parse)?,
+                original: read(&given, "ORCPT", OriginalRecipient::parse)?,
+            };
             if path.inner.eq_ignore_ascii_case("postmaster") {
-                return Ok(Command::Rcpt { to: Path::Postmaster });
+                return Ok(Command::Rcpt { to: Path::Postmaster, parameters });
             }
             let address = Address::parse(path.inner).map_err(|_| reply::bad_recipient())?;
-            Ok(Command::Rcpt { to: Path::Mailbox(address) })
+            Ok(Command::Rcpt { to: Path::Mailbox(address), parameters })
         }
         b"DATA" | b"RSET" | b"QUIT" | b"STARTTLS" if !rest.is_empty() => Err(reply::no_arguments()),
         b"AUTH" if rest.split_ascii_whitespace().count() > 2 => Err(reply::bad_arguments()),
@@ -192,27 +200,35 @@ impl<'a> WrittenPath<'a> {
         Some(Self { inner: inner.trim(), parameters: rest.strip_prefix('>')? })
     }
 
-    /// Only those of extensions that are offered, each once.
-    fn check_parameters(&self, offered: &[&str]) -> Result<(), Reply> {
+    /// The names, in upper case, and the values: only those of known extensions, each once.
+    fn parameters(&self, known: &[&str]) -> Result<Vec<(String, &'a str)>, Reply> {
         if !(self.parameters.is_empty() || self.parameters.starts_with(' ')) {
             return Err(reply::bad_arguments());
         }
-        let mut seen = Vec::new();
+        let mut seen: Vec<(String, &str)> = Vec::new();
         for word in self.parameters.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
             let key = key.to_ascii_uppercase();
-            if !offered.contains(&key.as_str()) {
+            if !known.contains(&key.as_str()) {
                 return Err(reply::unknown_parameter());
             }
-            if seen.contains(&key) {
+            if seen.iter().any(|(other, _)| *other == key) {
                 return Err(reply::bad_arguments());
             }
             if key == "SIZE" {
                 check_size(value)?;
             }
-            seen.push(key);
+            seen.push((key, value));
         }
-        Ok(())
+        Ok(seen)
+    }
+}
+
+/// The value of a parameter, if it is given.
+fn read<T>(given: &[(String, &str)], name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Reply> {
+    match given.iter().find(|(key, _)| key == name) {
+        Some((_, value)) => parse(value).map(Some).ok_or_else(reply::bad_arguments),
+        None => Ok(None),
     }
 }
 
@@ -238,8 +254,8 @@ mod tests {
 
     fn rcpt(line: &str) -> String {
         match parse(line.as_bytes()) {
-            Ok(Command::Rcpt { to: Path::Mailbox(address) }) => address.to_string(),
-            Ok(Command::Rcpt { to: Path::Postmaster }) => "postmaster".into(),
+            Ok(Command::Rcpt { to: Path::Mailbox(address), .. }) => address.to_string(),
+            Ok(Command::Rcpt { to: Path::Postmaster, .. }) => "postmaster".into(),
             Ok(other) => format!("{other:?}"),
             Err(reply) => reply.to_string().chars().take(9).collect(),
         }
@@ -271,7 +287,11 @@ mod tests {
             ("RCPT TO:<ann@@x.org>", "501 5.1.3"),
             ("RCPT TO:<a b@x.org>", "501 5.1.3"),
             ("RCPT TO:<ann@x..org>", "501 5.1.3"),
-            ("RCPT TO:<ann@x.org> NOTIFY=NEVER", "555 5.5.4"),
+            ("RCPT TO:<ann@x.org> NOTIFY=NEVER ORCPT=rfc822;ann@x.org", "ann@x.org"),
+            ("RCPT TO:<ann@x.org> NOTIFY=NEVER,DELAY", "501 5.5.4"),
+            ("RCPT TO:<ann@x.org> NOTIFY", "501 5.5.4"),
+            ("RCPT TO:<ann@x.org> ORCPT=ann@x.org", "501 5.5.4"),
+            ("RCPT TO:<ann@x.org> RET=FULL", "555 5.5.4"),
             ("RCPT TO:<ann@x.org>x", "501 5.5.4"),
             ("RCPT", "501 5.1.3"),
             ("RCPT TO:<b\u{fc}cher@x.org>", "553 5.6.7"),
@@ -288,7 +308,7 @@ mod tests {
     #[test]
     fn senders_and_sizes() {
         let mail = |line: &str| match parse(line.as_bytes()) {
-            Ok(Command::Mail { from, size }) => {
+            Ok(Command::Mail { from, size, .. }) => {
                 format!("{} {size}", from.map_or_else(|e| format!("{e:?}"), |f| f.to_string()))
             }
             other => other.map_or_else(|r| r.to_string().chars().take(9).collect(), |c| format!("{c:?}")),
@@ -307,7 +327,11 @@ mod tests {
             ("MAIL FROM:<a@x.org> SIZE=1 SIZE=2", "501 5.5.4"),
             ("MAIL FROM:<a@x.org> BODY=BINARYMIME", "555 5.5.4"),
             ("MAIL FROM:<a@x.org> SMTPUTF8", "555 5.5.4"),
-            ("MAIL FROM:<a@x.org> RET=HDRS", "555 5.5.4"),
+            ("MAIL FROM:<a@x.org> RET=HDRS ENVID=q+2B1", "a@x.org 0"),
+            ("MAIL FROM:<a@x.org> RET=SOME", "501 5.5.4"),
+            ("MAIL FROM:<a@x.org> ENVID=", "501 5.5.4"),
+            ("MAIL FROM:<a@x.org> ENVID=1 ENVID=2", "501 5.5.4"),
+            ("MAIL FROM:<a@x.org> NOTIFY=NEVER", "555 5.5.4"),
             ("MAIL FROM:<a@x.org", "501 5.1.7"),
             ("MAIL FROM:a@x.org", "a@x.org 0"),
             ("MAIL FROM: a@x.org SIZE=7", "a@x.org 7"),
@@ -395,7 +419,8 @@ mod tests {
             let local = crate::address::LocalPart::from_unquoted(local).unwrap();
             let address = Address::new(local, DomainName::parse(&domain).unwrap()).unwrap();
             let line = format!("RCPT TO:<{address}>");
-            prop_assert_eq!(parse(line.as_bytes()), Ok(Command::Rcpt { to: Path::Mailbox(address) }));
+            let parameters = RecipientParameters::default();
+            prop_assert_eq!(parse(line.as_bytes()), Ok(Command::Rcpt { to: Path::Mailbox(address), parameters }));
         }
     }
 }

@@ -27,6 +27,7 @@ impl SmtpHandler for TestHandler {
     type Recipient = Address;
     const NAME: &'static str = "test";
     const OFFERS_AUTH: bool = false;
+    const OFFERS_DSN: bool = false;
     const BARE_LF: BareLf = BareLf::Refused;
 
     fn anonymous() -> Option<()> {

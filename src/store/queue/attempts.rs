@@ -10,6 +10,7 @@ use super::super::{Store, StoreError, StoredMessage, Transaction, bodies, conten
 use super::{is_8bit, rows};
 use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
+use crate::envelope::{MailParameters, RecipientParameters, Returned, Xtext};
 use crate::events::{DeliveryAttempt, Event};
 use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, MessageId, RunnerId, SubmissionId};
 use crate::message::threading::Threading;
@@ -24,7 +25,7 @@ pub struct QueuedMessage {
     /// The queue ID.
     pub id: SubmissionId,
     pub account: AccountId,
-    /// The sender's inbox, to which bounces are delivered; `None` if it was deleted.
+    /// The sender's inbox, to which reports are delivered; `None` if it was deleted.
     pub inbox: Option<InboxId>,
     /// The name of the sender's inbox, also after it was deleted.
     pub inbox_name: InboxName,
@@ -32,6 +33,8 @@ pub struct QueuedMessage {
     pub domain: Option<DomainId>,
     /// The envelope sender.
     pub mail_from: ReversePath,
+    /// What MAIL said beside the sender.
+    pub parameters: MailParameters,
     /// The client's header block, with the body.
     pub original: ContentId,
     /// The outgoing header block, with the body.
@@ -63,6 +66,10 @@ pub struct DueDelivery {
     pub attempts: u32,
     /// When this attempt was due.
     pub due_at: Timestamp,
+    /// What RCPT said beside the recipient.
+    pub parameters: RecipientParameters,
+    /// The sender has a report that it is delayed.
+    pub delay_reported: bool,
 }
 
 /// An attempt: a message and its due recipients at one domain.
@@ -83,11 +90,11 @@ impl Due {
     }
 }
 
-/// A bounce for the sender's inbox.
+/// A delivery report for the sender's inbox.
 #[derive(Clone, Debug)]
-pub struct BounceMessage {
+pub struct ReportMessage {
     pub inbox: InboxId,
-    /// The sender of the failed message.
+    /// The sender of the message.
     pub to: Address,
     /// The header block, with the empty line.
     pub header: Vec<u8>,
@@ -138,6 +145,8 @@ pub struct Deferral {
     /// The host that replied; `None` for a local reason.
     pub mx: Option<String>,
     pub wait: Wait,
+    /// One of the reports says that it is delayed.
+    pub delay_reported: bool,
 }
 
 /// The reason to defer a recipient.
@@ -161,11 +170,11 @@ pub struct Settlement {
     pub deferred: Vec<Deferral>,
     /// For the recipients that are local inboxes.
     pub local: Option<LocalDelivery>,
-    /// For the recipients that failed.
-    pub bounce: Option<BounceMessage>,
+    /// For the sender.
+    pub reports: Vec<ReportMessage>,
     /// When the attempt was made, by the clock.
     pub at: Timestamp,
-    /// INTERNALDATE of local copies and the bounce, real time.
+    /// INTERNALDATE of local copies and the reports, real time.
     pub received_at: Timestamp,
 }
 
@@ -196,20 +205,20 @@ pub enum Settled {
 
 impl Store {
     /// Records the result of an attempt in one commit: removes settled recipients, reschedules the others, and delivers local
-    /// copies and the bounce. A message that was dropped meanwhile gets no bounce. Fails without changes if a local copy exceeds
-    /// a quota; a bounce is exempt from quotas.
+    /// copies and the reports. A message that was dropped meanwhile gets no report. Fails without changes if a local copy exceeds
+    /// a quota; a report is exempt from quotas.
     pub async fn delivery_settle(&self, settlement: Arc<Settlement>, quota: Quota) -> Result<Settled, DeliverError> {
-        let bounce = match &settlement.bounce {
-            Some(bounce) => Some(self.prepare_body(bounce.body.clone().into()).await?),
-            None => None,
-        };
+        let mut reports = Vec::with_capacity(settlement.reports.len());
+        for report in &settlement.reports {
+            reports.push(self.prepare_body(report.body.clone().into()).await?);
+        }
         let mut hot_rows = settlement.local.as_ref().map(LocalDelivery::hot_rows).unwrap_or_default();
-        hot_rows.extend(settlement.bounce.as_ref().map(|bounce| HotRow::Inbox(bounce.inbox.clone())));
+        hot_rows.extend(settlement.reports.iter().map(|report| HotRow::Inbox(report.inbox.clone())));
         hot_rows.push(HotRow::Queue(settlement.account.clone()));
-        let object = bounce.as_ref().and_then(NewBody::object);
-        let settled = self
-            .write_serialized(&hot_rows, move |transaction| settle(transaction, &settlement, bounce.as_ref(), quota));
-        settled.await.inspect(|_| object.iter().for_each(NewObject::committed))
+        let objects: Vec<NewObject> = reports.iter().filter_map(NewBody::object).collect();
+        let settled =
+            self.write_serialized(&hot_rows, move |transaction| settle(transaction, &settlement, &reports, quota));
+        settled.await.inspect(|_| objects.iter().for_each(NewObject::committed))
     }
 
     /// The current state of a queued message, with its octets. `None` if it was dropped.
@@ -304,7 +313,7 @@ fn set_outgoing(connection: &Transaction<'_>, id: &SubmissionId, outgoing: Conte
 pub(super) fn queued(connection: &Transaction<'_>, id: &SubmissionId) -> Result<Option<QueuedMessage>, StoreError> {
     let sql = "SELECT id, account_id, inbox_id, inbox_name, domain_id, mail_from, original_id, outgoing_id, is_8bit,
                    protocol, client, arrived_at, expires_at, is_unsigned,
-                   (SELECT size FROM content WHERE id = outgoing_id), state = 'held' FROM submission WHERE id = ?1";
+                   (SELECT size FROM content WHERE id = outgoing_id), state = 'held', ret, envelope_id FROM submission WHERE id = ?1";
     connection.query_opt(sql, params![id], read_queued)
 }
 
@@ -329,6 +338,10 @@ fn read_queued(row: &Row<'_>) -> Result<QueuedMessage, StoreError> {
         expires_at: row.get(12)?,
         is_unsigned: row.get(13)?,
         is_held: row.get(15)?,
+        parameters: MailParameters {
+            returned: row.get::<Option<String>>(16)?.and_then(|text| Returned::parse(&text)),
+            envelope_id: row.get::<Option<String>>(17)?.and_then(|text| Xtext::envelope_id(&text)),
+        },
     })
 }
 
@@ -344,11 +357,11 @@ fn has_lease(connection: &Transaction<'_>, settlement: &Settlement) -> Result<bo
     Ok(false)
 }
 
-/// `bounce_body` is the body of the settlement's bounce.
+/// `report_bodies` are those of the settlement's reports.
 fn settle(
     connection: &Transaction<'_>,
     settlement: &Settlement,
-    bounce_body: Option<&NewBody>,
+    report_bodies: &[NewBody],
     quota: Quota,
 ) -> Result<Settled, DeliverError> {
     if !has_lease(connection, settlement)? {
@@ -364,22 +377,21 @@ fn settle(
             quota::check(connection, local.octets(body_size), quota)?;
             local.deliver(connection, body_id, body_size)?;
         }
-        // If the sender's inbox was deleted, there is no bounce.
-        if let (Some(bounce), Some(body)) = (&settlement.bounce, bounce_body)
-            && let Some(mailbox) = mailboxes::find(connection, &bounce.inbox, mailboxes::INBOX)?
-        {
+        for (report, body) in settlement.reports.iter().zip(report_bodies) {
+            // The sender's inbox was deleted.
+            let Some(mailbox) = mailboxes::find(connection, &report.inbox, mailboxes::INBOX)? else { continue };
             let body_id = bodies::insert(connection, body)?;
             let new = NewMessage {
                 id: MessageId::new(),
-                inbox: &bounce.inbox,
+                inbox: &report.inbox,
                 mailbox,
-                content: content::insert_content(connection, &bounce.header, body_id, bounce.body.len())?,
+                content: content::insert_content(connection, &report.header, body_id, report.body.len())?,
                 flags: Flags::default(),
                 keywords: "",
                 mail_from: "",
-                rcpt_to: &bounce.to.to_string(),
+                rcpt_to: &report.to.to_string(),
                 internal_date: settlement.received_at,
-                threading: &Threading::of(&bounce.header),
+                threading: &Threading::of(&report.header),
             };
             message_rows::insert(connection, &new)?;
         }

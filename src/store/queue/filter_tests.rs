@@ -75,7 +75,7 @@ impl Fixture {
             done,
             deferred,
             local: None,
-            bounce: None,
+            reports: Vec::new(),
             at: at(0),
             received_at: Timestamp::real(),
         };
@@ -92,7 +92,7 @@ impl Fixture {
 
 fn deferral(delivery: &DueDelivery, next: i64, reply: &str) -> Deferral {
     let (delivery, reply) = (delivery.id.clone(), reply.to_owned());
-    Deferral { delivery, next: at(next), reply, mx: None, wait: Wait::Attempt }
+    Deferral { delivery, next: at(next), reply, mx: None, wait: Wait::Attempt, delay_reported: false }
 }
 
 fn set(all: &[&str]) -> BTreeSet<String> {

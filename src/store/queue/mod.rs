@@ -18,7 +18,7 @@ mod tests;
 use attempts::AttemptKey;
 pub(super) use attempts::remove;
 pub use attempts::{
-    BounceMessage, Deferral, Due, DueDelivery, End, Ended, NewOutgoing, QueuedMessage, Settled, Settlement, Wait,
+    Deferral, Due, DueDelivery, End, Ended, NewOutgoing, QueuedMessage, ReportMessage, Settled, Settlement, Wait,
 };
 #[cfg(test)]
 use claim::Claimed;
@@ -37,6 +37,7 @@ use super::{Store, StoreError, Transaction, bodies, content, email_changes, mail
 use crate::address::Address;
 use crate::address::InboxName;
 use crate::clock::Timestamp;
+use crate::envelope::{MailParameters, RecipientParameters, Returned};
 use crate::events::{Event, NewEmail};
 use crate::id::{AccountId, BodyId, ContentId, DomainId, InboxId, MessageId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
@@ -74,8 +75,10 @@ pub struct NewSubmission {
     /// To be signed at the attempt: the key of the domain is not available yet.
     pub is_unsigned: bool,
     pub body: Bytes,
+    /// What MAIL said beside the sender.
+    pub parameters: MailParameters,
     /// The remote recipients; duplicates are ignored. The message is queued unless this is empty.
-    pub rcpt_to: Vec<Address>,
+    pub rcpt_to: Vec<RemoteRecipient>,
     /// For the recipients that are local inboxes.
     pub local: Option<LocalDelivery>,
     /// The copy in the sender's Sent mailbox.
@@ -93,6 +96,20 @@ pub struct NewSubmission {
     pub note: Note,
     /// The end of its retries, by the clock.
     pub expires_at: Timestamp,
+}
+
+/// A recipient elsewhere.
+#[derive(Clone, Debug)]
+pub struct RemoteRecipient {
+    pub address: Address,
+    pub parameters: RecipientParameters,
+}
+
+impl From<Address> for RemoteRecipient {
+    /// Without parameters.
+    fn from(address: Address) -> Self {
+        Self { address, parameters: RecipientParameters::default() }
+    }
 }
 
 /// What an account may send.
@@ -270,8 +287,8 @@ fn enqueue(
     let original = content::insert_content(connection, &new.original_header, body, new.body.len())?;
     connection.execute("INSERT INTO submission (id, account_id, inbox_id, inbox_name, token_id, login_address, domain_id, state,
                  mail_from, fallback, original_id, outgoing_id, is_8bit, protocol, client, arrived_at, created_at, expires_at,
-                 is_unsigned, octets)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CASE WHEN ?20 = 1 THEN 'held' ELSE 'queued' END, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)", params![
+                 is_unsigned, octets, ret, envelope_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CASE WHEN ?20 = 1 THEN 'held' ELSE 'queued' END, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?21, ?22)", params![
             new.id,
             new.account,
             new.inbox,
@@ -292,6 +309,8 @@ fn enqueue(
             new.is_unsigned,
             octets,
             new.held_for.is_some(),
+            new.parameters.returned.map(Returned::as_str),
+            new.parameters.envelope_id.as_ref().map(ToString::to_string),
         ])?;
     connection.execute("UPDATE account SET queued = queued + ?2 WHERE id = ?1", params![new.account, octets])?;
     Ok(rows::insert(connection, new)?)

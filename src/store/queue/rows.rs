@@ -5,10 +5,11 @@
 use super::super::due::{self, Kind};
 use super::super::jobs::Lease;
 use super::super::{StoreError, Transaction};
-use super::NewSubmission;
 use super::attempts::{Deferral, DueDelivery, Ended, Settlement, Wait};
+use super::{NewSubmission, RemoteRecipient};
 use crate::address::{Address, DomainName};
 use crate::clock::Timestamp;
+use crate::envelope::{Notify, OriginalRecipient, RecipientParameters};
 use crate::id::{AccountId, DeliveryId, DomainId, SubmissionId};
 use crate::store::engine::{Params, params};
 use std::collections::{BTreeSet, HashSet};
@@ -19,12 +20,15 @@ pub(super) type Attempt = (SubmissionId, DomainName);
 
 /// Inserts the recipients of a message without duplicates. Returns their number.
 pub(super) fn insert(c: &Transaction<'_>, new: &NewSubmission) -> Result<usize, StoreError> {
-    let sql = "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql = "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at, notify, original_recipient)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     let due_at = new.send_at.unwrap_or(new.now);
     let mut seen = HashSet::new();
-    for rcpt in new.rcpt_to.iter().filter(|rcpt| seen.insert(*rcpt)) {
-        c.execute(sql, params![DeliveryId::new(), new.id, new.account, rcpt, rcpt.domain, due_at])?;
+    for RemoteRecipient { address, parameters } in new.rcpt_to.iter().filter(|rcpt| seen.insert(&rcpt.address)) {
+        let notify = parameters.notify.map(|notify| i64::from(notify.bits()));
+        let original = parameters.original.as_ref().map(ToString::to_string);
+        let values = params![DeliveryId::new(), new.id, new.account, address, address.domain, due_at, notify, original];
+        c.execute(sql, values)?;
     }
     due::added(c, Kind::Delivery, &new.account, due_at)?;
     Ok(seen.len())
@@ -39,13 +43,20 @@ pub(super) fn lease(
 ) -> Result<Vec<(Attempt, Vec<DueDelivery>)>, StoreError> {
     let sql = "UPDATE delivery SET lease_until = ?4, lease_owner = ?5
                WHERE submission_id = ?1 AND domain = ?2 AND ready_at <= ?3
-               RETURNING id, rcpt_to, attempts, next_attempt_at, account_id";
+               RETURNING id, rcpt_to, attempts, next_attempt_at, account_id, notify, original_recipient, delay_reported";
     let mut leased = Vec::with_capacity(attempts.len());
     let mut accounts = BTreeSet::new();
     for (id, domain) in attempts {
         let deliveries = c.query(sql, params![id, domain, now, lease.until, lease.runner], |row| {
             accounts.extend(row.get::<Option<AccountId>>(4)?);
-            Ok(DueDelivery { id: row.get(0)?, rcpt_to: row.get(1)?, attempts: row.get(2)?, due_at: row.get(3)? })
+            Ok(DueDelivery {
+                id: row.get(0)?,
+                rcpt_to: row.get(1)?,
+                attempts: row.get(2)?,
+                due_at: row.get(3)?,
+                parameters: parameters(row.get(5)?, row.get(6)?),
+                delay_reported: row.get(7)?,
+            })
         })?;
         // Empty if the message was dropped, or another runner has leased it, after it was chosen.
         if !deliveries.is_empty() {
@@ -54,6 +65,12 @@ pub(super) fn lease(
     }
     accounts.iter().try_for_each(|account| due::served(c, Kind::Delivery, account, now))?;
     Ok(leased)
+}
+
+/// The parameters that were stored by [`insert`].
+fn parameters(notify: Option<i64>, original: Option<String>) -> RecipientParameters {
+    let notify = notify.and_then(|bits| u8::try_from(bits).ok()).map(Notify::from_bits_truncate);
+    RecipientParameters { notify, original: original.and_then(|text| OriginalRecipient::parse(&text)) }
 }
 
 /// Renews those of the leases that the runner still owns.
@@ -100,6 +117,7 @@ pub(super) fn settle(c: &Transaction<'_>, settlement: &Settlement) -> Result<Vec
     // What was put on hold meanwhile stays so. If the domain has changed since the attempt read it, its wake-up came before this
     // update: the message is due at once.
     let sql = "UPDATE delivery SET attempts = attempts + ?6, lease_until = NULL, lease_owner = NULL, last_reply = ?4, last_mx = ?5,
+             delay_reported = CASE WHEN ?8 = 1 THEN 1 ELSE delay_reported END,
              last_attempt_at = CASE WHEN ?6 = 1 THEN ?3 ELSE last_attempt_at END,
              next_attempt_at = CASE WHEN next_attempt_at IS NULL THEN NULL WHEN ?7 = 1 AND EXISTS (
                  SELECT 1 FROM submission s WHERE s.id = delivery.submission_id AND CASE s.state
@@ -108,9 +126,9 @@ pub(super) fn settle(c: &Transaction<'_>, settlement: &Settlement) -> Result<Vec
                      ELSE s.is_unsigned = 1 AND EXISTS (SELECT 1 FROM dkim_key k WHERE k.domain_id = s.domain_id
                          AND k.role = 'signing') END) THEN ?3 ELSE ?2 END
          WHERE id = ?1 RETURNING rcpt_to, account_id";
-    for Deferral { delivery, next, reply, mx, wait } in &settlement.deferred {
+    for Deferral { delivery, next, reply, mx, wait, delay_reported } in &settlement.deferred {
         let (is_attempt, for_domain) = (*wait == Wait::Attempt, *wait == Wait::Domain);
-        change(sql, params![delivery, next, settlement.at, reply, mx, is_attempt, for_domain])?;
+        change(sql, params![delivery, next, settlement.at, reply, mx, is_attempt, for_domain, delay_reported])?;
     }
     changed(c, &accounts)?;
     Ok(recipients)

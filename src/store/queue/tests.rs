@@ -93,7 +93,7 @@ fn settlement(due: &Due) -> Settlement {
         done: due.deliveries.iter().map(|d| ended(d.id.clone())).collect(),
         deferred: Vec::new(),
         local: None,
-        bounce: None,
+        reports: Vec::new(),
         at: at(0),
         received_at: Timestamp::real(),
     }
@@ -209,12 +209,12 @@ async fn a_bounce_and_a_local_copy_are_delivered_with_the_settlement() {
             header: b"Received: z\r\nSubject: x\r\n\r\n".to_vec(),
             received_at: Timestamp::real(),
         }),
-        bounce: Some(BounceMessage {
+        reports: vec![ReportMessage {
             inbox: fixture.inbox.clone(),
             to: "hello@inboxlayer.dev".parse().unwrap(),
             header: b"Subject: failed\r\n\r\n".to_vec(),
             body: b"sorry\r\n".to_vec(),
-        }),
+        }],
         ..settlement(&due)
     };
     fixture.store.delivery_settle(settled.into(), limits(u64::MAX).quota).await.unwrap();
@@ -244,6 +244,7 @@ async fn a_deferred_message_is_listed_with_its_reply_and_can_be_retried_or_dropp
         reply: "451 4.3.0 later".to_owned(),
         mx: Some("mx.example.org".to_owned()),
         wait: Wait::Attempt,
+        delay_reported: false,
     };
     let deferred = Settlement { done: Vec::new(), deferred: vec![deferral], ..settlement(&due) };
     fixture.store.delivery_settle(deferred.into(), limits(u64::MAX).quota).await.unwrap();
@@ -291,7 +292,7 @@ async fn a_message_deferred_for_a_domain_that_changed_during_the_attempt_is_due_
         fixture.store.write(move |c| c.batch(change)).await.unwrap();
         let wait = async |due: &Due, wait| {
             let (delivery, reply) = (due.deliveries[0].id.clone(), "kept".to_owned());
-            let deferred = vec![Deferral { delivery, next: at(300), reply, mx: None, wait }];
+            let deferred = vec![Deferral { delivery, next: at(300), reply, mx: None, wait, delay_reported: false }];
             let settled = Settlement { done: Vec::new(), deferred, ..settlement(due) };
             assert_eq!(fixture.settle(settled).await, Settled::Recorded);
         };

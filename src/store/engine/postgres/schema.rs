@@ -61,6 +61,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 19, sql: &[include_str!("metadata.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("overview.sql")] },
     Migration { minimum_reader: 19, sql: &[include_str!("folded.sql")] },
+    Migration { minimum_reader: 19, sql: &[include_str!("notify.sql")] },
 ];
 
 /// The schema of the first release. Later migrations leave the database usable by daemons of the version before.

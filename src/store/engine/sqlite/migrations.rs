@@ -71,6 +71,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 33, sql: include_str!("migrations/0040.sql") },
     Migration { minimum_reader: 33, sql: include_str!("migrations/0041.sql") },
     Migration { minimum_reader: 33, sql: include_str!("migrations/0042.sql") },
+    Migration { minimum_reader: 33, sql: include_str!("migrations/0043.sql") },
 ];
 
 /// The schema of the first release. Later migrations leave the database usable by programs of the version before.
