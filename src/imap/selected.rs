@@ -147,7 +147,7 @@ impl SelectedMailbox {
         if by_uid || all_exist { Ok(self.clip(set, by_uid)) } else { Err(NoSuchMessage) }
     }
 
-    /// Makes these messages the result that `$` stands for.
+    /// Makes these messages the result that `$` names.
     pub fn save(&mut self, mut uids: Vec<u32>) {
         uids.sort_unstable();
         let (mut runs, mut before) = (Vec::<(u32, u32)>::new(), None);

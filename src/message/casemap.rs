@@ -3,7 +3,6 @@
 //! Invariant: two texts are equal by it where their converted forms are, in order where these are, and one is part of another where
 //! its converted form is.
 
-use super::searched::lower_character;
 use std::borrow::Cow;
 use unicode_normalization::char::decompose_compatible;
 
@@ -25,7 +24,7 @@ pub(crate) fn folded(lower: &str) -> Cow<'_, str> {
     if lower.is_ascii() {
         return Cow::Borrowed(lower);
     }
-    Cow::Owned(casemap(lower).chars().flat_map(lower_character).collect())
+    Cow::Owned(casemap(lower).chars().flat_map(char::to_lowercase).collect())
 }
 
 /// The simple mapping of `UnicodeData.txt`, which is one character.
