@@ -18,6 +18,7 @@ mod search_index;
 mod sessions;
 mod sort;
 mod syntax;
+mod uid_only;
 mod watching;
 
 use super::{ImapServer, PROGRESS_EVERY, serve};

@@ -1,7 +1,7 @@
 //! What has changed in the selected mailbox, as untagged responses.
 //!
 //! Invariant: the client is sent EXPUNGE responses only where RFC 3501 §7.4.1 allows it, and VANISHED in place of them once it has
-//! enabled QRESYNC (RFC 7162 §3.2.10).
+//! enabled QRESYNC (RFC 7162 §3.2.10) or UIDONLY (RFC 9586).
 
 use super::context::{CommandError, Context, Enabled};
 use super::flags::push_flags;
@@ -15,7 +15,6 @@ pub(super) async fn push_changes(
     may_expunge: bool,
 ) -> Result<bool, CommandError> {
     context.changed.take();
-    let shows_modseq = context.enabled.contains(Enabled::CONDSTORE);
     let Some(selected) = &mut context.selected else { return Ok(false) };
     let (store, inbox) = (&context.server.store, &context.login.inbox);
     let changes = store.mailbox_changes(inbox, selected.mailbox, selected.seen).await?;
@@ -28,7 +27,7 @@ pub(super) async fn push_changes(
     let updates = selected.update(changes, &recent);
     for (uid, modseq) in updates.changed {
         let Some(flags) = selected.flags(uid) else { continue };
-        push_flags(wire, selected, &flags, shows_modseq.then_some(modseq));
+        push_flags(wire, selected, &flags, modseq, context.enabled);
         wire.flush_batch().await?;
     }
     let has_expunged = may_expunge && push_expunged(context, wire);
@@ -46,7 +45,7 @@ pub(super) fn push_expunged(context: &mut Context<'_>, wire: &mut Wire) -> bool 
     if expunged.is_empty() {
         return false;
     }
-    if context.enabled.contains(Enabled::QRESYNC) {
+    if context.enabled.intersects(Enabled::QRESYNC | Enabled::UIDONLY) {
         wire.writer().vanished(&expunged.into_iter().map(|(_, uid)| uid).collect(), false);
         return true;
     }

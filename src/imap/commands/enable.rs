@@ -1,4 +1,4 @@
-//! ENABLE. RFC 5161, RFC 7162 §3.2.3.
+//! ENABLE. RFC 5161, RFC 7162 §3.2.3, RFC 9586 §3.
 
 use crate::imap::context::{Context, Enabled};
 use crate::imap::updates::enable_condstore;
@@ -10,6 +10,7 @@ const OFFERED: &[(&str, Enabled)] = &[
     ("UTF8=ACCEPT", Enabled::UTF8_ACCEPT),
     ("CONDSTORE", Enabled::CONDSTORE),
     ("QRESYNC", Enabled::QRESYNC.union(Enabled::CONDSTORE)),
+    ("UIDONLY", Enabled::UIDONLY),
 ];
 
 /// ENABLE: names that are not offered are passed over (RFC 5161 §3.1).

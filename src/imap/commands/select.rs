@@ -22,6 +22,10 @@ pub async fn select(context: &mut Context<'_>, wire: &mut Wire, command: Select)
     if qresync.is_some() && !context.enabled.contains(Enabled::QRESYNC) {
         return Ok(Reply::bad("QRESYNC has to be enabled first"));
     }
+    let is_uid_only = context.enabled.contains(Enabled::UIDONLY);
+    if is_uid_only && qresync.as_ref().is_some_and(|known| known.matches.is_some()) {
+        return Ok(Reply::bad("QRESYNC names no sequence numbers once UIDONLY is enabled").code(Code::UidRequired));
+    }
     // A SELECT that fails leaves nothing selected (RFC 3501 §6.3.1).
     if context.selected.is_some() {
         unselect(context);
@@ -45,7 +49,7 @@ pub async fn select(context: &mut Context<'_>, wire: &mut Wire, command: Select)
     writer.flags(selected.all_flags());
     writer.counted(selected.exists(), "EXISTS");
     writer.counted(selected.recent(), "RECENT");
-    if let Some(unseen) = selected.first_unseen() {
+    if let (false, Some(unseen)) = (is_uid_only, selected.first_unseen()) {
         writer.untagged_ok(Some(&Code::Unseen(unseen)), "first unseen");
     }
     let permanent = if read_only { Vec::new() } else { selected.all_flags().chain(["\\*"]).collect() };
@@ -59,7 +63,7 @@ pub async fn select(context: &mut Context<'_>, wire: &mut Wire, command: Select)
         context.enabled |= Enabled::CONDSTORE;
     }
     if let Some(resync) = resync {
-        push_resync(wire, &mut selected, resync).await?;
+        push_resync(wire, &mut selected, resync, context.enabled).await?;
     }
     context.selected = Some(selected);
     Ok(Reply::ok("selected").code(if read_only { Code::ReadOnly } else { Code::ReadWrite }))
@@ -78,12 +82,17 @@ fn known_of(known: QResync) -> Known {
 }
 
 /// What the client does not know: `VANISHED (EARLIER)`, and the flags of new and changed messages.
-async fn push_resync(wire: &mut Wire, selected: &mut SelectedMailbox, resync: Resync) -> Result<(), CommandError> {
+async fn push_resync(
+    wire: &mut Wire,
+    selected: &mut SelectedMailbox,
+    resync: Resync,
+    enabled: Enabled,
+) -> Result<(), CommandError> {
     if !resync.vanished.is_empty() {
         wire.writer().vanished(&resync.vanished, true);
     }
     for (flags, modseq) in resync.changed.iter().zip(resync.modseqs) {
-        push_flags(wire, selected, &flags, Some(modseq));
+        push_flags(wire, selected, &flags, modseq, enabled);
         wire.flush_batch().await?;
     }
     Ok(())

@@ -88,7 +88,7 @@ pub async fn store(context: &mut Context<'_>, wire: &mut Wire, command: Store) -
     if unchanged_since.is_some() {
         enable_condstore(context, wire);
     }
-    let shows_modseq = context.enabled.contains(Enabled::CONDSTORE);
+    let enabled = context.enabled;
     let (mailboxes, inbox, changed) = (&context.server.mailboxes, &context.login.inbox, context.changed);
     let Some(selected) = &mut context.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
     let Ok(uids) = selected.select(&set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
@@ -126,8 +126,8 @@ pub async fn store(context: &mut Context<'_>, wire: &mut Wire, command: Store) -
             let is_expected = expected.as_ref() == Some(&flags);
             selected.set_flags(&flags);
             match is_silent && is_expected {
-                false => push_flags(wire, selected, &flags, shows_modseq.then_some(modseq)),
-                true if shows_modseq => push_modseq(wire, selected, flags.uid, modseq),
+                false => push_flags(wire, selected, &flags, modseq, enabled),
+                true if enabled.contains(Enabled::CONDSTORE) => push_modseq(wire, selected, flags.uid, modseq, enabled),
                 true => {}
             }
         }
@@ -140,7 +140,7 @@ pub async fn store(context: &mut Context<'_>, wire: &mut Wire, command: Store) -
         let (changed, modseqs) = context.server.store.messages_changed(inbox, mailbox, within, since).await?;
         for (flags, modseq) in changed.iter().zip(modseqs) {
             selected.set_flags(&flags);
-            push_flags(wire, selected, &flags, Some(modseq));
+            push_flags(wire, selected, &flags, modseq, enabled);
             wire.flush_batch().await?;
         }
     }

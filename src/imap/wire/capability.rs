@@ -65,6 +65,7 @@ const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("UTF8=ACCEPT", &[Authenticated]),
     ("CONDSTORE", &[Authenticated]),
     ("QRESYNC", &[Authenticated]),
+    ("UIDONLY", &[Authenticated]),
 ];
 
 /// What is offered in a phase.

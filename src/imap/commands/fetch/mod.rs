@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::id::{MailboxId, ThreadId};
 use crate::imap::content::section::Octets;
 use crate::imap::context::{CommandError, Context, Enabled};
-use crate::imap::flags::{push_new_keywords, write_flags, write_modseq};
+use crate::imap::flags::{begin_fetch, push_new_keywords, write_flags, write_modseq};
 use crate::imap::selected::SelectedMailbox;
 use crate::imap::updates::enable_condstore;
 use crate::imap::wire::Wire;
@@ -56,7 +56,8 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
     if modifiers.changed_since.is_some() {
         items.push(Item::ModSeq);
     }
-    let names = match once(items, by_uid) {
+    // RFC 9586 §3.3: UIDFETCH names the UID.
+    let names = match once(items, by_uid && !context.enabled.contains(Enabled::UIDONLY)) {
         Ok(names) => names,
         Err(refused) => return Ok(refused),
     };
@@ -75,7 +76,7 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
     if let Some(range) = modifiers.partial {
         uids = range.of(&uids).to_vec();
     }
-    let shows_modseq = context.enabled.contains(Enabled::CONDSTORE);
+    let enabled = context.enabled;
     let in_pieces = wants_pieces(&names);
     let deepest = names.iter().map(depth).max().unwrap_or(Depth::Flags);
     let depth = if in_pieces { Depth::Header } else { deepest };
@@ -171,7 +172,7 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
                     sent = sent.saturating_sub(1);
                     continue;
                 }
-                let answer = Answer { message, contents, ids, first, became_seen, shows_modseq, late };
+                let answer = Answer { message, contents, ids, first, became_seen, enabled, late };
                 push_message(wire, selected, &names, answer, source).await?;
             }
             if messages.len() > 0 || !rest.is_empty() {
@@ -266,9 +267,9 @@ struct Answer<'a> {
     /// Where EMAILID or THREADID is fetched.
     ids: Option<&'a ObjectIds>,
     first: Option<Option<Piece>>,
-    /// It has become `\Seen`: its flags are sent, and its UID and mod-sequence with `shows_modseq` (RFC 7162 §3.2.4).
+    /// It has become `\Seen`: its flags are sent, and with CONDSTORE its UID and mod-sequence (RFC 7162 §3.2.4).
     became_seen: bool,
-    shows_modseq: bool,
+    enabled: Enabled,
     /// It becomes `\Seen` once its octets have been sent.
     late: Option<SeenMarker<'a>>,
 }
@@ -281,10 +282,13 @@ async fn push_message(
     answer: Answer<'_>,
     source: Source<'_>,
 ) -> Result<(), CommandError> {
-    let Answer { mut message, contents, ids, mut first, mut became_seen, shows_modseq, late } = answer;
-    let Some(sequence) = selected.sequence_number(message.flags.uid) else { return Ok(()) };
+    let Answer { mut message, contents, ids, mut first, mut became_seen, enabled, late } = answer;
+    if selected.sequence_number(message.flags.uid).is_none() {
+        return Ok(());
+    }
+    let shows_modseq = enabled.contains(Enabled::CONDSTORE);
     push_new_keywords(wire, selected, &message.flags);
-    wire.writer().raw("* ").number(sequence).raw(" FETCH (");
+    begin_fetch(&mut wire.writer(), selected, message.flags.uid, enabled);
     let mut is_first = true;
     for (name, content) in names.iter().zip(contents) {
         if late.is_some() && matches!(name, Item::Flags | Item::ModSeq) {
@@ -357,7 +361,7 @@ async fn push_message(
         false => is_implied && became_seen,
     };
     let mut writer = wire.writer();
-    if is_missing(Item::Uid, shows_modseq) {
+    if is_missing(Item::Uid, shows_modseq && !enabled.contains(Enabled::UIDONLY)) {
         writer.raw(" UID ").number(message.flags.uid);
     }
     if is_missing(Item::Flags, true) {
