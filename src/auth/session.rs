@@ -22,10 +22,14 @@ pub struct AuthSession {
 }
 
 /// A change in the session's inbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// In this mailbox.
     Mailbox(MailboxId),
+    /// Of the names of mailboxes, or of subscriptions.
+    Mailboxes,
+    /// Of these metadata entries of a mailbox, or of the inbox as a whole.
+    Metadata(Option<MailboxId>, Vec<String>),
     /// Events were missed: in any mailbox.
     Unknown,
 }
@@ -100,6 +104,12 @@ impl AuthSession {
                 }
                 Ok(Event::InboxDisabled { inbox_id }) if inbox_id == self.login.inbox => {
                     return Err(SessionEnd::InboxDisabled);
+                }
+                Ok(Event::MailboxesChanged { inbox_id }) if inbox_id == self.login.inbox => {
+                    return Ok(Change::Mailboxes);
+                }
+                Ok(Event::MetadataChanged { inbox_id, mailbox, entries }) if inbox_id == self.login.inbox => {
+                    return Ok(Change::Metadata(mailbox, entries));
                 }
                 Ok(event) => match event.mailbox() {
                     Some((inbox, mailbox)) if *inbox == self.login.inbox => return Ok(Change::Mailbox(mailbox)),

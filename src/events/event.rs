@@ -46,6 +46,16 @@ pub enum Event {
         mailbox: MailboxId,
         modseq: i64,
     },
+    /// Mailboxes of an inbox were created or renamed, or subscriptions have changed.
+    MailboxesChanged {
+        inbox_id: InboxId,
+    },
+    /// Metadata entries of a mailbox, or of the inbox as a whole, were set or removed.
+    MetadataChanged {
+        inbox_id: InboxId,
+        mailbox: Option<MailboxId>,
+        entries: Vec<String>,
+    },
     MailboxDeleted {
         inbox_id: InboxId,
         mailbox: MailboxId,
@@ -163,6 +173,8 @@ impl Event {
             | Self::FlagsChanged { inbox_id, .. }
             | Self::MessagesRemoved { inbox_id, .. }
             | Self::MailboxDeleted { inbox_id, .. }
+            | Self::MailboxesChanged { inbox_id }
+            | Self::MetadataChanged { inbox_id, .. }
             | Self::EmailAccepted(NewEmail { inbox_id, .. })
             | Self::InboxCreated { inbox_id }
             | Self::InboxDeleted { inbox_id }
@@ -183,8 +195,7 @@ impl Event {
     }
 
     /// The mailbox whose messages have changed, and its inbox: what NOTIFY (RFC 5465) reports of mailboxes that are not selected. A
-    /// session learns of it from `AuthSession::next`, and finds its name and counts with `Store::mailbox_statuses`. CREATE, RENAME,
-    /// SUBSCRIBE and SETMETADATA publish no event.
+    /// session learns of it from `AuthSession::next`, and finds its name and counts with `Store::mailbox_statuses`.
     pub fn mailbox(&self) -> Option<(&InboxId, MailboxId)> {
         match self {
             Self::MessageReceived { inbox_id, mailbox, .. }

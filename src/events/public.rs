@@ -82,6 +82,8 @@ impl PublicType {
             Event::MessageAdded { .. }
             | Event::MessagesRemoved { .. }
             | Event::MailboxDeleted { .. }
+            | Event::MailboxesChanged { .. }
+            | Event::MetadataChanged { .. }
             | Event::DomainStatusChanged { to: VerifiedStatus::Pending, .. }
             | Event::DomainUpdated { .. }
             | Event::DomainChecked { .. }

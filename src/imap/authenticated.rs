@@ -4,7 +4,7 @@
 
 use super::commands;
 use super::context::{CommandError, Context, Enabled, End};
-use super::updates::{push_changes, push_expunged, push_highest_modseq};
+use super::updates::{push_all_changes, push_changes, push_expunged, push_highest_modseq};
 use super::wire::code::Code;
 use super::wire::command::{Body, Command};
 use super::wire::frame::Tag;
@@ -24,9 +24,17 @@ pub async fn serve(context: &mut Context<'_>, wire: &mut Wire) -> End {
     let mut errors = 0;
     loop {
         let mode = Mode { is_authenticated: true, utf8: context.enabled.takes_utf8() };
-        let input = match timeout(context.server.config.limits.imap_timeout.0, wire.command(mode)).await {
+        let limit = context.server.config.limits.imap_timeout.0;
+        let next = async {
+            if context.notified.is_some() {
+                // Boxed: an idle session without NOTIFY does not pay for it.
+                Box::pin(notify_until_input(context, wire)).await?;
+            }
+            wire.command(mode).await.map_err(|_| End::Gone)
+        };
+        let input = match timeout(limit, next).await {
             Err(_) => return End::bye(IDLE),
-            Ok(Err(_)) => return End::Gone,
+            Ok(Err(end)) => return end,
             Ok(Ok(input)) => input,
         };
         let asks_to_compress =
@@ -53,6 +61,27 @@ pub async fn serve(context: &mut Context<'_>, wire: &mut Wire) -> End {
     }
 }
 
+/// Sends what NOTIFY has asked for, until the client sends its next command.
+async fn notify_until_input(context: &mut Context<'_>, wire: &mut Wire) -> Result<(), End> {
+    while let Some(notified) = context.notified.as_deref() {
+        // RFC 5465 §6.1: the client names messages by UID only, or EXPUNGE waits for its next command.
+        let may_expunge = notified.selected.messages && !notified.selected.is_delayed;
+        let changed = context.changed;
+        tokio::select! {
+            biased;
+            input = wire.has_input() => return input.map_err(|_| End::Gone),
+            () = changed.wait() => {}
+        }
+        let pushed = match push_changes(context, wire, may_expunge).await {
+            Ok(_) => commands::notify::push(context, wire).await,
+            Err(error) => Err(error),
+        };
+        pushed.or_else(|error| failed(context, "NOTIFY", error).map(drop))?;
+        wire.flush().await.map_err(|error| connection_failed(context, &error))?;
+    }
+    Ok(())
+}
+
 /// Runs one command: its tagged response, or the end of the session.
 async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result<(Option<Tag>, Reply), End> {
     let (tag, row, body, messages) = match input {
@@ -71,7 +100,12 @@ async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result
         return Err(End::LoggedOut);
     }
     let (name, may_expunge) = (row.name, row.may_expunge && !searches_sequence_numbers(&body));
-    let always = matches!(body, Body::Noop | Body::Check);
+    let always = matches!(body, Body::Noop | Body::Check | Body::Notify(_));
+    let expunges = matches!(body, Body::Expunge(_) | Body::Move(_) | Body::Replace(_));
+    let makes_names = matches!(
+        body,
+        Body::Create(_) | Body::Delete(_) | Body::Rename { .. } | Body::Subscribe(_) | Body::Unsubscribe(_)
+    );
     // Another daemon may have changed the mailbox a moment ago: its event may come later.
     let is_behind = context.server.store.is_shared() && row.reads_messages;
     let caught_up = match is_behind {
@@ -79,38 +113,61 @@ async fn run(context: &mut Context<'_>, wire: &mut Wire, input: Input) -> Result
         false => Ok(()),
     };
     let done = match caught_up {
+        Ok(()) if makes_names => match commands::notify::push(context, wire).await {
+            Ok(()) => commands::dispatch(context, wire, (&tag, row), body, messages).await,
+            Err(error) => Err(error),
+        },
         Ok(()) => commands::dispatch(context, wire, (&tag, row), body, messages).await,
         Err(error) => Err(error),
     };
     let done = match done {
         Ok(reply) => {
-            let has_expunged = match always || context.changed.take() {
+            let pushed = match always || context.changed.take() {
+                true if expunges => push_all_changes(context, wire, may_expunge).await,
                 true => push_changes(context, wire, may_expunge).await,
                 false => Ok(may_expunge && push_expunged(context, wire)),
             };
             push_highest_modseq(context, wire);
-            has_expunged.map(|has_expunged| with_highest_modseq(context, reply, has_expunged))
+            match pushed {
+                Ok(has_expunged) => Ok(with_highest_modseq(context, reply, has_expunged)),
+                Err(error) => Err(error),
+            }
         }
         Err(error) => Err(error),
     };
+    let done = match done {
+        Ok(reply) if makes_names => commands::notify::adopt_names(context).await.map(|()| reply),
+        done => done,
+    };
+    let done = match done {
+        Ok(reply) => commands::notify::push(context, wire).await.map(|()| reply),
+        done => done,
+    };
     let reply = match done {
         Ok(reply) => reply,
-        Err(CommandError::Wire(error)) => return Err(connection_failed(context, &error)),
-        Err(CommandError::Interrupted(error)) => {
-            let inbox = &context.login.inbox;
-            tracing::error!(%error, command = name, %inbox, "closing the connection: a response was sent in part");
-            return Err(End::Gone);
-        }
-        Err(CommandError::MailboxDeleted) => return Err(End::bye("the selected mailbox has been deleted")),
-        Err(CommandError::IdleTimeout) => return Err(End::bye(IDLE)),
-        Err(CommandError::Store(error @ StoreError::DiskLow(_))) => {
-            tracing::info!(%error, command = name, inbox = %context.login.inbox, "an IMAP command was refused");
-            Reply::no(NO_STORAGE).code(Code::Unavailable)
-        }
-        Err(CommandError::Store(error)) => unavailable(context, name, &error),
-        Err(CommandError::Work(error)) => unavailable(context, name, &error),
+        Err(error) => failed(context, name, error)?,
     };
     Ok((Some(tag), reply))
+}
+
+/// The reply to a command that failed, or the end of the session.
+fn failed(context: &Context<'_>, command: &'static str, error: CommandError) -> Result<Reply, End> {
+    Ok(match error {
+        CommandError::Wire(error) => return Err(connection_failed(context, &error)),
+        CommandError::Interrupted(error) => {
+            let inbox = &context.login.inbox;
+            tracing::error!(%error, command, %inbox, "closing the connection: a response was sent in part");
+            return Err(End::Gone);
+        }
+        CommandError::MailboxDeleted => return Err(End::bye("the selected mailbox has been deleted")),
+        CommandError::IdleTimeout => return Err(End::bye(IDLE)),
+        CommandError::Store(error @ StoreError::DiskLow(_)) => {
+            tracing::info!(%error, command, inbox = %context.login.inbox, "an IMAP command was refused");
+            Reply::no(NO_STORAGE).code(Code::Unavailable)
+        }
+        CommandError::Store(error) => unavailable(context, command, &error),
+        CommandError::Work(error) => unavailable(context, command, &error),
+    })
 }
 
 /// Whether a search names messages by sequence number, which its results must not change (RFC 7162 §3.2.10.2).

@@ -1,6 +1,7 @@
 //! What a command after log-in runs with: who logged in, what the client has enabled, and which mailbox is selected.
 
 use super::names;
+use super::notified::Notified;
 use super::selected::SelectedMailbox;
 use super::server::ImapServer;
 use super::watch::Changed;
@@ -112,13 +113,15 @@ pub(super) struct Context<'a> {
     pub changed: &'a Changed,
     pub enabled: Enabled,
     pub selected: Option<SelectedMailbox>,
+    /// What NOTIFY has asked for; `None` before the first.
+    pub notified: Option<Box<Notified>>,
 }
 
 impl<'a> Context<'a> {
     /// With nothing enabled or selected.
     pub fn new(server: &'a ImapServer, login: &'a Login, changed: &'a Changed) -> Self {
         let owner = Owner::Account(login.account.clone());
-        Self { server, login, owner, changed, enabled: Enabled::empty(), selected: None }
+        Self { server, login, owner, changed, enabled: Enabled::empty(), selected: None, notified: None }
     }
 
     /// The name of a mailbox, as it is stored; `None` if it is invalid.

@@ -12,6 +12,7 @@
 //! | [`commands`] | a file for each family of commands |
 //! | [`updates`] | what has changed in the selected mailbox, as untagged responses |
 //! | [`context`] | what a command runs with: the log-in, what is enabled, the selected mailbox |
+//! | [`notified`] | what NOTIFY has asked for, and what the client was told |
 //! | [`server`], [`watch`] | what sessions share; whether the selected mailbox has changed |
 //! | [`selected`], [`flags`] | sequence numbers and flags as the client knows them |
 //! | [`content`] | structure, envelope and sections of a message |
@@ -36,6 +37,7 @@ mod listener;
 mod mailbox_sets;
 mod names;
 mod not_authenticated;
+mod notified;
 mod selected;
 mod server;
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod log_in;
 mod mailboxes;
 mod model;
 mod multi_search;
+mod notify;
 mod object_ids;
 mod qresync;
 mod search;

@@ -8,8 +8,23 @@ use super::flags::push_flags;
 use super::wire::Wire;
 use super::wire::code::Code;
 
-/// Sends what has changed in the selected mailbox. True if messages were expunged.
+/// Sends what has changed in the selected mailbox, if the client wants that. True if messages were expunged.
 pub(super) async fn push_changes(
+    context: &mut Context<'_>,
+    wire: &mut Wire,
+    may_expunge: bool,
+) -> Result<bool, CommandError> {
+    match context.notified.as_deref() {
+        Some(notified) if !notified.selected.messages => {
+            context.changed.take();
+            Ok(false)
+        }
+        _ => push_all_changes(context, wire, may_expunge).await,
+    }
+}
+
+/// The same, also if it wants no notifications: after EXPUNGE and MOVE.
+pub(super) async fn push_all_changes(
     context: &mut Context<'_>,
     wire: &mut Wire,
     may_expunge: bool,
@@ -24,7 +39,16 @@ pub(super) async fn push_changes(
     if !selected.read_only && !recent.is_empty() && selected.has_arrivals(&changes) {
         recent = store.claim_recent(inbox, selected.mailbox, recent.end).await;
     }
-    let updates = selected.update(changes, &recent);
+    let last = selected.uids().last().copied().unwrap_or(0);
+    let mut updates = selected.update(changes, &recent);
+    if let Some(notified) = &mut context.notified {
+        if !notified.selected.flags {
+            updates.changed.clear();
+        }
+        if !notified.selected.items.is_empty() {
+            notified.arrived.extend(selected.uids().iter().filter(|uid| **uid > last));
+        }
+    }
     for (uid, modseq) in updates.changed {
         let Some(flags) = selected.flags(uid) else { continue };
         push_flags(wire, selected, &flags, modseq, context.enabled);

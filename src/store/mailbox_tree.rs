@@ -4,7 +4,7 @@
 
 use super::hot_rows::HotRow;
 use super::mailboxes::{INBOX, MailboxError, MailboxKind, NAME_OCTETS, find, insert};
-use super::{Store, Transaction, parts};
+use super::{Store, StoreError, Transaction, parts};
 use crate::events::Event;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::params;
@@ -26,7 +26,9 @@ impl Store {
         self.write_serialized(&hot_row, move |connection| {
             if !subscribe {
                 let sql = "DELETE FROM subscription WHERE inbox_id = ?1 AND name = ?2";
-                connection.execute(sql, params![inbox, name])?;
+                if connection.execute(sql, params![inbox, name])? > 0 {
+                    publish(connection, &inbox)?;
+                }
                 return Ok(());
             }
             if find(connection, &inbox, &name)?.is_none() {
@@ -38,6 +40,9 @@ impl Store {
             let count: u32 = connection.query_row(sql, params![&inbox], |row| row.get(0))?;
             if is_new && count > MAX_SUBSCRIPTIONS {
                 return Err(MailboxError::TooManySubscriptions(MAX_SUBSCRIPTIONS));
+            }
+            if is_new {
+                publish(connection, &inbox)?;
             }
             Ok(())
         })
@@ -117,7 +122,10 @@ impl Store {
             let sql = "UPDATE mailbox SET name = ?4 || substr(name, ?5 + 1)
                        WHERE inbox_id = ?1 AND (name = ?6 OR (name >= ?2 AND name < ?3))";
             let renamed = connection.execute(sql, params![inbox, first, end, to, length, from])?;
-            if renamed == 0 { Err(MailboxError::Missing) } else { Ok(()) }
+            if renamed == 0 {
+                return Err(MailboxError::Missing);
+            }
+            Ok(publish(connection, &inbox)?)
         })
         .await
     }
@@ -127,7 +135,13 @@ impl Store {
 pub(super) fn create(connection: &Transaction<'_>, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
     create_above(connection, inbox, name)?;
     check_count(connection, inbox)?;
-    Ok(insert(connection, inbox, name, None)?)
+    let created = insert(connection, inbox, name, None)?;
+    publish(connection, inbox)?;
+    Ok(created)
+}
+
+fn publish(connection: &Transaction<'_>, inbox: &InboxId) -> Result<(), StoreError> {
+    connection.publish_of_inbox(inbox, Event::MailboxesChanged { inbox_id: inbox.clone() })
 }
 
 /// Gives a mailbox a special use that no other one has. INBOX has its own always.

@@ -7,6 +7,7 @@
 use super::inboxes::DELETED;
 use super::{Store, StoreError, Transaction, object_ids};
 use crate::clock::Timestamp;
+use crate::events::Event;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{Row, params};
 use std::collections::BTreeMap;
@@ -115,7 +116,11 @@ pub(super) fn of_kind(
     let found = connection.query_opt(sql, params![inbox, name, special_use], |row| row.get(0))?;
     match found {
         Some(found) => Ok(found),
-        None => insert(connection, inbox, name, kind.stored_use()),
+        None => {
+            let created = insert(connection, inbox, name, kind.stored_use())?;
+            connection.publish_of_inbox(inbox, Event::MailboxesChanged { inbox_id: inbox.clone() })?;
+            Ok(created)
+        }
     }
 }
 

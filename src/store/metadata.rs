@@ -8,6 +8,7 @@ use super::hot_rows::HotRow;
 use super::keywords::InboxLimits;
 use super::{Store, StoreError, Transaction, mailboxes};
 use crate::config::Limits;
+use crate::events::Event;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{Row, params};
 use std::collections::BTreeMap;
@@ -242,10 +243,17 @@ impl Store {
                     None => rows.remove(connection, name)?,
                 }
             }
-            if let Rows::Mailbox(mailbox) = rows {
-                // RFC 7162 §3.2.
-                mailboxes::next_uids(connection, mailbox, 0)?;
-            }
+            let mailbox = match rows {
+                Rows::Inbox(_) => None,
+                Rows::Mailbox(mailbox) => {
+                    // RFC 7162 §3.2.
+                    mailboxes::next_uids(connection, mailbox, 0)?;
+                    Some(mailbox)
+                }
+            };
+            let entries = entries.iter().map(|(name, _)| name.0.clone()).collect();
+            let event = Event::MetadataChanged { inbox_id: inbox.clone(), mailbox, entries };
+            connection.publish_of_inbox(&inbox, event)?;
             let is_over = count(connection, &inbox)? > limits.entries.max(before);
             if is_over { Err(MetadataError::TooMany(limits.entries)) } else { Ok(()) }
         })

@@ -1,5 +1,6 @@
-//! IDLE. RFC 2177.
+//! IDLE. RFC 2177; RFC 5465 §4 (NOTIFY).
 
+use super::notify;
 use crate::imap::context::{CommandError, Context};
 use crate::imap::updates::push_changes;
 use crate::imap::wire::Wire;
@@ -26,8 +27,9 @@ pub async fn idle(context: &mut Context<'_>, wire: &mut Wire) -> Result<Reply, C
                     _ => Reply::bad("expected DONE"),
                 });
             }
-            () = changed.wait(), if context.selected.is_some() => {
+            () = changed.wait(), if context.selected.is_some() || context.notified.is_some() => {
                 push_changes(context, wire, true).await?;
+                notify::push(context, wire).await?;
             }
             () = sleep_until(deadline) => return Err(CommandError::IdleTimeout),
         }

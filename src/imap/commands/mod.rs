@@ -10,6 +10,7 @@ mod idle;
 mod list;
 mod mailboxes;
 mod metadata;
+pub(super) mod notify;
 mod quota;
 mod search;
 mod select;
@@ -71,19 +72,10 @@ fn claim_memory(claim: &mut Claim, messages: &[Fetched]) -> bool {
     claim.grow_to(octets).is_ok()
 }
 
-/// Whether CAPABILITY lists all that a command asks for. Items of FETCH and STATUS and search keys are looked at where they are
-/// read.
-fn is_offered(body: &Body) -> bool {
-    match body {
-        Body::Compress(algorithm) => algorithm == "DEFLATE",
-        Body::Notify(_) => false,
-        _ => true,
-    }
-}
-
 /// COMPRESS DEFLATE: the loop of commands begins with it once the reply is written (RFC 4978 §3).
-fn compress(wire: &Wire) -> Reply {
+fn compress(wire: &Wire, algorithm: &str) -> Reply {
     match wire.is_compressed() {
+        _ if algorithm != "DEFLATE" => Reply::bad(NOT_SUPPORTED),
         true => Reply::no("the connection is compressed already").code(Code::CompressionActive),
         false => Reply::ok("compression begins now"),
     }
@@ -108,15 +100,12 @@ pub(super) async fn dispatch(
     if row.state == State::Selected && context.selected.is_none() {
         return Ok(Reply::bad(NOTHING_SELECTED));
     }
-    if !is_offered(&body) {
-        return Ok(Reply::bad(NOT_SUPPORTED));
-    }
     match body {
         Body::Capability => {
             wire.writer().capability(Phase::Authenticated);
             Ok(Reply::completed())
         }
-        Body::Compress(_) => Ok(compress(wire)),
+        Body::Compress(algorithm) => Ok(compress(wire, &algorithm)),
         Body::Enable(names) => Ok(enable::enable(context, wire, &names)),
         Body::Id => {
             wire.writer().id();
@@ -143,6 +132,7 @@ pub(super) async fn dispatch(
         Body::SetQuota(_) => Ok(quota::set_quota()),
         Body::GetMetadata(command) => metadata::get(context, wire, command).await,
         Body::SetMetadata(command) => metadata::set(context, command).await,
+        Body::Notify(command) => notify::notify(context, wire, command).await,
         Body::Idle => idle::idle(context, wire).await,
         Body::Close => select::close(context).await,
         Body::Unselect => Ok(select::unselect(context)),

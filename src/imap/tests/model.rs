@@ -1,6 +1,6 @@
-//! Random commands of several sessions, compared with a mailbox in memory: each untagged response has to be legal where it comes, and
-//! a client that applies them ends in the state of the server, also when it lost its connection and resynchronizes by CONDSTORE or
-//! QRESYNC, or when the daemon was restarted meanwhile.
+//! Random commands of several sessions, compared with a mailbox in memory: each untagged response has to be legal where it
+//! comes, and a client that applies them ends in the state of the server, also when it lost its connection and
+//! resynchronizes by CONDSTORE or QRESYNC, or when the daemon was restarted meanwhile.
 
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};

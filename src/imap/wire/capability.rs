@@ -66,6 +66,7 @@ const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("CONDSTORE", &[Authenticated]),
     ("QRESYNC", &[Authenticated]),
     ("UIDONLY", &[Authenticated]),
+    ("NOTIFY", &[Authenticated]),
 ];
 
 /// What is offered in a phase.

@@ -104,6 +104,27 @@ impl Writer<'_> {
         self.end();
     }
 
+    /// `* LIST` of a mailbox that was renamed (RFC 5465 §5.4).
+    pub fn list_renamed<'n>(
+        &mut self,
+        attributes: impl IntoIterator<Item = &'n str>,
+        delimiter: char,
+        name: &str,
+        old_name: &str,
+    ) {
+        self.raw("* LIST ").atoms(attributes).raw(" ").delimiter(delimiter).raw(" ").astring(name.as_bytes());
+        self.raw(" (\"OLDNAME\" (").string(old_name.as_bytes()).raw("))").end();
+    }
+
+    /// `* METADATA` of entries that have changed, without values (RFC 5464 §4.4.2).
+    pub fn metadata_changed<'n>(&mut self, mailbox: &str, entries: impl IntoIterator<Item = &'n str>) {
+        self.raw("* METADATA ").string(mailbox.as_bytes()).raw(" ");
+        self.joined(entries, |writer, entry| {
+            writer.astring(entry.as_bytes());
+        });
+        self.end();
+    }
+
     /// `* STATUS`
     pub fn status<'n>(&mut self, name: &str, items: impl IntoIterator<Item = (&'n str, StatusValue)>) {
         self.raw("* STATUS ").astring(name.as_bytes()).raw(" (");

@@ -66,6 +66,14 @@ impl Wire {
         }
     }
 
+    /// Resolves once there are octets of a command, or the client has disconnected. Cancel safe.
+    pub async fn has_input(&mut self) -> io::Result<()> {
+        if self.input.is_empty() {
+            self.fill(READ_AT_ONCE).await?;
+        }
+        Ok(())
+    }
+
     /// One line that is not a command: `DONE`, or a SASL response. `None`: it is too long. Cancel safe.
     pub async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
