@@ -147,7 +147,9 @@ impl<'a> Iterator for Addresses<'a> {
                         mailbox.place = Place::After;
                     }
                 }
-                Token::Sign(b',' | b':') if mailbox.is_in_route() => {
+                Token::Sign(sign @ (b',' | b':'))
+                    if mailbox.is_in_route() || sign == b':' && mailbox.is_in_scheme() =>
+                {
                     (mailbox.broken, self.plain) = (true, false);
                     mailbox.add_word(Word { octets: rest.get(..1).unwrap_or_default(), apart: false });
                 }

@@ -123,6 +123,12 @@ impl<'a> Mailbox<'a> {
             && self.inside.iter().all(|word| word.octets != b":")
     }
 
+    /// Behind `<mailto`, which is no part of the address that follows the colon.
+    pub(super) fn is_in_scheme(&self) -> bool {
+        self.place == Place::Inside
+            && matches!(self.inside.as_slice(), [word] if word.octets.eq_ignore_ascii_case(b"mailto"))
+    }
+
     /// The words read so far turn out to be a group name.
     pub(super) fn name_of_group(&self) -> Vec<u8> {
         joined(&self.before)
@@ -197,7 +203,8 @@ impl<'a> Mailbox<'a> {
     /// `@a,@b` of `<@a,@b:c@d>`
     pub fn route(&self) -> Option<Vec<u8>> {
         let (route, _) = self.route_and_spec();
-        (!route.is_empty()).then(|| route.iter().flat_map(Word::text).collect())
+        let is_route = route.first().is_some_and(|word| word.octets.starts_with(b"@"));
+        is_route.then(|| route.iter().flat_map(Word::text).collect())
     }
 
     fn route_and_spec(&self) -> (&[Word<'a>], &[Word<'a>]) {
