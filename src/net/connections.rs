@@ -281,10 +281,10 @@ impl Open {
         let mut networks: Vec<_> = self.by_network.values().map(|all| (all, waiting(all))).collect();
         let ranks = networks.iter().enumerate().filter_map(|(at, (_, waiting))| rank(at, waiting));
         let (mut ranks, mut order) = (ranks.collect::<BinaryHeap<_>>(), VecDeque::new());
-        let most = ranks.peek().map_or(0, |(most, ..)| *most);
+        let largest = ranks.peek().map_or(0, |(waiting, ..)| *waiting);
         while order.len() < count
             && let Some((many, _, at)) = ranks.pop()
-            && many > most / 2
+            && many > largest / 2
             && let Some((all, waiting)) = networks.get_mut(at)
         {
             let longest = waiting.pop().and_then(|Reverse((since, key))| Some((since, Arc::clone(all.get(&key)?))));

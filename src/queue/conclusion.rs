@@ -8,15 +8,15 @@ use super::outcome::{Outcome, RemoteReply, is_over, pause};
 use crate::address::{Address, ReversePath};
 use crate::clock::Timestamp;
 use crate::config::HumanDuration;
-use crate::envelope::{Notify, Returned as Asked};
+use crate::envelope::{Notify, Returned as Ret};
 use crate::message::{self, Action, Diagnostic, Report, ReportedRecipient, Returned};
 use crate::store::queue::{Deferral, Due, DueDelivery, End, Ended, QueuedMessage, ReportMessage, Settlement, Wait};
 
 /// The pause after a host had its maximum of connections.
 const POSTPONED: [HumanDuration; 1] = [HumanDuration::seconds(15)];
 
-/// A recipient that the sender is told of.
-struct Told<'a> {
+/// A recipient that the sender is notified of.
+struct Notified<'a> {
     action: Action,
     delivery: &'a DueDelivery,
     reply: RemoteReply,
@@ -38,14 +38,14 @@ impl Deliverer {
             at: now,
             received_at: real,
         };
-        let mut told: Vec<Told<'_>> = Vec::new();
+        let mut notified: Vec<Notified<'_>> = Vec::new();
         let seed = format!("{} {}", queued.id, due.domain);
         for (delivery, outcome) in due.deliveries.iter().zip(done.outcomes) {
             let over = is_over(begun, delivery.due_at, queued.expires_at);
             let outcome = if over { outcome.expired() } else { outcome };
             log(due, &delivery.rcpt_to, &outcome);
             let action = self.action(queued, delivery, &outcome, [now, real]);
-            told.extend(action.map(|action| Told { action, delivery, reply: outcome.reply().clone() }));
+            notified.extend(action.map(|action| Notified { action, delivery, reply: outcome.reply().clone() }));
             let delay_reported = matches!(action, Some(Action::Delayed { .. }));
             let mut defer = |pauses: &[HumanDuration], wait, RemoteReply { text: reply, mx, .. }| {
                 let next = now.after(pause(pauses, delivery.attempts, &seed));
@@ -62,11 +62,11 @@ impl Deliverer {
                 Outcome::Bounced(reply) => settlement.done.push(ended(delivery, End::Bounced, &reply)),
             }
         }
-        settlement.reports = self.reports(queued, &told, original, real);
+        settlement.reports = self.reports(queued, &notified, original, real);
         settlement
     }
 
-    /// What the sender is told of a recipient, if anything (RFC 3461 §5.2).
+    /// What the sender is notified of a recipient, if anything (RFC 3461 §5.2).
     fn action(
         &self,
         queued: &QueuedMessage,
@@ -97,11 +97,11 @@ impl Deliverer {
     fn reports(
         &self,
         queued: &QueuedMessage,
-        told: &[Told<'_>],
+        notified: &[Notified<'_>],
         original: &Original,
         now: Timestamp,
     ) -> Vec<ReportMessage> {
-        if told.is_empty() {
+        if notified.is_empty() {
             return Vec::new();
         }
         let (Some(inbox), ReversePath::Mailbox(to)) = (&queued.inbox, &queued.mail_from) else {
@@ -109,16 +109,16 @@ impl Deliverer {
             return Vec::new();
         };
         let mut actions: Vec<Action> = Vec::new();
-        for Told { action, .. } in told {
+        for Notified { action, .. } in notified {
             if !actions.contains(action) {
                 actions.push(*action);
             }
         }
         let report = |action: Action| {
-            let recipients: Vec<ReportedRecipient<'_>> = told
+            let recipients: Vec<ReportedRecipient<'_>> = notified
                 .iter()
                 .filter(|one| one.action == action)
-                .map(|Told { delivery, reply, .. }| ReportedRecipient {
+                .map(|Notified { delivery, reply, .. }| ReportedRecipient {
                     address: &delivery.rcpt_to,
                     original: delivery.parameters.original.as_ref(),
                     status: reply.status,
@@ -132,7 +132,7 @@ impl Deliverer {
                 })
                 .collect();
             // RFC 3461 §4.3: RET is about failures.
-            let is_full = action == Action::Failed && queued.parameters.returned == Some(Asked::Full);
+            let is_full = action == Action::Failed && queued.parameters.returned == Some(Ret::Full);
             let returned = match &original.body {
                 Some(body) if is_full => Returned::Message { header: &original.header, body },
                 _ => Returned::Header(&original.header),

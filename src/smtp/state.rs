@@ -316,12 +316,7 @@ impl<D: SmtpHandler> Session<D> {
             (Command::Mail { .. } | Command::Rcpt { .. } | Command::Data, phase @ Phase::Chunked(..)) => {
                 self.charge(phase, Cost::Wrong, reply::chunks_begun())
             }
-            (Command::Mail { parameters, .. }, phase) if !D::OFFERS_DSN && parameters != MailParameters::default() => {
-                self.charge(phase, Cost::Wrong, reply::unknown_parameter())
-            }
-            (Command::Rcpt { parameters, .. }, phase)
-                if !D::OFFERS_DSN && parameters != RecipientParameters::default() =>
-            {
+            (command, phase) if !D::OFFERS_DSN && command.has_dsn() => {
                 self.charge(phase, Cost::Wrong, reply::unknown_parameter())
             }
             (Command::Mail { from, size, parameters }, Phase::Ready(client)) => {

@@ -1,9 +1,9 @@
-//! Delivery reports, as the sender has asked for them (RFC 3461).
+//! Delivery reports, as the sender requests them (RFC 3461).
 
 use super::*;
 use crate::envelope::{Notify, OriginalRecipient, Returned, Xtext};
 
-fn asked(notify: &str) -> RecipientParameters {
+fn notifying(notify: &str) -> RecipientParameters {
     let original = OriginalRecipient::parse("rfc822;A+2Bx@old.example");
     RecipientParameters { notify: Notify::parse(notify), original }
 }
@@ -13,20 +13,20 @@ fn returning(returned: Returned) -> MailParameters {
 }
 
 async fn send(world: &World, to: &str, notify: &str, returned: Returned) {
-    let of_each = asked(notify);
+    let of_each = notifying(notify);
     world.submit_with(&world.login, &[to], MESSAGE, returning(returned), &of_each).await.unwrap();
     world.queue.settle().await;
 }
 
 #[tokio::test]
-async fn a_host_that_reports_is_asked_to_and_we_say_nothing() {
+async fn the_request_goes_to_a_host_that_reports_and_no_report_is_made_here() {
     let world = World::open().await;
     world.mx.now(Script { offers: vec!["DSN"], ..Script::default() });
     send(&world, "a@example.org", "SUCCESS,DELAY", Returned::Headers).await;
     let heard = world.mx.only_message();
-    let said = |start: &str| heard.commands.iter().find(|command| command.starts_with(start)).unwrap();
-    assert_eq!(said("MAIL"), "MAIL FROM:<hello@inboxlayer.dev> RET=HDRS ENVID=job+2B7");
-    assert_eq!(said("RCPT"), "RCPT TO:<a@example.org> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;A+2Bx@old.example");
+    let command = |start: &str| heard.commands.iter().find(|line| line.starts_with(start)).unwrap();
+    assert_eq!(command("MAIL"), "MAIL FROM:<hello@inboxlayer.dev> RET=HDRS ENVID=job+2B7");
+    assert_eq!(command("RCPT"), "RCPT TO:<a@example.org> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;A+2Bx@old.example");
     assert!(world.inbox("hello").await.is_empty());
 }
 
@@ -92,7 +92,7 @@ async fn a_delay_is_reported_once() {
     let world = World::open().await;
     world.mx.now(Script { rules: vec![("RCPT", "451 4.3.0 later")], ..Script::default() });
     world.send(&["a@example.org"]).await;
-    let silent = asked("FAILURE");
+    let silent = notifying("FAILURE");
     world.submit_with(&world.login, &["b@example.net"], MESSAGE, MailParameters::default(), &silent).await.unwrap();
     world.queue.settle().await;
     let hours = |count: u64| Duration::from_secs(count * 3600);

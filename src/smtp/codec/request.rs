@@ -38,6 +38,17 @@ pub enum Command {
     Quit,
 }
 
+impl Command {
+    /// Whether it has a parameter of delivery status notifications (RFC 3461).
+    pub fn has_dsn(&self) -> bool {
+        match self {
+            Self::Mail { parameters, .. } => *parameters != MailParameters::default(),
+            Self::Rcpt { parameters, .. } => *parameters != RecipientParameters::default(),
+            _ => false,
+        }
+    }
+}
+
 /// A forward path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Path {
