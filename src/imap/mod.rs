@@ -11,10 +11,11 @@
 //! | [`alert`] | what a user has to know at log-in |
 //! | [`commands`] | a file for each family of commands |
 //! | [`updates`] | what has changed in the selected mailbox, as untagged responses |
+//! | [`flags`] | flags of messages, as responses |
 //! | [`context`] | what a command runs with: the log-in, what is enabled, the selected mailbox |
 //! | [`notified`] | what NOTIFY has asked for, and what the client was told |
 //! | [`server`], [`watch`] | what sessions share; whether the selected mailbox has changed |
-//! | [`selected`], [`flags`] | sequence numbers and flags as the client knows them |
+//! | [`selected`] | sequence numbers and flags as the client knows them |
 //! | [`content`] | structure, envelope and sections of a message |
 //! | [`names`] | mailbox names and patterns |
 //! | [`wire`] | octets to commands, responses to octets |
