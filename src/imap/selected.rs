@@ -96,6 +96,11 @@ impl SelectedMailbox {
         number(self.recent.len())
     }
 
+    /// No message is `\Recent` any more: IMAP4rev2 has no such flag (RFC 9051 Appendix E).
+    pub fn forget_recent(&mut self) {
+        self.recent = HashSet::new();
+    }
+
     pub fn is_recent(&self, uid: u32) -> bool {
         self.recent.contains(&uid)
     }

@@ -36,7 +36,10 @@ pub(super) async fn push_all_changes(
     let changes = changes.ok_or(CommandError::MailboxDeleted)?;
     // RFC 3501 §2.3.2: a read-only session does not take `\Recent` from the next one.
     let mut recent = changes.recent_from..changes.seen.uid_next;
-    if !selected.read_only && !recent.is_empty() && selected.has_arrivals(&changes) {
+    let is_rev2 = context.enabled.contains(Enabled::IMAP4REV2);
+    if is_rev2 {
+        recent = recent.end..recent.end;
+    } else if !selected.read_only && !recent.is_empty() && selected.has_arrivals(&changes) {
         recent = store.claim_recent(inbox, selected.mailbox, recent.end).await;
     }
     let last = selected.uids().last().copied().unwrap_or(0);
@@ -57,7 +60,9 @@ pub(super) async fn push_all_changes(
     let has_expunged = may_expunge && push_expunged(context, wire);
     if let (Some(_), Some(selected)) = (updates.exists, &context.selected) {
         wire.writer().counted(selected.exists(), "EXISTS");
-        wire.writer().counted(selected.recent(), "RECENT");
+        if !is_rev2 {
+            wire.writer().counted(selected.recent(), "RECENT");
+        }
     }
     Ok(has_expunged)
 }

@@ -19,6 +19,7 @@
 //! | `casemap` | texts as SORT and THREAD compare them |
 //! | `decode`, `charset` | octets of a part: without transfer encoding, as text |
 //! | `text` | what of a message is shown: text, HTML, attachments |
+//! | `downgrade` | a header block in ASCII, for clients that take no UTF-8 |
 //! | `preview` | how its text begins |
 //! | `searched` | what SEARCH looks into |
 //! | `grams` | the trigrams of that, for the index of searches |
@@ -42,6 +43,7 @@ pub(crate) mod decode;
 pub mod disclosed;
 pub(crate) mod display;
 mod display_name;
+pub(crate) mod downgrade;
 mod dsn;
 pub(crate) mod extraction;
 pub(crate) mod fields;

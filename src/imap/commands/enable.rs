@@ -1,4 +1,4 @@
-//! ENABLE. RFC 5161, RFC 7162 §3.2.3, RFC 9586 §3.
+//! ENABLE. RFC 5161, RFC 7162 §3.2.3, RFC 9051 §6.3.1, RFC 9586 §3.
 
 use crate::imap::context::{Context, Enabled};
 use crate::imap::updates::enable_condstore;
@@ -7,6 +7,7 @@ use crate::imap::wire::response::Reply;
 
 /// The capabilities that may be enabled, and what each switches on.
 const OFFERED: &[(&str, Enabled)] = &[
+    ("IMAP4rev2", Enabled::IMAP4REV2),
     ("UTF8=ACCEPT", Enabled::UTF8_ACCEPT),
     ("CONDSTORE", Enabled::CONDSTORE),
     ("QRESYNC", Enabled::QRESYNC.union(Enabled::CONDSTORE)),
@@ -24,5 +25,8 @@ pub fn enable(context: &mut Context<'_>, wire: &mut Wire, names: &[String]) -> R
         enable_condstore(context, wire);
     }
     context.enabled = enabled;
+    if let (true, Some(selected)) = (enabled.contains(Enabled::IMAP4REV2), &mut context.selected) {
+        selected.forget_recent();
+    }
     Reply::completed()
 }

@@ -2,7 +2,7 @@
 
 use super::BAD_NAME;
 use super::select::unselect;
-use crate::imap::context::{CommandError, Context};
+use crate::imap::context::{CommandError, Context, Enabled};
 use crate::imap::names::DELIMITER;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
@@ -19,7 +19,7 @@ pub(super) fn namespace(wire: &mut Wire) -> Reply {
 }
 
 /// CREATE, with the levels above (RFC 3501 §6.3.3), and a special use.
-pub async fn create(context: &mut Context<'_>, create: &Create) -> Result<Reply, CommandError> {
+pub async fn create(context: &mut Context<'_>, wire: &mut Wire, create: &Create) -> Result<Reply, CommandError> {
     let Some(name) = context.mailbox_name(&create.mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let Some(special_use) = special_use(&create.uses) else {
         let text = "unknown special use, use one of \\Archive, \\Drafts, \\Junk, \\Sent and \\Trash";
@@ -28,9 +28,26 @@ pub async fn create(context: &mut Context<'_>, create: &Create) -> Result<Reply,
     let created = context.server.mailboxes.create_with_use(&context.login.inbox, &name, special_use).await;
     match created {
         // RFC 8474 §4.1.
-        Ok(uid_validity) => Ok(Reply::ok("created").code(Code::MailboxId(mailbox_id(uid_validity)))),
+        Ok(uid_validity) => {
+            if context.enabled.contains(Enabled::IMAP4REV2) && is_renamed(&create.mailbox, &name) {
+                push_listed(wire, &create.mailbox, &name);
+            }
+            Ok(Reply::ok("created").code(Code::MailboxId(mailbox_id(uid_validity))))
+        }
         Err(error) => reply(Err(error), "created"),
     }
+}
+
+/// LIST of a mailbox that the client names, in IMAP4rev2; with the name it has used, if the mailbox has another one (RFC 9051
+/// §6.3.9.7).
+pub(super) fn push_listed(wire: &mut Wire, named: &Mailbox, name: &str) {
+    let old = is_renamed(named, name).then_some(named.0.as_slice());
+    wire.writer_for(true).listed(DELIMITER, name, old);
+}
+
+/// Whether a mailbox has another name than the one a client has used, but for its case.
+fn is_renamed(Mailbox(named): &Mailbox, name: &str) -> bool {
+    !named.strip_suffix(b"/").unwrap_or(named).eq_ignore_ascii_case(name.as_bytes())
 }
 
 /// At most one of the uses that there are; `None`: another one, or several.

@@ -115,7 +115,7 @@ pub(super) async fn dispatch(
         Body::List(list) => list::list(context, wire, list).await,
         Body::Lsub { reference, pattern } => list::lsub(context, wire, &reference, &pattern).await,
         Body::Namespace => Ok(mailboxes::namespace(wire)),
-        Body::Create(create) => mailboxes::create(context, &create).await,
+        Body::Create(create) => mailboxes::create(context, wire, &create).await,
         Body::Delete(mailbox) => mailboxes::delete(context, &mailbox).await,
         Body::Rename { from, to } => mailboxes::rename(context, &from, &to).await,
         Body::Subscribe(mailbox) => mailboxes::subscribe(context, &mailbox, true).await,

@@ -1,6 +1,7 @@
-//! SELECT, EXAMINE, CLOSE, UNSELECT. RFC 3501 §6.3.1, §6.3.2, §6.4.2; RFC 3691; RFC 7162 (HIGHESTMODSEQ, QRESYNC, CLOSED).
+//! SELECT, EXAMINE, CLOSE, UNSELECT. RFC 3501 §6.3.1, §6.3.2, §6.4.2; RFC 3691; RFC 7162 (HIGHESTMODSEQ, QRESYNC, CLOSED); RFC 9051 §6.3.2.
 
 use super::copy::expunge_deleted;
+use super::mailboxes::push_listed;
 use super::{BAD_NAME, NO_SUCH_MAILBOX, known_modseq};
 use crate::imap::context::{CommandError, Context, Enabled};
 use crate::imap::flags::push_flags;
@@ -33,9 +34,12 @@ pub async fn select(context: &mut Context<'_>, wire: &mut Wire, command: Select)
     }
     let Some(name) = context.mailbox_name(&mailbox) else { return Ok(Reply::no(BAD_NAME).code(Code::Cannot)) };
     let (store, inbox) = (&context.server.store, &context.login.inbox);
+    // RFC 9051 Appendix E: neither RECENT nor UNSEEN; LIST names what is selected.
+    let is_rev2 = context.enabled.contains(Enabled::IMAP4REV2);
+    let claims_recent = !read_only && !is_rev2;
     let opened = match qresync {
-        None => store.mailbox_open(inbox, &name, !read_only).await?.map(|open| (open, None)),
-        Some(known) => store.mailbox_resync(inbox, &name, !read_only, known_of(known)).await?,
+        None => store.mailbox_open(inbox, &name, claims_recent).await?.map(|open| (open, None)),
+        Some(known) => store.mailbox_resync(inbox, &name, claims_recent, known_of(known)).await?,
     };
     let Some((open, resync)) = opened else {
         return Ok(Reply::no(NO_SUCH_MAILBOX).code(Code::NonExistent));
@@ -45,12 +49,18 @@ pub async fn select(context: &mut Context<'_>, wire: &mut Wire, command: Select)
     context.changed.watch(Some(open.id));
     context.changed.set();
     let mut selected = SelectedMailbox::new(open, read_only);
+    if is_rev2 {
+        selected.forget_recent();
+        push_listed(wire, &mailbox, &name);
+    }
     let mut writer = wire.writer();
     writer.flags(selected.all_flags());
     writer.counted(selected.exists(), "EXISTS");
-    writer.counted(selected.recent(), "RECENT");
-    if let (false, Some(unseen)) = (is_uid_only, selected.first_unseen()) {
-        writer.untagged_ok(Some(&Code::Unseen(unseen)), "first unseen");
+    if !is_rev2 {
+        writer.counted(selected.recent(), "RECENT");
+        if let (false, Some(unseen)) = (is_uid_only, selected.first_unseen()) {
+            writer.untagged_ok(Some(&Code::Unseen(unseen)), "first unseen");
+        }
     }
     let permanent = if read_only { Vec::new() } else { selected.all_flags().chain(["\\*"]).collect() };
     writer.untagged_ok(Some(&Code::PermanentFlags(permanent)), "permanent flags");

@@ -97,6 +97,7 @@ async fn octets_come_back_as_they_were_delivered() {
     let raw = format!("Subject: =?utf-8?q?=C3=A9?=\r\n folded\r\nX: é\r\n\r\n{body}");
     world.arrives(&raw).await;
     let mut client = world.user().await;
+    client.ok("ENABLE UTF8=ACCEPT").await;
     client.ok("SELECT INBOX").await;
     let lines = client.ok("FETCH 1 (RFC822.SIZE BODY.PEEK[])").await;
     assert_eq!(lines[0], format!("* 1 FETCH (RFC822.SIZE {0} BODY[] {{{0}}}\r\n{raw})", raw.len()));

@@ -15,6 +15,7 @@ use Phase::{Authenticated, NotAuthenticated, Plaintext};
 /// Each capability, and where it is offered. ENABLE and IDLE are listed before log-in too, since some clients look there alone.
 const CAPABILITIES: &[(&str, &[Phase])] = &[
     ("IMAP4rev1", &[Plaintext, NotAuthenticated, Authenticated]),
+    ("IMAP4rev2", &[Plaintext, NotAuthenticated, Authenticated]),
     ("LITERAL+", &[Plaintext, NotAuthenticated, Authenticated]),
     ("SASL-IR", &[NotAuthenticated]),
     ("ID", &[Plaintext, NotAuthenticated, Authenticated]),

@@ -125,6 +125,15 @@ impl Writer<'_> {
         self.end();
     }
 
+    /// `* LIST` without attributes, and with the name that the client has used for it (RFC 9051 §6.3.9.7).
+    pub fn listed(&mut self, delimiter: char, name: &str, old: Option<&[u8]>) {
+        self.raw("* LIST () ").delimiter(delimiter).raw(" ").astring(name.as_bytes());
+        if let Some(old) = old {
+            self.raw(" (\"OLDNAME\" (").string(old).raw("))");
+        }
+        self.end();
+    }
+
     /// `* STATUS`
     pub fn status<'n>(&mut self, name: &str, items: impl IntoIterator<Item = (&'n str, StatusValue)>) {
         self.raw("* STATUS ").astring(name.as_bytes()).raw(" (");

@@ -282,9 +282,17 @@ def compare(name, wanted, rest, fetched, searched, found, wrong):
 
 def main():
     host, port, ca, user, token, http, inbox, folder, seed, count = sys.argv[1:]
-    imap = imaplib.IMAP4_SSL(host, int(port), ssl_context=ssl.create_default_context(cafile=ca), timeout=120)
-    imap.login(user, token)
+    def session():
+        imap = imaplib.IMAP4_SSL(host, int(port), ssl_context=ssl.create_default_context(cafile=ca), timeout=120)
+        imap.login(user, token)
+        return imap
+
+    imap = session()
     imap.select("INBOX")
+    # Headers in UTF-8 come as they are to who takes that, and texts in other charsets are searched without.
+    exact = session()
+    exact.enable("UTF8=ACCEPT")
+    exact.select("INBOX")
 
     def api(path):
         request = urllib.request.Request(f"{http}/api/v1/emails{path}", headers={"Authorization": f"Bearer {token}"})
@@ -301,12 +309,13 @@ def main():
         (newest,) = api(f"?inbox={inbox}&per_page=1")["data"]
         rest = by_rest(api(f"/{newest['id']}"))
         try:
-            fetched = by_fetch(imap, uid)
+            exact.noop()
+            fetched = by_fetch(exact, uid)
             in_rest = lambda q: newest["id"] in {email["id"] for email in api(search_from(newest, q))["data"]}
             compare(name, wanted, rest, fetched, lambda search: finds(imap, uid, search), in_rest, wrong)
         except Exception as error:
             raise AssertionError(f"{name}: {error!r}") from error
-        stored = fetch(imap, uid, "BODY.PEEK[]")
+        stored = fetch(exact, uid, "BODY.PEEK[]")
         if raw not in stored:
             wrong.append(f"{name}: FETCH does not give it back as it came")
     imap.logout()

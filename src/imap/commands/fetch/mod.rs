@@ -3,12 +3,14 @@
 //! Invariant: no more than a batch of messages is in memory while the client is waited for, and it is counted; what is not
 //! requested is not read; a large body is copied from the store to the client piece by piece.
 
+mod ascii;
 mod changes;
 mod contents;
 mod items;
 mod pieces;
 mod seen;
 
+use self::ascii::{depth_for_size, in_ascii};
 use self::contents::{Content, Unmade, contents, made_octets, octets_to_read};
 use self::items::{depth, is_decoded, is_parsed, once, sets_seen, write_label};
 use self::pieces::{Piece, Source, wants_pieces};
@@ -78,7 +80,9 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
     }
     let enabled = context.enabled;
     let in_pieces = wants_pieces(&names);
-    let deepest = names.iter().map(depth).max().unwrap_or(Depth::Flags);
+    let utf8 = context.enabled.takes_utf8();
+    let needed = |name: &Item| if utf8 { depth(name) } else { depth(name).max(depth_for_size(name)) };
+    let deepest = names.iter().map(needed).max().unwrap_or(Depth::Flags);
     let depth = if in_pieces { Depth::Header } else { deepest };
     let sets_seen = !selected.read_only && names.iter().any(sets_seen);
     let (store, inbox, mailbox) = (&context.server.store, &context.login.inbox, selected.mailbox);
@@ -90,7 +94,6 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
     // Once the octets have been sent: a message that cannot be read does not become \Seen.
     let marks_late = sets_seen && (in_pieces || decodes);
     let wants_ids = names.iter().any(|name| matches!(name, Item::EmailId | Item::ThreadId));
-    let utf8 = context.enabled.takes_utf8();
 
     let (mut rest, mut sent, mut failed) = (uids.as_slice(), 0, Failed::default());
     let mut claim = wire.claim();
@@ -99,6 +102,9 @@ pub async fn fetch(context: &mut Context<'_>, wire: &mut Wire, command: Fetch) -
         let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
         sent += messages.len();
         failed.take_damaged(&mut messages);
+        if !utf8 {
+            messages = in_ascii(wire, (reading, owner), messages).await?;
+        }
         if !claim_memory(&mut claim, &messages, if decodes { 1 + DECODED_FACTOR } else { 1 }) {
             return Ok(no_memory());
         }
