@@ -57,6 +57,8 @@ def ours(host, port, ca, user, token, messages):
     server = fetched.Connection.over_tls(host, int(port), ca, user, token)
     for some in batches(messages, APPENDED):
         server.finish(*(server.send(b"APPEND Archive (\\Seen) {%d+}\r\n%b" % (len(octets), octets)) for _, octets in some))
+    # Headers in UTF-8 come as they are.
+    server.run("ENABLE UTF8=ACCEPT")
     server.run("SELECT Archive")
     return server
 
