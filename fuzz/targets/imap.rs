@@ -1,5 +1,6 @@
 //! IMAP: commands as they come over a connection, and what is shown of a message.
 
+use super::content::binary::{decoded, decoded_size};
 use super::content::envelope::{ADDRESSES, write_envelope};
 use super::content::section::section;
 use super::content::structure::write_structure;
@@ -9,13 +10,14 @@ use super::wire::differential;
 use super::wire::frame::Frame;
 use super::wire::parser::Mode;
 use super::wire::stream::Stream;
-use super::wire::syntax::fetch::Item;
+use super::wire::syntax::fetch::{Item, Path};
 use super::wire::syntax::search_keys::{LEVELS, SearchKey};
 use super::wire::values::Mailbox;
 use super::wire::writer::Writer;
 use super::wire::{Input, Limits, Wire};
 use crate::message::ReadLimits;
-use crate::message::fields::{Header, header_end};
+use crate::message::downgrade::downgraded;
+use crate::message::fields::{Field, Header, header_end};
 use crate::message::mime::{Kind, Part, Tree};
 use bytes::Bytes;
 use imap_codec::ResponseCodec;
@@ -23,6 +25,7 @@ use imap_codec::decode::Decoder;
 use imap_codec::imap_types::core::NString;
 use imap_codec::imap_types::fetch::MessageDataItem;
 use imap_codec::imap_types::response::{Data, Response};
+use std::num::NonZeroU32;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
@@ -106,6 +109,9 @@ fn understood(body: &Body) {
             let limits = ReadLimits::default();
             let tree = Tree::parse(header, body, &limits);
             for item in &fetch.items {
+                if let Item::Binary { path: Some(path), .. } | Item::BinarySize { path: Some(path) } = item {
+                    assert!(decoded_size(&tree, path).is_ok_and(|size| size <= body.len()));
+                }
                 let Item::Section { section: wanted, .. } = item else { continue };
                 if let Some(octets) = section(header, (body, body.len()), Some(&tree), wanted, &limits) {
                     assert!(octets.pieces(header, body).concat().len() <= MESSAGE.len() + 2);
@@ -204,6 +210,8 @@ pub fn mime(input: &[u8]) {
     let mut parts = 0;
     inside(&tree.root, &tree.root, 0, &mut parts);
     assert!(parts <= 1 + limits.parts + limits.nesting, "{parts} parts");
+    decoded_parts(&tree);
+    in_ascii(header);
     for extended in [false, true] {
         let mut shown = b"* 1 FETCH (BODYSTRUCTURE ".to_vec();
         write_structure(&mut Writer::new(&mut shown, false), &tree, extended);
@@ -217,6 +225,30 @@ pub fn mime(input: &[u8]) {
         let shown = shown.len();
         assert!(shown <= 128 * input.len() + 1024 * parts + 1024, "{shown} octets of {}", input.len());
     }
+}
+
+/// Parts without their transfer encoding: no larger than they are stored, and as large as they are said to be.
+fn decoded_parts(tree: &Tree<'_>) {
+    for path in [&[1][..], &[2], &[1, 1], &[2, 1]] {
+        let path: Path = path.iter().filter_map(|number| NonZeroU32::new(*number)).collect();
+        let Ok(octets) = decoded(tree, &path) else { continue };
+        let size = octets.map_or(0, |octets| octets.pieces(tree.header, tree.body).concat().len());
+        assert!(size <= tree.body.len(), "{size} octets decoded");
+        assert_eq!(decoded_size(tree, &path), Ok(size));
+    }
+}
+
+/// A header block for clients that take no UTF-8: as many fields, no UTF-8 in them but ASCII, in proportion to the block.
+fn in_ascii(header: &[u8]) {
+    let limits = ReadLimits::default();
+    let Some(ascii) = downgraded(header, &limits) else { return };
+    let [before, after] = [header, &ascii].map(|block| Header::read(block, &limits).fields().len());
+    assert_eq!(before, after, "{}", String::from_utf8_lossy(&ascii));
+    let is_utf8 = |octets: &[u8]| !octets.is_ascii() && std::str::from_utf8(octets).is_ok();
+    let has_name = |field: &Field<'_>| !field.name.is_empty() && field.name.is_ascii();
+    let ascii_fields = Header::read(&ascii, &limits);
+    assert!(!ascii_fields.fields().iter().any(|field| has_name(field) && is_utf8(field.value)));
+    assert!(ascii.len() <= 32 * header.len() + 1024, "{} octets of {}", ascii.len(), header.len());
 }
 
 fn inside(part: &Part, parent: &Part, depth: usize, parts: &mut usize) {

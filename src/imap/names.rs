@@ -97,6 +97,7 @@ impl Pattern {
         let octets = [&reference.0, pattern].concat();
         let text = if utf8 { String::from_utf8(octets).ok() } else { decode(&octets) };
         let text = text.filter(|text| text.len() <= NAME_OCTETS)?;
+        let text = ComposingNormalizerBorrowed::new_nfc().normalize(&text);
         let mut pattern: Vec<char> = Vec::new();
         for c in with_inbox_in_capitals(&text).chars() {
             // A run of wildcards is one: `*` where there is one among them.

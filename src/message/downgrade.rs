@@ -4,8 +4,7 @@
 //! too. An address that is not ASCII becomes the name of an empty group, which nobody can answer to by mistake (§3.1.8).
 
 use super::addresses::{Addresses, Listed, Mailbox};
-use super::fields::unfold;
-use super::headers::{Field, Fields};
+use super::fields::{Field, Header, ReadLimits, unfold};
 use super::parameters::parameterized;
 use super::words::{decoded_words, without_controls};
 use base64::Engine;
@@ -46,32 +45,38 @@ const RENAMED: &[&str] = &[
 const WITH_PARAMETERS: &[&str] = &["Content-Type", "Content-Disposition"];
 
 /// The block in ASCII; `None` if nothing of it changes.
-pub(crate) fn downgraded(block: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn downgraded(block: &[u8], limits: &ReadLimits) -> Option<Vec<u8>> {
     if block.is_ascii() {
         return None;
     }
-    let mut fields = Fields::new(block);
-    let skipped = block.len().saturating_sub(fields.rest().len());
-    let mut out = block.get(..skipped).unwrap_or_default().to_vec();
-    let mut is_changed = false;
-    while let Some(field) = fields.next() {
-        if field.raw.is_ascii() || std::str::from_utf8(field.raw).is_err() {
-            out.extend_from_slice(field.raw);
+    let header = Header::read(block, limits);
+    let (mut out, mut at, mut is_changed) = (Vec::with_capacity(block.len()), 0_usize, false);
+    for field in header.fields() {
+        at = at.saturating_add(field.whole.len());
+        if !is_international(field) {
+            out.extend_from_slice(field.whole);
             continue;
         }
         is_changed = true;
-        push_field(&mut out, &field);
-        if field.raw.ends_with(b"\n") {
+        push_field(&mut out, field);
+        if field.whole.ends_with(b"\n") {
             out.extend_from_slice(b"\r\n");
         }
     }
-    out.extend_from_slice(fields.rest());
+    // The empty line.
+    out.extend_from_slice(block.get(at..).unwrap_or_default());
     is_changed.then_some(out)
+}
+
+/// Whether a field has a value in UTF-8 that is not ASCII. What is no field stays as it is.
+fn is_international(field: &Field<'_>) -> bool {
+    let has_name = !field.name.is_empty() && field.name.is_ascii();
+    has_name && !field.value.is_ascii() && std::str::from_utf8(field.value).is_ok()
 }
 
 /// A field without the CRLF at its end.
 fn push_field(out: &mut Vec<u8>, field: &Field<'_>) {
-    let is_one_of = |names: &[&str]| names.iter().any(|name| field.is(name));
+    let is_one_of = |names: &[&str]| names.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
     let value = unfold(field.value);
     let start = out.len();
     if is_one_of(RENAMED) {
@@ -215,13 +220,15 @@ fn percent_encoded(text: &[u8], kept: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::ReadLimits;
-    use crate::message::fields::Header;
     use crate::message::parameters::{disposition, parameter_octets};
     use proptest::prelude::*;
 
+    fn ascii(block: &[u8]) -> Option<Vec<u8>> {
+        downgraded(block, &ReadLimits::default())
+    }
+
     fn of(block: &str) -> String {
-        String::from_utf8(downgraded(block.as_bytes()).unwrap()).unwrap()
+        String::from_utf8(ascii(block.as_bytes()).unwrap()).unwrap()
     }
 
     /// An encoded word.
@@ -255,8 +262,11 @@ mod tests {
 
     #[test]
     fn what_is_not_utf8_stays_and_what_is_long_is_folded() {
-        assert_eq!(downgraded(b"Subject: x\r\n\r\n"), None);
-        assert_eq!(downgraded(b"Subject: gr\xfcn\r\n\r\n"), None);
+        for same in [&b"Subject: x\r\n\r\n"[..], b"Subject: gr\xfcn\r\n\r\n", "grün\r\n ü: x\r\n\r\n".as_bytes()] {
+            assert_eq!(ascii(same), None, "{}", String::from_utf8_lossy(same));
+        }
+        // A line that is no field does not end the header.
+        assert!(of("garbage\r\nSubject: ü\r\n\r\n").starts_with("garbage\r\nSubject: =?"));
         let long = of(&format!("Subject: {}\r\n\r\n", "ü".repeat(200)));
         assert!(long.lines().all(|line| line.len() < 90), "{long}");
         let header = Header::read(long.as_bytes(), &ReadLimits::default());
@@ -274,11 +284,11 @@ mod tests {
             value in "[^\r\n\0]{0,60}",
         ) {
             let block = format!("{name}: ü{value}\r\nA: b\r\n\r\n");
-            let out = downgraded(block.as_bytes()).unwrap();
+            let out = ascii(block.as_bytes()).unwrap();
             prop_assert!(out.is_ascii(), "{}", String::from_utf8_lossy(&out));
-            prop_assert_eq!(Fields::new(&out).count(), 2);
+            prop_assert_eq!(Header::read(&out, &ReadLimits::default()).fields().len(), 2);
             prop_assert!(out.ends_with(b"\r\nA: b\r\n\r\n"));
-            prop_assert_eq!(downgraded(&out), None);
+            prop_assert_eq!(ascii(&out), None);
         }
     }
 }

@@ -26,10 +26,10 @@ pub(super) async fn in_ascii(
     if octets == 0 {
         return Ok(messages);
     }
-    let read = reading.read(owner, octets, move |_, budget| {
+    let read = reading.read(owner, octets, move |reader, budget| {
         for message in &mut messages {
             budget.check()?;
-            if let Some(header) = downgraded(&message.header) {
+            if let Some(header) = downgraded(&message.header, &reader.begin(message.content).limits) {
                 let [before, after] =
                     [message.header.len(), header.len()].map(|octets| u32::try_from(octets).unwrap_or(u32::MAX));
                 message.size = message.size.saturating_sub(before).saturating_add(after);
