@@ -1,35 +1,53 @@
 //! Sets of mailboxes: RFC 5465 §6, RFC 7377 §2.2.
 
-use super::names::{self, DELIMITER};
+use super::names::{self, parents};
 use super::wire::syntax::notify::Mailboxes;
 use super::wire::values::Mailbox;
 use crate::store::mailboxes::INBOX;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
-/// Whether a mailbox is in a set other than the selected one. `subscribed` has the names that are subscribed to; with `utf8`, names
-/// come in UTF-8.
-pub(super) fn contains(set: &Mailboxes, name: &str, subscribed: &BTreeSet<String>, utf8: bool) -> bool {
-    let any = |of: &[Mailbox], is: fn(&str, &str) -> bool| {
-        // A name that is none has no mailbox.
-        of.iter().filter_map(|mailbox| names::read(mailbox, utf8)).any(|wanted| is(name, &wanted))
-    };
-    match set {
-        Mailboxes::Selected { .. } => false,
-        // Mail arrives there alone.
-        Mailboxes::Inboxes => name == INBOX,
-        Mailboxes::Personal => true,
-        Mailboxes::Subscribed => subscribed.contains(name),
-        Mailboxes::Subtree(of) => any(of, |name, top| name == top || below(name, top).is_some()),
-        Mailboxes::SubtreeOne(of) => {
-            any(of, |name, top| name == top || below(name, top).is_some_and(|rest| !rest.contains(DELIMITER)))
-        }
-        Mailboxes::Named(of) => any(of, |name, wanted| name == wanted),
-    }
+/// A set of mailboxes, by their names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum MailboxSet {
+    /// Where mail is delivered to: INBOX.
+    Inboxes,
+    Personal,
+    Subscribed,
+    /// These, and all below them.
+    Subtree(HashSet<String>),
+    /// These, and those one level below them.
+    SubtreeOne(HashSet<String>),
+    Named(HashSet<String>),
 }
 
-/// The levels of a name below another.
-fn below<'a>(name: &'a str, top: &str) -> Option<&'a str> {
-    name.strip_prefix(top)?.strip_prefix(DELIMITER)
+impl MailboxSet {
+    /// `None` for the selected mailbox. Invalid names are passed over: no mailbox has them. With `utf8`, names come in UTF-8.
+    pub fn of(mailboxes: &Mailboxes, utf8: bool) -> Option<Self> {
+        let read = |of: &[Mailbox]| of.iter().filter_map(|mailbox| names::read(mailbox, utf8)).collect();
+        Some(match mailboxes {
+            Mailboxes::Selected { .. } => return None,
+            Mailboxes::Inboxes => Self::Inboxes,
+            Mailboxes::Personal => Self::Personal,
+            Mailboxes::Subscribed => Self::Subscribed,
+            Mailboxes::Subtree(roots) => Self::Subtree(read(roots)),
+            Mailboxes::SubtreeOne(roots) => Self::SubtreeOne(read(roots)),
+            Mailboxes::Named(names) => Self::Named(read(names)),
+        })
+    }
+
+    /// `subscribed` has the names that are subscribed to.
+    pub fn contains(&self, name: &str, subscribed: &BTreeSet<String>) -> bool {
+        match self {
+            Self::Inboxes => name == INBOX,
+            Self::Personal => true,
+            Self::Subscribed => subscribed.contains(name),
+            Self::Named(names) => names.contains(name),
+            Self::Subtree(roots) => roots.contains(name) || parents(name).any(|above| roots.contains(above)),
+            Self::SubtreeOne(roots) => {
+                roots.contains(name) || parents(name).last().is_some_and(|above| roots.contains(above))
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -40,8 +58,9 @@ mod tests {
     fn sets_are_as_in_rfc_5465() {
         let all = ["INBOX", "INBOX/a", "Lists", "Lists/Lemonade", "Lists/Lemonade/2", "Lists2", "Grün"];
         let subscribed = BTreeSet::from(["Lists".to_owned(), "Gone".to_owned()]);
-        let of = |set: Mailboxes| {
-            all.into_iter().filter(|name| contains(&set, name, &subscribed, false)).collect::<Vec<_>>()
+        let of = |mailboxes: Mailboxes| {
+            let set = MailboxSet::of(&mailboxes, false).unwrap();
+            all.into_iter().filter(|name| set.contains(name, &subscribed)).collect::<Vec<_>>()
         };
         let named = |name: &str| vec![Mailbox(name.as_bytes().to_vec())];
         assert_eq!(of(Mailboxes::Inboxes), ["INBOX"]);
@@ -53,6 +72,6 @@ mod tests {
             of(Mailboxes::Named([named("inbox"), named("Gr&APw-n"), named("none")].concat())),
             ["INBOX", "Grün"]
         );
-        assert!(of(Mailboxes::Selected { is_delayed: false }).is_empty());
+        assert_eq!(MailboxSet::of(&Mailboxes::Selected { is_delayed: false }, false), None);
     }
 }

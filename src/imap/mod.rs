@@ -13,7 +13,7 @@
 //! | [`updates`] | what has changed in the selected mailbox, as untagged responses |
 //! | [`flags`] | flags of messages, as responses |
 //! | [`context`] | what a command runs with: the log-in, what is enabled, the selected mailbox |
-//! | [`notified`] | what NOTIFY has asked for, and what the client was told |
+//! | [`notified`] | what NOTIFY has asked for, and what was reported |
 //! | [`server`], [`watch`] | what sessions share; whether the selected mailbox has changed |
 //! | [`selected`] | sequence numbers and flags as the client knows them |
 //! | [`content`] | structure, envelope and sections of a message |

@@ -1,13 +1,14 @@
-//! What a client wants to be notified of, and what it was told last: the rules of NOTIFY (RFC 5465), without I/O.
+//! What a client wants to be notified of, and what was reported to it last: the rules of NOTIFY (RFC 5465), without I/O.
 //!
 //! Invariant: what is reported is the difference between two states of the inbox, so that an event that is missed or comes
 //! twice does no harm.
 
+use super::mailbox_sets::MailboxSet;
 use super::names::parents;
 use super::wire::data::StatusValue;
 use super::wire::syntax::fetch::Item;
 use crate::id::MailboxId;
-use crate::store::mailboxes::{INBOX, MailboxName, MailboxStatus};
+use crate::store::mailboxes::{MailboxName, MailboxStatus};
 use std::collections::{BTreeMap, BTreeSet};
 
 bitflags::bitflags! {
@@ -21,35 +22,6 @@ bitflags::bitflags! {
         const SUBSCRIPTIONS = 1 << 3;
         const METADATA = 1 << 4;
         const SERVER_METADATA = 1 << 5;
-    }
-}
-
-/// A set of mailboxes, by their names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Scope {
-    /// Where mail is delivered to.
-    Inboxes,
-    Personal,
-    Subscribed,
-    /// These, and all below them.
-    Subtree(Vec<String>),
-    /// These, and those one level below them.
-    SubtreeOne(Vec<String>),
-    Named(Vec<String>),
-}
-
-impl Scope {
-    fn has(&self, name: &str, subscribed: &BTreeSet<String>) -> bool {
-        match self {
-            Self::Inboxes => name == INBOX,
-            Self::Personal => true,
-            Self::Subscribed => subscribed.contains(name),
-            Self::Named(names) => names.iter().any(|named| named == name),
-            Self::Subtree(roots) => roots.iter().any(|root| root == name || parents(name).any(|above| above == root)),
-            Self::SubtreeOne(roots) => {
-                roots.iter().any(|root| root == name || parents(name).last() == Some(root.as_str()))
-            }
-        }
     }
 }
 
@@ -112,7 +84,7 @@ pub(super) enum Notice {
 #[derive(Debug, Default)]
 pub(super) struct Notified {
     pub selected: OfSelected,
-    groups: Vec<(Scope, Events)>,
+    groups: Vec<(MailboxSet, Events)>,
     /// What it knows.
     pub known: State,
     /// UIDs of new messages of the selected mailbox whose items have to be fetched.
@@ -120,7 +92,7 @@ pub(super) struct Notified {
 }
 
 impl Notified {
-    pub fn new(selected: OfSelected, groups: Vec<(Scope, Events)>, known: State) -> Self {
+    pub fn new(selected: OfSelected, groups: Vec<(MailboxSet, Events)>, known: State) -> Self {
         Self { selected, groups, known, arrived: Vec::new() }
     }
 
@@ -136,7 +108,7 @@ impl Notified {
 
     /// The events of a mailbox of this name.
     pub fn events(&self, name: &str, state: &State) -> Events {
-        let of_name = self.groups.iter().filter(|(scope, _)| scope.has(name, &state.subscribed));
+        let of_name = self.groups.iter().filter(|(set, _)| set.contains(name, &state.subscribed));
         of_name.fold(Events::empty(), |all, (_, events)| all | *events)
     }
 
@@ -239,19 +211,6 @@ fn counts(status: &MailboxStatus, messages: bool, modseq: bool, unseen: bool) ->
 mod tests {
     use super::*;
 
-    #[test]
-    fn scopes_are_by_name() {
-        let subscribed = BTreeSet::from(["a/b".to_owned()]);
-        let has = |scope: &Scope, name: &str| scope.has(name, &subscribed);
-        let names = || vec!["a".to_owned()];
-        assert!(has(&Scope::Inboxes, "INBOX") && !has(&Scope::Inboxes, "INBOX/a") && has(&Scope::Personal, "x"));
-        assert!(has(&Scope::Subscribed, "a/b") && !has(&Scope::Subscribed, "a"));
-        assert!(["a", "a/b", "a/b/c"].iter().all(|name| has(&Scope::Subtree(names()), name)));
-        assert!(!has(&Scope::Subtree(names()), "ab") && !has(&Scope::SubtreeOne(names()), "a/b/c"));
-        assert!(has(&Scope::SubtreeOne(names()), "a/b") && has(&Scope::Named(names()), "a"));
-        assert!(!has(&Scope::Named(names()), "a/b"));
-    }
-
     fn state(names: &[(i64, &str)]) -> State {
         let status = |id: MailboxId| MailboxStatus {
             id,
@@ -273,8 +232,8 @@ mod tests {
     }
 
     #[test]
-    fn names_that_changed_are_told_apart() {
-        let groups = vec![(Scope::Personal, Events::NAMES)];
+    fn names_that_changed_are_distinguished() {
+        let groups = vec![(MailboxSet::Personal, Events::NAMES)];
         let mut notified =
             Notified::new(OfSelected::default(), groups, state(&[(1, "a"), (2, "a/b"), (3, "c"), (4, "d/e")]));
         let notices = notified.update(state(&[(1, "x"), (2, "x/b"), (3, "c"), (5, "c/n")]), None, false);

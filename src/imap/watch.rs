@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// Metadata entries that have changed and of which the client was not told yet. Beyond these, it cannot be told which they
+/// Metadata entries that have changed and that were not reported to the client yet. Beyond these, it is not known which they
 /// are.
 const ENTRIES: usize = 1000;
 

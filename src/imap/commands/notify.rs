@@ -3,15 +3,16 @@
 use super::fetch;
 use crate::id::MailboxId;
 use crate::imap::context::{CommandError, Context, Enabled};
+use crate::imap::mailbox_sets::MailboxSet;
 use crate::imap::names::{self, DELIMITER};
-use crate::imap::notified::{Events, Notice, Notified, OfSelected, Scope, State};
+use crate::imap::notified::{Events, Notice, Notified, OfSelected, State};
 use crate::imap::watch::News;
 use crate::imap::wire::Wire;
 use crate::imap::wire::code::Code;
 use crate::imap::wire::response::Reply;
 use crate::imap::wire::syntax::fetch::{Fetch, Modifiers};
 use crate::imap::wire::syntax::notify::{Event, EventGroup, Mailboxes, Notify};
-use crate::imap::wire::values::{Mailbox, MessageNumber, SequenceSet};
+use crate::imap::wire::values::{MessageNumber, SequenceSet};
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
@@ -56,7 +57,7 @@ pub async fn notify(context: &mut Context<'_>, wire: &mut Wire, command: Notify)
 }
 
 /// The rules of event groups; or why they are refused.
-fn read(context: &Context<'_>, groups: Vec<EventGroup>) -> Result<(OfSelected, Vec<(Scope, Events)>), Reply> {
+fn read(context: &Context<'_>, groups: Vec<EventGroup>) -> Result<(OfSelected, Vec<(MailboxSet, Events)>), Reply> {
     if groups.iter().flat_map(|group| &group.events).any(|event| matches!(event, Event::Unknown(_))) {
         return Err(Reply::no("unknown event").code(Code::BadEvent(EVENTS)));
     }
@@ -64,9 +65,13 @@ fn read(context: &Context<'_>, groups: Vec<EventGroup>) -> Result<(OfSelected, V
     if groups.len() > GROUPS {
         return Err(too_many());
     }
-    let (mut of_selected, mut scopes, mut names) = (None, Vec::new(), 0_usize);
+    let (mut of_selected, mut of_others, mut names) = (None, Vec::new(), 0_usize);
     for EventGroup { mailboxes, events } in groups {
         check(&events)?;
+        names = names.saturating_add(names_in(&mailboxes));
+        if names > NAMES {
+            return Err(too_many());
+        }
         if let Mailboxes::Selected { is_delayed } = mailboxes {
             if of_selected.is_some() {
                 return Err(Reply::bad("the selected mailbox is named twice in NOTIFY"));
@@ -74,13 +79,10 @@ fn read(context: &Context<'_>, groups: Vec<EventGroup>) -> Result<(OfSelected, V
             of_selected = Some(read_selected(is_delayed, events)?);
             continue;
         }
-        let scope = scope(context, mailboxes, &mut names);
-        if names > NAMES {
-            return Err(too_many());
-        }
-        scopes.push((scope, read_events(events)?));
+        let events = read_events(events)?;
+        of_others.extend(MailboxSet::of(&mailboxes, context.enabled.takes_utf8()).map(|set| (set, events)));
     }
-    Ok((of_selected.unwrap_or_default(), scopes))
+    Ok((of_selected.unwrap_or_default(), of_others))
 }
 
 /// RFC 5465 §5: which events need which others.
@@ -126,19 +128,11 @@ fn read_events(events: Vec<Event>) -> Result<Events, Reply> {
     Ok(all)
 }
 
-/// A set of mailboxes. Names that are invalid are those of no mailbox, and passed over (RFC 5465 §3.1).
-fn scope(context: &Context<'_>, mailboxes: Mailboxes, names: &mut usize) -> Scope {
-    let mut read = |mailboxes: Vec<Mailbox>| {
-        *names = names.saturating_add(mailboxes.len());
-        mailboxes.iter().filter_map(|mailbox| context.mailbox_name(mailbox)).collect()
-    };
+/// The names in a set, as it is written.
+fn names_in(mailboxes: &Mailboxes) -> usize {
     match mailboxes {
-        Mailboxes::Inboxes => Scope::Inboxes,
-        Mailboxes::Subscribed => Scope::Subscribed,
-        Mailboxes::Subtree(roots) => Scope::Subtree(read(roots)),
-        Mailboxes::SubtreeOne(roots) => Scope::SubtreeOne(read(roots)),
-        Mailboxes::Named(mailboxes) => Scope::Named(read(mailboxes)),
-        Mailboxes::Personal | Mailboxes::Selected { .. } => Scope::Personal,
+        Mailboxes::Subtree(of) | Mailboxes::SubtreeOne(of) | Mailboxes::Named(of) => of.len(),
+        Mailboxes::Inboxes | Mailboxes::Subscribed | Mailboxes::Personal | Mailboxes::Selected { .. } => 0,
     }
 }
 
@@ -248,7 +242,7 @@ async fn push_notices(
     Ok(())
 }
 
-/// The client itself has changed names or subscriptions: it is not told of them (RFC 5465 §5).
+/// The client itself has changed names or subscriptions: they are not reported to it (RFC 5465 §5).
 pub async fn adopt_names(context: &mut Context<'_>) -> Result<(), CommandError> {
     if context.notified.as_deref().is_some_and(Notified::wants_others) {
         let now = state(context).await?;

@@ -110,7 +110,7 @@ async fn flags_are_stored_unless_they_have_changed() {
 
     two.ok("STORE 7 +FLAGS.SILENT (\\Seen)").await;
     two.ok("STORE 9 +FLAGS.SILENT (\\Answered)").await;
-    // The session has not been told of these yet; 7 is named twice.
+    // These have not been reported to the session yet; 7 is named twice.
     let stored = one.ask(&format!("STORE 7,7,5,9 (UNCHANGEDSINCE {modseq}) +FLAGS.SILENT (\\Deleted)")).await;
     assert_eq!(stored.len(), 4, "{stored:?}");
     assert!(stored[0].starts_with("* 5 FETCH (UID 5 MODSEQ ("), "{stored:?}");

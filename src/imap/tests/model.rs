@@ -124,22 +124,22 @@ impl Session {
         self.log.push(format!("C: {command}"));
         let mut lines = self.client.ask(command).await;
         let reply = lines.pop().unwrap();
-        let (mut told, mut highest) = (None, self.highest_modseq);
+        let (mut reported, mut highest) = (None, self.highest_modseq);
         for line in &lines {
             self.log.push(format!("S: {line}"));
             self.apply(command, line, model);
             if line.contains("[HIGHESTMODSEQ ") {
-                told = Some(number_after(line, "[HIGHESTMODSEQ"));
+                reported = Some(number_after(line, "[HIGHESTMODSEQ"));
             } else if line.contains("MODSEQ (") && line.contains(" FETCH ") {
                 highest = highest.max(number_after(line, "MODSEQ"));
             }
         }
         self.log.push(format!("S: {reply}"));
         if reply.contains("[HIGHESTMODSEQ ") {
-            told = Some(number_after(&reply, "[HIGHESTMODSEQ"));
+            reported = Some(number_after(&reply, "[HIGHESTMODSEQ"));
         }
         // RFC 7162 §6.
-        self.highest_modseq = told.unwrap_or(highest);
+        self.highest_modseq = reported.unwrap_or(highest);
         reply
     }
 

@@ -53,7 +53,7 @@ async fn vanished_is_sent_in_place_of_expunge() {
     let expunged = one.ask("UID EXPUNGE 1:4").await;
     assert_eq!(expunged[0], "* VANISHED 1");
     assert!(number_after(&expunged[1], "OK [HIGHESTMODSEQ") > highest);
-    // Of a message that came and went, a session is told nothing.
+    // A message that came and went is not reported.
     world.arrives("Subject: x\r\n\r\n").await;
     one.ok("NOOP").await;
     one.ok("UID STORE 9 +FLAGS.SILENT (\\Deleted)").await;

@@ -5,7 +5,7 @@ use super::query::{Context as Given, Query};
 use super::results::{is_returned, results, saved};
 use super::{checked, completed, modseq, not_found, takes_charset};
 use crate::imap::context::{CommandError, Context};
-use crate::imap::mailbox_sets::contains;
+use crate::imap::mailbox_sets::MailboxSet;
 use crate::imap::names;
 use crate::imap::selected::SelectedMailbox;
 use crate::imap::updates::{enable_condstore, push_changes};
@@ -68,9 +68,10 @@ async fn search(
         false => BTreeSet::new(),
     };
     let (utf8, now) = (context.enabled.takes_utf8(), context.server.authenticator.now());
+    let sets: Vec<MailboxSet> = mailboxes.iter().filter_map(|set| MailboxSet::of(set, utf8)).collect();
     let is_wanted = |name: &str, status: &MailboxStatus| {
         let is_selected = context.selected.as_ref().is_some_and(|selected| selected.mailbox == status.id);
-        has_selected && is_selected || mailboxes.iter().any(|set| contains(set, name, &subscribed, utf8))
+        has_selected && is_selected || sets.iter().any(|set| set.contains(name, &subscribed))
     };
     let mut wanted = store.mailbox_statuses(inbox).await?;
     wanted.retain(|(name, status)| is_wanted(&name.name, status));
