@@ -1,7 +1,7 @@
 //! Header blocks for clients that take no UTF-8 in them. RFC 6857.
 //!
 //! Invariant: of fields in UTF-8 (RFC 6532), ASCII comes out that shows the same; all others stay as they are, those in another charset
-//! too. An address that is not ASCII becomes the name of an empty group, which nobody can answer to by mistake (§3.1.8).
+//! too. An address that is not ASCII becomes the name of an empty group, so that no answer goes to a wrong one (§3.1.8).
 
 use super::addresses::{Addresses, Listed, Mailbox};
 use super::fields::{Field, Header, ReadLimits, unfold};

@@ -178,3 +178,15 @@ pub async fn lsub(
     }
     Ok(Reply::completed())
 }
+
+/// LIST of a mailbox that the client names, in IMAP4rev2; with the name it has used, if the mailbox has another one (RFC 9051
+/// §6.3.9.7).
+pub(super) fn push_listed(wire: &mut Wire, named: &Mailbox, name: &str) {
+    let old = is_renamed(named, name).then_some(named.0.as_slice());
+    wire.writer_for(true).listed(DELIMITER, name, old);
+}
+
+/// Whether a mailbox has another name than the one a client has used, but for its case.
+pub(super) fn is_renamed(Mailbox(named): &Mailbox, name: &str) -> bool {
+    !named.strip_suffix(b"/").unwrap_or(named).eq_ignore_ascii_case(name.as_bytes())
+}

@@ -1,6 +1,7 @@
 //! NAMESPACE, CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE. RFC 3501 §6.3; RFC 2342, RFC 6154 (CREATE-SPECIAL-USE).
 
 use super::BAD_NAME;
+use super::list::{is_renamed, push_listed};
 use super::select::unselect;
 use crate::imap::context::{CommandError, Context, Enabled};
 use crate::imap::names::DELIMITER;
@@ -36,18 +37,6 @@ pub async fn create(context: &mut Context<'_>, wire: &mut Wire, create: &Create)
         }
         Err(error) => reply(Err(error), "created"),
     }
-}
-
-/// LIST of a mailbox that the client names, in IMAP4rev2; with the name it has used, if the mailbox has another one (RFC 9051
-/// §6.3.9.7).
-pub(super) fn push_listed(wire: &mut Wire, named: &Mailbox, name: &str) {
-    let old = is_renamed(named, name).then_some(named.0.as_slice());
-    wire.writer_for(true).listed(DELIMITER, name, old);
-}
-
-/// Whether a mailbox has another name than the one a client has used, but for its case.
-fn is_renamed(Mailbox(named): &Mailbox, name: &str) -> bool {
-    !named.strip_suffix(b"/").unwrap_or(named).eq_ignore_ascii_case(name.as_bytes())
 }
 
 /// At most one of the uses that there are; `None`: another one, or several.

@@ -1,7 +1,7 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT. RFC 3501 §6.3.1, §6.3.2, §6.4.2; RFC 3691; RFC 7162 (HIGHESTMODSEQ, QRESYNC, CLOSED); RFC 9051 §6.3.2.
 
 use super::copy::expunge_deleted;
-use super::mailboxes::push_listed;
+use super::list::push_listed;
 use super::{BAD_NAME, NO_SUCH_MAILBOX, known_modseq};
 use crate::imap::context::{CommandError, Context, Enabled};
 use crate::imap::flags::push_flags;
