@@ -283,7 +283,7 @@ async fn stored(target: &Target, scale: &Scale) -> Result<f64> {
     let mut client = selected(target, SMALL).await?;
     let (begin, mut done) = (Instant::now(), 0);
     while begin.elapsed() < scale.span {
-        let sign = if done / scale.small % 2 == 0 { '+' } else { '-' };
+        let sign = if (done / scale.small).is_multiple_of(2) { '+' } else { '-' };
         client.imap(&format!("STORE 1:* {sign}FLAGS.SILENT (\\Flagged)")).await?;
         done += scale.small;
     }
@@ -304,7 +304,7 @@ async fn resync(target: &Target, scale: &Scale) -> Result<f64> {
             (code("[UIDVALIDITY ").context("UIDVALIDITY")?, code("[HIGHESTMODSEQ ").context("HIGHESTMODSEQ")?);
         client.imap("UNSELECT").await?;
         let first = n * CHANGED % (scale.large - CHANGED) + 1;
-        let sign = if n % 2 == 0 { '+' } else { '-' };
+        let sign = if n.is_multiple_of(2) { '+' } else { '-' };
         other.imap(&format!("STORE {first}:{} {sign}FLAGS.SILENT (\\Answered)", first + CHANGED - 1)).await?;
         let begin = Instant::now();
         let read = client.imap_lines(&format!("SELECT {LARGE} (QRESYNC ({validity} {modseq}))")).await?;

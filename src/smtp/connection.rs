@@ -199,11 +199,6 @@ enum Finish {
     Closed,
 }
 
-enum Next<D: SmtpHandler> {
-    Continue(Session<D>),
-    Finish(Finish),
-}
-
 async fn run<S: Socket, D: SmtpHandler>(
     server: &D,
     wire: &mut Wire<S>,
@@ -217,21 +212,22 @@ async fn run<S: Socket, D: SmtpHandler>(
             wire.fill(&mut session, deadline, COMMAND_BUFFER).await?;
             continue;
         };
-        match dispatch(server, wire, session, Input::Line(line)).await? {
-            Next::Continue(next) => session = next,
-            Next::Finish(finish) => return Ok(finish),
+        let (next, finish) = dispatch(server, wire, session, Input::Line(line)).await?;
+        if let Some(finish) = finish {
+            return Ok(finish);
         }
+        session = next;
         deadline = Instant::now() + wire.timeout;
     }
 }
 
-/// Runs the session from a line to its reply.
+/// Runs the session from a line to its reply, or to its end.
 async fn dispatch<S: Socket, D: SmtpHandler>(
     server: &D,
     wire: &mut Wire<S>,
     mut session: Session<D>,
     mut input: Input<D>,
-) -> Result<Next<D>, End> {
+) -> Result<(Session<D>, Option<Finish>), End> {
     wire.activity.works();
     loop {
         let (next, action) = session.step(input);
@@ -282,11 +278,11 @@ async fn dispatch<S: Socket, D: SmtpHandler>(
             Action::StartTls(reply) => {
                 wire.push::<D>(&reply);
                 wire.flush().await?;
-                return Ok(Next::Finish(Finish::StartTls));
+                return Ok((session, Some(Finish::StartTls)));
             }
             Action::Close(reply) => {
                 wire.push::<D>(&reply);
-                return Ok(Next::Finish(Finish::Closed));
+                return Ok((session, Some(Finish::Closed)));
             }
         };
     }
@@ -294,7 +290,7 @@ async fn dispatch<S: Socket, D: SmtpHandler>(
     if wire.output.len() > OUTPUT_BUFFER {
         wire.flush().await?;
     }
-    Ok(Next::Continue(session))
+    Ok((session, None))
 }
 
 fn log_refusal<S, D: SmtpHandler>(wire: &Wire<S>, session: &Session<D>, outcome: &Outcome) {
