@@ -54,7 +54,8 @@ async fn responses_name_uids() {
     let seen = two.ok("UID FETCH 2 BODY[TEXT]").await;
     let expected = "* 2 UIDFETCH (BODY[TEXT] {6}\r\nbody\r\n FLAGS (\\Seen) MODSEQ (";
     assert!(seen[0].starts_with(expected), "{seen:?}");
-    assert_eq!(one.ok("UID STORE 2 +FLAGS (\\Flagged)").await[0], "* 2 UIDFETCH (FLAGS (\\Seen \\Flagged))");
+    let stored = one.ok("UID STORE 2 +FLAGS (\\Flagged)").await;
+    assert_eq!(stored.last().unwrap(), "* 2 UIDFETCH (FLAGS (\\Seen \\Flagged))");
     world.arrives("Subject: x\r\n\r\n").await;
     let arrived = one.ok("NOOP").await;
     assert!(arrived.contains(&"* 4 EXISTS".to_owned()), "{arrived:?}");

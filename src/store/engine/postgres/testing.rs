@@ -97,6 +97,8 @@ impl Cluster {
             stays
         });
         let name = new_database(&server, "store").unwrap();
+        // Otherwise a store that another test opens meanwhile drops it.
+        std::fs::create_dir_all(directory).unwrap();
         databases.insert(directory.to_owned(), name.clone());
         self.settings(&name)
     }
