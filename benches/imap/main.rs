@@ -3,7 +3,7 @@
 //! accepts; they take turns in each round, and each ratio is of one run.
 //!
 //! `cargo bench --bench imap` (root; Debian's dovecot-imapd and dovecot-lmtpd) · `-- --quick` · `-- search sort` (some of the stages) ·
-//! `-- --messages=20000` (in the large mailbox; 100,000) · `-- --idle=1000` (connections; 5,000) · `-- --alone` (no peers)
+//! `-- --messages=20000` (in the large mailbox; 100,000) · `-- --idle=1000` (connections; 5,000) · `-- --rounds=1` (3) · `-- --alone` (no peers)
 //!
 //! Everything is on loopback and ends by itself.
 
@@ -22,6 +22,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use target::Target;
 
+/// A stage that takes longer has failed.
+const STAGE: Duration = Duration::from_secs(300);
+
 fn main() -> Result<()> {
     rustls::crypto::ring::default_provider().install_default().ok();
     // `cargo test --benches` and `cargo bench` pass options of the standard harness.
@@ -39,7 +42,8 @@ fn main() -> Result<()> {
     let named: Vec<Stage> = Stage::ALL.iter().copied().filter(|stage| has(stage.name())).collect();
     let stages = if named.is_empty() { Stage::ALL.to_vec() } else { named };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(&scale, &stages, if quick { 1 } else { 3 }, has("--alone")))
+    let rounds = number("--rounds=").unwrap_or(if quick { 1 } else { 3 });
+    runtime.block_on(run(&scale, &stages, rounds, has("--alone")))
 }
 
 async fn run(scale: &Scale, stages: &[Stage], rounds: usize, alone: bool) -> Result<()> {
@@ -64,7 +68,8 @@ async fn run(scale: &Scale, stages: &[Stage], rounds: usize, alone: bool) -> Res
         for stage in stages.iter().filter(|stage| round == 1 || stage.is_repeated()) {
             for (target, figures) in targets.iter().zip(&mut figures) {
                 eprintln!("round {round} of {rounds}: {}, {}", stage.name(), target.name);
-                match stage.measure(target, scale).await {
+                let measured = tokio::time::timeout(STAGE, stage.measure(target, scale)).await;
+                match measured.map_err(Into::into).and_then(|measured| measured) {
                     Ok(measured) => figures.extend(measured),
                     Err(error) => eprintln!("{} {}: {error:#}", target.name, stage.name()),
                 }
