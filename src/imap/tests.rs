@@ -109,7 +109,7 @@ impl World {
         Self { dir, store, events, account, inbox, token, token_id, plaintext, tls, shutdown, config }
     }
 
-    /// With so many messages in INBOX, none of them `\Recent`.
+    /// With `count` messages in INBOX, none of them `\Recent`.
     async fn of(messages: usize) -> Self {
         let world = Self::new().await;
         for _ in 0..messages {

@@ -54,7 +54,7 @@ pub(in crate::cli) struct ExportArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Maildir++, as Dovecot and Courier have it.
+    /// Maildir++, the layout of Dovecot and Courier.
     Maildir,
     /// mboxrd.
     Mbox,

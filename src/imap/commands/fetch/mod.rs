@@ -230,7 +230,7 @@ impl Failed {
     }
 }
 
-/// Sets a claim to so many times the size of these messages. False if that exceeds the budget.
+/// Sets a claim to `times` the size of these messages. False if that exceeds the budget.
 fn claim_memory(claim: &mut Claim, messages: &[Fetched], times: usize) -> bool {
     let octets: usize = messages.iter().map(|message| message.header.len() + message.body.len()).sum();
     let octets = octets.saturating_mul(times);
