@@ -94,7 +94,8 @@ fn is_phrase(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b >= 0x80 || b"!#$%&'*+-/=?^_`{|}~.".contains(&b)
 }
 
-fn quoted(octets: &[u8]) -> Vec<u8> {
+/// A quoted-string.
+pub(super) fn quoted(octets: &[u8]) -> Vec<u8> {
     let mut out = vec![b'"'];
     for b in octets {
         if matches!(b, b'"' | b'\\') {

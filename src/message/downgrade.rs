@@ -4,6 +4,7 @@
 //! too. An address that is not ASCII becomes the name of an empty group, so that no answer goes to a wrong one (§3.1.8).
 
 use super::addresses::{Addresses, Listed, Mailbox};
+use super::display_name::quoted;
 use super::fields::{Field, Header, ReadLimits, unfold};
 use super::parameters::parameterized;
 use super::words::{decoded_words, without_controls};
@@ -173,19 +174,6 @@ fn push_phrase(out: &mut Vec<u8>, name: &str) {
         true => out.extend_from_slice(&quoted(name.as_bytes())),
         false => push_encoded(out, name),
     }
-}
-
-/// A quoted-string.
-fn quoted(text: &[u8]) -> Vec<u8> {
-    let mut out = vec![b'"'];
-    for octet in text {
-        if matches!(octet, b'"' | b'\\') {
-            out.push(b'\\');
-        }
-        out.push(*octet);
-    }
-    out.push(b'"');
-    out
 }
 
 /// A value with parameters; those that are not ASCII as in RFC 2231.
