@@ -21,6 +21,9 @@ use crate::resources::spool::ClientSpool;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+/// A smaller chunk that is not the last counts as an idle command.
+const SMALL_CHUNK: usize = 512;
+
 /// The client's EHLO or HELO.
 #[derive(Clone, Debug)]
 struct Hello {
@@ -451,8 +454,8 @@ impl<D: SmtpHandler> Session<D> {
             }
             phase => return self.discard(phase, octets, reply::mail_first()),
         };
-        // A chunk of nothing does not bring the message to its end.
-        if octets == 0
+        // Small chunks do not bring the message to its end in time.
+        if octets < SMALL_CHUNK
             && !last
             && let Err(reply) = self.counts.add(Cost::Idle)
         {

@@ -266,8 +266,9 @@ fn chunks_that_are_not_wanted_are_no_commands() {
     assert_eq!(codes(&format!("{open}BDAT 5000\r\nNOOP\r\n")), [250, 250, 250, 552]);
     assert_eq!(codes(&format!("{open}BDAT 6 FIRST\r\n{quit}")), [250, 250, 250, 501]);
     assert_eq!(drive(b"BDAT 6\r\nQUIT\r\n", &[9]).codes, [503]);
-    // Chunks of nothing come to an end.
+    // Chunks of nothing, and of next to nothing, come to an end.
     assert_eq!(codes(&format!("{open}{}", "BDAT 0\r\n".repeat(200))).last(), Some(&421));
+    assert_eq!(codes(&format!("{open}{}", "BDAT 1\r\nx".repeat(200))).last(), Some(&421));
 }
 
 #[test]
