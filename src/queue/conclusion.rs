@@ -12,6 +12,8 @@ use crate::envelope::{Notify, Returned as Ret};
 use crate::message::{self, Action, Diagnostic, Report, ReportedRecipient, Returned};
 use crate::store::queue::{Deferral, Due, DueDelivery, End, Ended, QueuedMessage, ReportMessage, Settlement, Wait};
 
+/// Octets of the largest body that a bounce returns; of others, the header.
+const RETURNED_BODY: usize = 64 * 1024;
 /// The pause after a host had its maximum of connections.
 const POSTPONED: [HumanDuration; 1] = [HumanDuration::seconds(15)];
 
@@ -134,7 +136,9 @@ impl Deliverer {
             // RFC 3461 §4.3: RET is about failures.
             let is_full = action == Action::Failed && queued.parameters.returned == Some(Ret::Full);
             let returned = match &original.body {
-                Some(body) if is_full => Returned::Message { header: &original.header, body },
+                Some(body) if is_full && body.len() <= RETURNED_BODY => {
+                    Returned::Message { header: &original.header, body }
+                }
                 _ => Returned::Header(&original.header),
             };
             let report = message::report(&Report {
@@ -153,7 +157,13 @@ impl Deliverer {
             let (header, body) = message::split(&report);
             let mut stored = b"Return-Path: <>\r\n".to_vec();
             stored.extend_from_slice(header);
-            ReportMessage { inbox: inbox.clone(), to: to.clone(), header: stored, body: body.to_vec() }
+            ReportMessage {
+                inbox: inbox.clone(),
+                to: to.clone(),
+                header: stored,
+                body: body.to_vec(),
+                is_bounce: action == Action::Failed,
+            }
         };
         actions.into_iter().map(report).collect()
     }

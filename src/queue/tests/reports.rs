@@ -112,3 +112,26 @@ async fn a_delay_is_reported_once() {
     }
     assert!(!report.contains("b@example.net"), "{report}");
 }
+
+#[tokio::test]
+async fn a_full_inbox_gets_bounces_and_no_other_report() {
+    let world = World::open().await;
+    world.execute("UPDATE inbox SET size = 1099511627776 WHERE name = 'hello'").await;
+    send(&world, "a@example.org", "SUCCESS", Returned::Full).await;
+    assert_eq!((world.mx.only_message().messages.len(), world.inbox("hello").await.len()), (1, 0));
+    world.queue.close_idle().await;
+    world.mx.now(Script { rules: vec![("RCPT", "550 5.1.1 no")], ..Script::default() });
+    send(&world, "a@example.org", "SUCCESS,FAILURE", Returned::Full).await;
+    assert!(world.report().await.contains("Action: failed"));
+}
+
+#[tokio::test]
+async fn a_bounce_returns_no_body_that_is_large() {
+    let world = World::open().await;
+    world.mx.now(Script { rules: vec![("RCPT", "550 5.1.1 no")], ..Script::default() });
+    let raw = [MESSAGE, "x\r\n".repeat(30_000).as_bytes()].concat();
+    let of_each = notifying("FAILURE");
+    world.submit_with(&world.login, &["a@example.org"], &raw, returning(Returned::Full), &of_each).await.unwrap();
+    world.queue.settle().await;
+    assert!(world.report().await.contains("Content-Type: text/rfc822-headers\r\n"));
+}

@@ -99,6 +99,8 @@ pub struct ReportMessage {
     /// The header block, with the empty line.
     pub header: Vec<u8>,
     pub body: Vec<u8>,
+    /// Of a failure: stored also where the quota is exceeded. Another one is left out there.
+    pub is_bounce: bool,
 }
 
 /// The outgoing form of a message under another identity.
@@ -206,7 +208,7 @@ pub enum Settled {
 impl Store {
     /// Records the result of an attempt in one commit: removes settled recipients, reschedules the others, and delivers local
     /// copies and the reports. A message that was dropped meanwhile gets no report. Fails without changes if a local copy exceeds
-    /// a quota; a report is exempt from quotas.
+    /// a quota; a bounce is exempt from quotas.
     pub async fn delivery_settle(&self, settlement: Arc<Settlement>, quota: Quota) -> Result<Settled, DeliverError> {
         let mut reports = Vec::with_capacity(settlement.reports.len());
         for report in &settlement.reports {
@@ -380,6 +382,10 @@ fn settle(
         for (report, body) in settlement.reports.iter().zip(report_bodies) {
             // The sender's inbox was deleted.
             let Some(mailbox) = mailboxes::find(connection, &report.inbox, mailboxes::INBOX)? else { continue };
+            let octets = quota::octets(report.header.len(), report.body.len());
+            if !report.is_bounce && !quota::allows_messages(connection, &report.inbox, octets, 1, quota)? {
+                continue;
+            }
             let body_id = bodies::insert(connection, body)?;
             let new = NewMessage {
                 id: MessageId::new(),

@@ -214,6 +214,7 @@ async fn a_bounce_and_a_local_copy_are_delivered_with_the_settlement() {
             to: "hello@inboxlayer.dev".parse().unwrap(),
             header: b"Subject: failed\r\n\r\n".to_vec(),
             body: b"sorry\r\n".to_vec(),
+            is_bounce: true,
         }],
         ..settlement(&due)
     };
