@@ -40,6 +40,7 @@ async fn messages_are_sorted_by_each_key() {
         ("SUBJECT REVERSE ARRIVAL", "5 2 3 1 4"),
         ("SUBJECT ARRIVAL", "5 2 3 4 1"),
         ("REVERSE SUBJECT", "1 4 3 2 5"),
+        ("REVERSE SUBJECT SUBJECT ARRIVAL", "4 1 3 2 5"),
         ("FROM", "1 5 3 4 2"),
         ("TO", "3 4 2 1 5"),
         ("CC", "1 2 5 3 4"),

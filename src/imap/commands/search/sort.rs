@@ -128,6 +128,17 @@ fn displayed(header: &Header<'_>, field: &str) -> String {
     }
 }
 
+/// The keys without repeated ones, which decide nothing: the work for a message is bounded, however many a command names.
+fn distinct(by: Vec<(SortKey, bool)>) -> Vec<(SortKey, bool)> {
+    let mut keys: Vec<(SortKey, bool)> = Vec::new();
+    for (key, is_reversed) in by {
+        if keys.iter().all(|(known, _)| *known != key) {
+            keys.push((key, is_reversed));
+        }
+    }
+    keys
+}
+
 /// Sorts messages, whose UIDs are ascending: by the first key, then by the next, at last by sequence number.
 async fn in_order(
     context: &Context<'_>,
@@ -137,7 +148,7 @@ async fn in_order(
     by: Vec<(SortKey, bool)>,
 ) -> Result<Vec<u32>, Stop> {
     let Some(selected) = &context.selected else { return Ok(found) };
-    let (keys, reversed): (Vec<SortKey>, Vec<bool>) = by.into_iter().unzip();
+    let (keys, reversed): (Vec<SortKey>, Vec<bool>) = distinct(by).into_iter().unzip();
     let deepest = keys.iter().map(|key| depth(*key)).max().unwrap_or(Depth::Flags);
     let known = facts::read::<Values>(finder, wire, selected, &found, (deepest, keys)).await?;
     let (mut of, _claim) = (known.of, known.claim);
@@ -153,6 +164,17 @@ async fn in_order(
 
 fn compare(a: &[Value], b: &[Value], reversed: &[bool]) -> Ordering {
     let each = a.iter().zip(b).zip(reversed);
-    let orders = each.map(|((a, b), is_reversed)| if *is_reversed { b.cmp(a) } else { a.cmp(b) });
-    orders.fold(Ordering::Equal, Ordering::then)
+    let mut orders = each.map(|((a, b), is_reversed)| if *is_reversed { b.cmp(a) } else { a.cmp(b) });
+    orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_key_is_passed_over_also_in_reverse() {
+        let by = [(SortKey::Date, true), (SortKey::Subject, false), (SortKey::Date, false)].repeat(1000);
+        assert_eq!(distinct(by), [(SortKey::Date, true), (SortKey::Subject, false)]);
+    }
 }
