@@ -11,6 +11,7 @@ use crate::events::Event;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{Row, params};
 use std::collections::BTreeMap;
+use unicode_normalization::UnicodeNormalization;
 
 pub const INBOX: &str = "INBOX";
 
@@ -23,9 +24,16 @@ pub const DELIMITER: char = '/';
 /// Levels of a name at most: LIST shows each of them, whether or not it is a mailbox.
 const LEVELS: usize = 50;
 
-/// A name as the store has it: its levels are not empty, without control characters and wildcards, and INBOX is in capitals. `None`
-/// if a mailbox cannot have this name.
+/// Octets of a name in NFC are at most these times its octets in another form.
+const COMPOSED_FACTOR: usize = 3;
+
+/// A name as the store has it: in NFC (RFC 6855 §3, RFC 9051 §5.1), its levels are not empty, without control characters and
+/// wildcards, and INBOX is in capitals. `None` if a mailbox cannot have this name.
 pub fn canonical_name(name: &str) -> Option<String> {
+    if name.len() > NAME_OCTETS * COMPOSED_FACTOR {
+        return None;
+    }
+    let name: &str = &name.nfc().collect::<String>();
     // RFC 6855 §3: no separators of lines and paragraphs.
     let is_bad = |c: char| c.is_control() || matches!(c, '%' | '*' | '\u{2028}' | '\u{2029}');
     let good = |level: &str| !level.is_empty() && !level.chars().any(is_bad);

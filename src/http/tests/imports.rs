@@ -105,3 +105,15 @@ async fn a_full_inbox_takes_none() {
     assert_eq!(inbox.emails("Archive").await.len(), 0);
     assert_eq!(inbox.import(json!({"mailbox": "Archive", "emails": emails(2)})).await.status, 201);
 }
+
+#[tokio::test]
+async fn a_name_is_the_same_in_every_unicode_form() {
+    let world = World::new().await;
+    let id = world.post(&world.ours.token, "/api/v1/inboxes", json!({"name": "ann"})).await.text("id");
+    let inbox = Inbox { world: &world, id };
+    for (name, subject) in [("Re\u{301}sume\u{301}s", "one"), ("R\u{e9}sum\u{e9}s", "two")] {
+        let emails = json!([email(&format!("Subject: {subject}\n\nx\n"), &[], "2020-01-02T03:04:05Z")]);
+        assert_eq!(inbox.import(json!({"mailbox": name, "emails": emails})).await.status, 201);
+    }
+    assert_eq!(inbox.emails("R%C3%A9sum%C3%A9s").await.len(), 2);
+}
