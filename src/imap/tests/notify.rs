@@ -182,7 +182,12 @@ async fn subscribed_mailboxes_are_those_that_are_subscribed_now() {
     let line = client.line().await;
     assert_eq!(line, "* LIST (\\HasNoChildren \\Subscribed) \"/\" a");
     other.ok("APPEND a {14+}\r\nSubject: x\r\n\r\n").await;
-    assert!(client.line().await.starts_with("* STATUS a (MESSAGES 2 "));
+    let mut line = client.line().await;
+    // The message before and the subscription may be seen as one change.
+    if line.starts_with("* STATUS a (MESSAGES 1 ") {
+        line = client.line().await;
+    }
+    assert!(line.starts_with("* STATUS a (MESSAGES 2 "), "{line}");
 }
 
 #[tokio::test]
